@@ -1,0 +1,14 @@
+"""Recurrent cells for `keras.layers.RNN`, one kind a file."""
+
+from fast_weights.cells.control import ControlCell
+from fast_weights.cells.fast_weights import FastWeightsAttentionCell, FastWeightsCell
+from fast_weights.cells.layer_norm_gru import LayerNormGRUCell
+from fast_weights.cells.layer_norm_rnn import LayerNormRNNCell
+
+__all__ = [
+    "ControlCell",
+    "FastWeightsAttentionCell",
+    "FastWeightsCell",
+    "LayerNormGRUCell",
+    "LayerNormRNNCell",
+]

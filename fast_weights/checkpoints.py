@@ -1,0 +1,199 @@
+"""What a run leaves on disk, and how it is found again.
+
+A model's folder, `checkpoints/<MODEL_NAME>/`, holds `config.json`, the last
+checkpoints of weights, optimizer and epoch (`ckpt-N`, N epochs done, and the
+index `checkpoint`), `results.jsonl` and the TensorBoard runs `training/` and
+`validation/`.
+"""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+
+import keras
+import tensorflow as tf
+
+from fast_weights.config import Config
+from fast_weights.errors import UserError
+from fast_weights.models import build_model
+
+CONFIG_NAME = "config.json"
+OWN_FILES = (CONFIG_NAME, "results.jsonl*", "checkpoint", "ckpt-*", "training", "validation")
+# Two, so that there is always a whole one while the next is written.
+MAX_TO_KEEP = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingState:
+    """All that training changes."""
+
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    epoch: tf.Variable
+    """How many epochs are done."""
+
+    def save(self, folder) -> None:
+        """Writes `ckpt-<epoch>` and moves the folder's index to it."""
+        self._manager(folder).save(checkpoint_number=self.epoch)
+
+    def restore(self, folder) -> bool:
+        """Takes on the folder's newest checkpoint; returns whether there is one.
+
+        Raises:
+            UserError: if the checkpoint is broken or of another model.
+        """
+        manager = self._manager(folder)
+        if manager.latest_checkpoint is None:
+            return False
+        with _readable(manager.latest_checkpoint):
+            manager.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+        return True
+
+    def _manager(self, folder) -> tf.train.CheckpointManager:
+        checkpoint = tf.train.Checkpoint(
+            model=self.model, optimizer=self.optimizer, epoch=self.epoch
+        )
+        return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=MAX_TO_KEEP)
+
+
+def new_state(config: Config, form: str | None = None) -> TrainingState:
+    """A model with weights drawn from `config.seed`, an optimizer, epoch 0.
+
+    Args:
+        config: the settings.
+        form: as for `build_model`.
+    """
+    keras.utils.set_random_seed(config.seed)
+    model = build_model(config, form)
+    # TensorFlow 1's epsilon; Keras's default is 1e-7.
+    optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=1e-8)
+    optimizer.build(model.trainable_variables)
+    return TrainingState(model, optimizer, tf.Variable(0, dtype=tf.int64, name="epoch"))
+
+
+def model_folder(checkpoint_dir, model_name: str) -> pathlib.Path:
+    """Where a model's checkpoints lie."""
+    return pathlib.Path(checkpoint_dir) / model_name
+
+
+def is_trained(folder) -> bool:
+    """Whether the folder holds a checkpoint."""
+    return tf.train.latest_checkpoint(str(folder)) is not None
+
+
+def save_config(folder, config: Config) -> None:
+    """Writes the configuration beside the checkpoints; makes the folder where it is missing."""
+    folder = pathlib.Path(folder)
+    temporary = folder / (CONFIG_NAME + ".partial")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(config.to_json(), encoding="utf-8")
+        os.replace(temporary, folder / CONFIG_NAME)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
+
+
+def load_config(folder) -> Config:
+    """Reads the configuration beside the checkpoints.
+
+    Raises:
+        UserError: if there is none, or a broken one.
+    """
+    path = pathlib.Path(folder) / CONFIG_NAME
+    try:
+        return Config.from_json(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a configuration in JSON") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def settle_config(folder, asked: dict) -> Config:
+    """The configuration to train with: the checkpoint's where there is one.
+
+    Args:
+        folder: a model's folder.
+        asked: settings that were asked for by name; the others are the
+            checkpoint's, or else the defaults.
+
+    Returns:
+        A `Config` that agrees with `asked`. Only `num_epochs` may differ from the
+        checkpoint's.
+
+    Raises:
+        UserError: if what was asked for contradicts the checkpoint.
+    """
+    config = Config(**asked)
+    if not is_trained(folder):
+        return config
+    stored = load_config(folder)
+    contradictions = [
+        f"--{name}={getattr(config, name)} but the checkpoint has {getattr(stored, name)}"
+        for name in asked
+        if name != "num_epochs" and getattr(config, name) != getattr(stored, name)
+    ]
+    if contradictions:
+        raise UserError(
+            f"flags contradict the checkpoint in {folder}: {'; '.join(contradictions)}. "
+            "Leave them out to go on with it, give --restart to begin anew, "
+            "or name another --checkpoint_dir"
+        )
+    return dataclasses.replace(stored, num_epochs=asked.get("num_epochs", stored.num_epochs))
+
+
+def clear(folder) -> None:
+    """Deletes a model's checkpoints, results and TensorBoard runs, and nothing else."""
+    for pattern in OWN_FILES:
+        for path in pathlib.Path(folder).glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def load_model(checkpoint_dir, model_name: str) -> tuple[keras.Model, Config]:
+    """Builds a trained model from its configuration and reads its newest weights.
+
+    Args:
+        checkpoint_dir: the folder of all models' folders.
+        model_name: which of them.
+
+    Returns:
+        The model, from tokens (B, T) to logits (B, 37), and its configuration.
+
+    Raises:
+        UserError: if the model was never trained, or its files are broken.
+    """
+    folder = model_folder(checkpoint_dir, model_name)
+    if not is_trained(folder):
+        raise UserError(
+            f"{model_name} has no checkpoint in {folder}. "
+            f"Train it first: python train.py --model_name={model_name}"
+        )
+    config = load_config(folder)
+    model = build_model(config)
+    path = tf.train.latest_checkpoint(str(folder))
+    with _readable(path):
+        checkpoint = tf.train.Checkpoint(model=model)
+        checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
+    return model, config
+
+
+class _readable:
+    """Turns what TensorFlow raises for a broken checkpoint into one line."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if kind and issubclass(kind, (tf.errors.OpError, ValueError, AssertionError)):
+            raise UserError(
+                f"the checkpoint {self.path} is broken or of another model. "
+                "Delete its files to fall back to the one before it, or train with --restart"
+            ) from None

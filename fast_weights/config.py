@@ -1,0 +1,151 @@
+"""The settings of a run: defaults, bounds, help texts and their JSON form.
+
+`Config` is the one place that knows a setting. `train.py` makes its flags from
+the fields below, `checkpoints` stores them beside the weights, and nothing
+downstream asks for a setting again.
+"""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+from fast_weights.errors import UserError
+
+MODEL_NAMES = ("RNN-LN-FW", "RNN-LN", "CONTROL", "GRU-LN")
+GATES = ("original", "standard")
+FORMAT_VERSION = 1
+
+
+def _setting(default: Any, help: str, *, low=-math.inf, high=math.inf, above=None, choices=None):
+    """A dataclass field that carries its help text and its bounds.
+
+    `low` and `high` are inclusive, `above` is exclusive, `choices` lists the
+    only values allowed.
+    """
+    if choices:
+        bound = "one of " + ", ".join(choices)
+    elif isinstance(default, bool):
+        bound = ""
+    elif above is not None:
+        bound = f"greater than {above:g}"
+    elif high == math.inf:
+        bound = f"at least {low:g}"
+    else:
+        bound = f"from {low:g} to {high:g}"
+    metadata = {
+        "help": help,
+        "low": low,
+        "high": high,
+        "above": -math.inf if above is None else above,
+        "choices": choices,
+        "bound": bound,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides what a run computes.
+
+    The defaults are the original's. Paths are not settings: the same
+    configuration in another folder is the same run.
+
+    Raises:
+        UserError: if a value is of the wrong type or out of its bounds.
+
+    Example:
+
+    >>> Config(model_name="GRU-LN", units=20).sequence_length
+    9
+    """
+
+    model_name: str = _setting("RNN-LN-FW", "which of the four models", choices=MODEL_NAMES)
+    num_epochs: int = _setting(1000, "passes over the training sequences", low=1)
+    batch_size: int = _setting(128, "sequences a step", low=1)
+    units: int = _setting(50, "H, hidden size", low=1)
+    inner_steps: int = _setting(1, "S, steps of the inner loop (RNN-LN-FW)", low=1)
+    decay_rate: float = _setting(
+        0.95, "lambda, share of the fast weights kept at each step (RNN-LN-FW)", low=0, high=1
+    )
+    fast_learning_rate: float = _setting(
+        0.5, "eta, strength of a write to the fast weights (RNN-LN-FW)", low=0
+    )
+    epsilon: float = _setting(1e-5, "added to layer normalization's variance", low=0)
+    gates: str = _setting("original", "GRU-LN's update gate", choices=GATES)
+    learning_rate: float = _setting(1e-4, "Adam's learning rate", above=0)
+    max_gradient_norm: float = _setting(
+        5.0, "global norm that gradients are clipped to", above=0
+    )
+    num_pairs: int = _setting(3, "K, key-value pairs in a sequence", low=1, high=26)
+    num_training: int = _setting(64_000, "training sequences", low=1)
+    num_validation: int = _setting(32_000, "validation sequences", low=1)
+    seed: int = _setting(
+        0, "decides data, initial weights and order", low=0, high=2**32 - 1
+    )
+    shuffle: bool = _setting(False, "draw a new order of the training sequences each epoch")
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            # A whole number is a fine value for a float setting.
+            if field.type is float and type(value) is int:
+                value = float(value)
+                object.__setattr__(self, field.name, value)
+            _check(field, value)
+        for name in ("num_training", "num_validation"):
+            if getattr(self, name) < self.batch_size:
+                raise UserError(
+                    f"`{name}` must be at least `batch_size`, or no batch is whole. "
+                    f"Received: {name}={getattr(self, name)}, batch_size={self.batch_size}"
+                )
+
+    @property
+    def sequence_length(self) -> int:
+        """T = 2K + 3: the pairs, two question marks, the query."""
+        return 2 * self.num_pairs + 3
+
+    def to_json(self) -> str:
+        """The settings and the format version as a JSON object."""
+        return json.dumps({"version": FORMAT_VERSION, **dataclasses.asdict(self)}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Config":
+        """Reads what `to_json` wrote.
+
+        Raises:
+            UserError: if the text is not such an object, or of another version.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise UserError(f"not a configuration in JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise UserError(f"expected a JSON object. Received: {type(values).__name__}")
+        version = values.pop("version", None)
+        if version != FORMAT_VERSION:
+            raise UserError(
+                f"expected configuration format {FORMAT_VERSION}. Received: version={version!r}"
+            )
+        names = {field.name for field in dataclasses.fields(cls)}
+        if values.keys() != names:
+            raise UserError(
+                f"missing settings: {sorted(names - values.keys())}; "
+                f"unknown settings: {sorted(values.keys() - names)}"
+            )
+        return cls(**values)
+
+
+def _check(field: dataclasses.Field, value: Any) -> None:
+    """Raises a `UserError` unless `value` is of the field's type and within its bounds."""
+    name, limits = field.name, field.metadata
+    if type(value) is not field.type:
+        raise UserError(f"`{name}` must be of type {field.type.__name__}. Received: {name}={value!r}")
+    if limits["choices"]:
+        good = value in limits["choices"]
+    elif field.type is bool:
+        good = True
+    else:
+        good = limits["low"] <= value <= limits["high"] and limits["above"] < value < math.inf
+    if not good:
+        raise UserError(f"`{name}` must be {limits['bound']}. Received: {name}={value!r}")

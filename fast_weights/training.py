@@ -1,0 +1,274 @@
+"""From a configuration to a trained model: the step, the epoch program, the loop.
+
+The cost of a small recurrent network is the boundary between Python and the
+runtime. So the step is a function of its own, and one compiled program takes
+it through hundreds of batches; Python comes back between chunks, to show
+progress and to be interruptible.
+"""
+
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fast_weights import checkpoints, data, results, summaries
+from fast_weights.checkpoints import TrainingState
+from fast_weights.config import Config
+from fast_weights.results import Record
+
+# A chunk is meant to last this long: short enough to stop at once on Ctrl-C.
+CHUNK_SECONDS = 0.5
+MIN_CHUNK = 16  # steps
+
+
+def loss_and_gradients(model: keras.Model, tokens, targets, global_batch_size: int):
+    """Softmax cross-entropy of one batch and its gradients.
+
+    Args:
+        model: from tokens to logits.
+        tokens: (B, T) int.
+        targets: (B,) int.
+        global_batch_size: number of sequences that one update is made from; B, or
+            the sum of B over replicas.
+
+    Returns:
+        The loss, a scalar, summed over B and divided by `global_batch_size`; the
+        number of right answers, a scalar; the gradients, one for each of
+        `model.trainable_variables`.
+    """
+    with tf.GradientTape() as tape:
+        logits = model(tokens, training=True)
+        loss = _summed_loss(logits, targets) / global_batch_size
+    gradients = tape.gradient(loss, model.trainable_variables)
+    return loss, _num_right(logits, targets), gradients
+
+
+def train_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    tokens,
+    targets,
+    global_batch_size: int,
+    max_gradient_norm: float,
+):
+    """One update of the slow weights from one batch.
+
+    Under a distribution strategy call it through `strategy.run`: gradients are
+    summed over the replicas before they are clipped, so that the update is the
+    one that a single device would make of the global batch.
+
+    Args:
+        model: from tokens to logits.
+        optimizer: built for the model's trainable variables.
+        tokens: (B, T) int, this replica's.
+        targets: (B,) int, this replica's.
+        global_batch_size: sum of B over the replicas.
+        max_gradient_norm: global norm that gradients are clipped to.
+
+    Returns:
+        Three scalars: this replica's share of the loss, its number of right
+        answers, and the global norm of the complete gradients before clipping.
+    """
+    loss, num_right, gradients = loss_and_gradients(model, tokens, targets, global_batch_size)
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync > 1:
+        gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+    clipped, norm = tf.clip_by_global_norm(gradients, max_gradient_norm)
+    # Keras's optimizer sums over the replicas itself, once more.
+    clipped = [gradient / replica.num_replicas_in_sync for gradient in clipped]
+    optimizer.apply_gradients(zip(clipped, model.trainable_variables, strict=True))
+    return loss, num_right, norm
+
+
+def _summed_loss(logits, targets):
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+    return tf.reduce_sum(losses)
+
+
+def _num_right(logits, targets):
+    predictions = tf.argmax(logits, axis=-1, output_type=targets.dtype)
+    return tf.reduce_sum(tf.cast(predictions == targets, tf.float32))
+
+
+class EpochProgram:
+    """The compiled loops over batches, for training and for evaluation.
+
+    Both take batches (steps, B, T) and (steps, B), the range of steps to go
+    through, and running totals, which they return with that range added. The
+    range is an argument, so that chunks of any length share one compilation and
+    add up to the same bits. (A loop over `tf.range` would not do: XLA wants its
+    bounds at compile time, and compiles anew for each pair of them.)
+    """
+
+    def __init__(self, state: TrainingState, config: Config):
+        self._state = state
+        self._config = config
+
+    @tf.function(jit_compile=True)
+    def train(self, tokens, targets, start, stop, totals):
+        """Updates the weights; totals are [loss, right answers, gradient norm], summed."""
+        step = start
+        while step < stop:
+            totals += tf.stack(
+                train_step(
+                    self._state.model,
+                    self._state.optimizer,
+                    tokens[step],
+                    targets[step],
+                    self._config.batch_size,
+                    self._config.max_gradient_norm,
+                )
+            )
+            step += 1
+        return totals
+
+    @tf.function(jit_compile=True)
+    def evaluate(self, tokens, targets, start, stop, totals):
+        """Changes nothing; totals are [loss, right answers], summed."""
+        step = start
+        while step < stop:
+            logits = self._state.model(tokens[step], training=False)
+            loss = _summed_loss(logits, targets[step]) / self._config.batch_size
+            totals += tf.stack([loss, _num_right(logits, targets[step])])
+            step += 1
+        return totals
+
+
+class Chunks:
+    """Runs a compiled loop in chunks of about `CHUNK_SECONDS`, reporting after each."""
+
+    def __init__(self, loop, num_totals: int):
+        self._loop = loop
+        self._num_totals = num_totals
+        self._size = MIN_CHUNK
+
+    def run(self, batches: data.Split, report: Callable[[int, int], None]) -> np.ndarray:
+        """Goes through all batches.
+
+        Args:
+            batches: tensors (steps, B, T) and (steps, B).
+            report: called with the number of steps done and to do.
+
+        Returns:
+            Totals over the batches.
+        """
+        steps = batches.targets.shape[0]
+        totals = tf.zeros(self._num_totals)
+        start = 0
+        while start < steps:
+            stop = min(start + self._size, steps)
+            began = time.perf_counter()
+            totals = self._loop(*batches, tf.constant(start), tf.constant(stop), totals)
+            totals.numpy()  # waits for the result
+            seconds = time.perf_counter() - began
+            if seconds > CHUNK_SECONDS:
+                self._size = max(MIN_CHUNK, self._size // 2)
+            elif seconds < CHUNK_SECONDS / 2:
+                self._size *= 2
+            start = stop
+            report(stop, steps)
+        return totals.numpy()
+
+
+class Reporter:
+    """What `train` tells as it goes; this one keeps silent."""
+
+    def say(self, line: str) -> None:
+        """Something worth a line."""
+
+    def progress(self, epoch: int, fraction: float) -> None:
+        """`fraction` of an epoch's work is done."""
+
+    def epoch(self, record: Record, seconds_left: float) -> None:
+        """An epoch is done; `seconds_left` is an estimate for the rest of the run."""
+
+
+def train(config: Config, data_dir, folder, reporter: Reporter | None = None) -> list[Record]:
+    """Trains a model, from its checkpoint where the folder has one, to `config.num_epochs`.
+
+    Args:
+        config: the settings; where there is a checkpoint, its own but for
+            `num_epochs` (see `checkpoints.settle_config`).
+        data_dir: where the sequences lie, or are made.
+        folder: where checkpoints, results and TensorBoard runs go.
+        reporter: told of every chunk and epoch.
+
+    Returns:
+        The results of all epochs, those before a stop included.
+
+    Raises:
+        UserError: if a file cannot be read or written, or is broken.
+    """
+    reporter = reporter or Reporter()
+    training, validation = data.load_or_make(
+        data_dir,
+        config.num_pairs,
+        config.num_training,
+        config.num_validation,
+        config.seed,
+        say=reporter.say,
+    )
+    checkpoints.save_config(folder, config)
+    state = checkpoints.new_state(config)
+    if state.restore(folder):
+        reporter.say(f"Going on after {int(state.epoch)} epochs from {folder}")
+    results.truncate(folder, int(state.epoch))
+    summaries.truncate(folder, int(state.epoch))
+    _train_epochs(config, state, folder, (training, validation), reporter)
+    return results.read(folder)
+
+
+def _train_epochs(config, state, folder, splits, reporter) -> None:
+    """Each epoch: train, validate, then its record, its summaries and its checkpoint."""
+    program = EpochProgram(state, config)
+    train_chunks, evaluate_chunks = Chunks(program.train, 3), Chunks(program.evaluate, 2)
+    training, validation = splits
+    validation_batches = _to_tensors(data.batches(validation, config.batch_size))
+    training_batches = _to_tensors(data.batches(training, config.batch_size))
+    writer = summaries.Summaries(folder)
+    seconds = []
+    for epoch in range(int(state.epoch), config.num_epochs):
+        start = time.perf_counter()
+        if config.shuffle:
+            order = epoch_order(config.seed, epoch, len(training.targets))
+            training_batches = _to_tensors(data.batches(training, config.batch_size, order))
+        train_totals = train_chunks.run(
+            training_batches, lambda done, steps: reporter.progress(epoch, 0.9 * done / steps)
+        )
+        valid_totals = evaluate_chunks.run(
+            validation_batches, lambda done, steps: reporter.progress(epoch, 0.9 + 0.1 * done / steps)
+        )
+        seconds.append(time.perf_counter() - start)
+        record = Record(
+            epoch,
+            *_means(train_totals[:2], training_batches),
+            *_means(valid_totals, validation_batches),
+            gradient_norm=float(train_totals[2] / len(training_batches.targets)),
+            seconds=round(seconds[-1], 3),
+        )
+        # In this order: what is there without its checkpoint is cut on resuming.
+        results.append(folder, record)
+        writer.write(record)
+        state.epoch.assign(epoch + 1)
+        state.save(folder)
+        # The first epoch compiles, the later ones tell how long one takes.
+        typical = float(np.median(seconds[1:][-9:] or seconds))
+        reporter.epoch(record, typical * (config.num_epochs - epoch - 1))
+    writer.close()
+
+
+def epoch_order(seed: int, epoch: int, num_sequences: int) -> np.ndarray:
+    """The order of the training sequences in an epoch: a permutation, (num_sequences,)."""
+    return np.random.default_rng([seed, epoch]).permutation(num_sequences)
+
+
+def _to_tensors(batches: data.Split) -> data.Split:
+    return data.Split(tf.constant(batches.tokens), tf.constant(batches.targets))
+
+
+def _means(totals: np.ndarray, batches: data.Split) -> tuple[float, float]:
+    """Mean loss and accuracy from their totals over batches."""
+    steps, batch_size = batches.targets.shape
+    return float(totals[0] / steps), float(totals[1] / (steps * batch_size))

@@ -1,0 +1,50 @@
+"""Asks a trained model: prints its prediction for a sequence, or its accuracy.
+
+python test.py --model_name=RNN-LN-FW --sample=g5o8k1??g
+"""
+
+from absl import app, flags
+
+from fast_weights import terminal
+from fast_weights.config import MODEL_NAMES
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_enum("model_name", "RNN-LN-FW", MODEL_NAMES, "which of the four models")
+flags.DEFINE_multi_string(
+    "sample", [], "sequence to ask about, such as g5o8k1??g; may be given several times"
+)
+flags.DEFINE_bool("evaluate", False, "print accuracy on the validation sequences instead")
+flags.DEFINE_string("data_dir", "data", "folder of the sequences; they are made where missing")
+flags.DEFINE_string("checkpoint_dir", "checkpoints", "folder of the models' folders")
+
+
+@terminal.one_line_errors
+def main(argv):
+    """Flags -> model -> predictions."""
+    del argv
+    with terminal.quiet_import():
+        from fast_weights import checkpoints, data, sampling
+
+    model, config = checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name)
+    if FLAGS.evaluate:
+        _, validation = data.load_or_make(
+            FLAGS.data_dir,
+            config.num_pairs,
+            config.num_training,
+            config.num_validation,
+            config.seed,
+        )
+        accuracy, by_pair = sampling.accuracy_by_pair(model, validation)
+        print(f"Validation accuracy: {accuracy:.2%} of {config.num_validation:,} sequences")
+        for number, pair_accuracy in enumerate(by_pair, start=1):
+            print(f"  asked for pair {number}: {pair_accuracy:.2%}")
+        return 0
+    for sample in FLAGS.sample or [sampling.default_sample(config.num_pairs)]:
+        prediction = sampling.predict_text(model, sample, config.num_pairs)
+        print(f"INPUT: {sample}\nPREDICTION: {prediction}")
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,60 @@
+"""Trains one of the four models on associative retrieval.
+
+python train.py --model_name=RNN-LN-FW
+
+A run that was stopped goes on where its last whole epoch ended.
+"""
+
+import dataclasses
+
+from absl import app, flags
+
+from fast_weights import terminal
+from fast_weights.config import Config
+
+FLAGS = flags.FLAGS
+DEFINERS = {
+    bool: flags.DEFINE_bool,
+    float: flags.DEFINE_float,
+    int: flags.DEFINE_integer,
+    str: flags.DEFINE_string,
+}
+SETTINGS = dataclasses.fields(Config)
+
+for field in SETTINGS:
+    bound = field.metadata["bound"]
+    help_text = field.metadata["help"] + (f"; {bound}" if bound else "")
+    DEFINERS[field.type](field.name, field.default, help_text)
+flags.DEFINE_string("data_dir", "data", "folder of the sequences; they are made where missing")
+flags.DEFINE_string("checkpoint_dir", "checkpoints", "folder of the models' folders")
+flags.DEFINE_bool("restart", False, "delete the model's checkpoint and results and begin anew")
+
+
+@terminal.one_line_errors
+def main(argv):
+    """Flags -> Config -> training."""
+    del argv
+    asked = {field.name: FLAGS[field.name].value for field in SETTINGS if FLAGS[field.name].present}
+    # A bad value is told before TensorFlow takes its seconds to load.
+    model_name = Config(**asked).model_name
+    with terminal.quiet_import():
+        from fast_weights import checkpoints, training
+
+    folder = checkpoints.model_folder(FLAGS.checkpoint_dir, model_name)
+    if FLAGS.restart:
+        checkpoints.clear(folder)
+    config = checkpoints.settle_config(folder, {**asked, "model_name": model_name})
+    table = terminal.ProgressTable(config.num_epochs)
+    records = training.train(config, FLAGS.data_dir, folder, table)
+    best = max(records, key=lambda record: record.valid_accuracy)
+    print(
+        f"{model_name} has been trained for {len(records)} epochs. Best validation accuracy: "
+        f"{best.valid_accuracy:.2%}, in epoch {best.epoch + 1}. Checkpoint: {folder}"
+    )
+    if len(records) >= config.num_epochs:
+        print(f"To train longer: --num_epochs=N with N greater than {len(records)}")
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main)
