@@ -74,15 +74,11 @@ class Config:
     epsilon: float = _setting(1e-5, "added to layer normalization's variance", low=0)
     gates: str = _setting("original", "GRU-LN's update gate", choices=GATES)
     learning_rate: float = _setting(1e-4, "Adam's learning rate", above=0)
-    max_gradient_norm: float = _setting(
-        5.0, "global norm that gradients are clipped to", above=0
-    )
+    max_gradient_norm: float = _setting(5.0, "global norm that gradients are clipped to", above=0)
     num_pairs: int = _setting(3, "K, key-value pairs in a sequence", low=1, high=26)
     num_training: int = _setting(64_000, "training sequences", low=1)
     num_validation: int = _setting(32_000, "validation sequences", low=1)
-    seed: int = _setting(
-        0, "decides data, initial weights and order", low=0, high=2**32 - 1
-    )
+    seed: int = _setting(0, "decides data, initial weights and order", low=0, high=2**32 - 1)
     shuffle: bool = _setting(False, "draw a new order of the training sequences each epoch")
 
     def __post_init__(self):
@@ -140,7 +136,9 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     """Raises a `UserError` unless `value` is of the field's type and within its bounds."""
     name, limits = field.name, field.metadata
     if type(value) is not field.type:
-        raise UserError(f"`{name}` must be of type {field.type.__name__}. Received: {name}={value!r}")
+        raise UserError(
+            f"`{name}` must be of type {field.type.__name__}. Received: {name}={value!r}"
+        )
     if limits["choices"]:
         good = value in limits["choices"]
     elif field.type is bool:

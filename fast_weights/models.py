@@ -69,7 +69,7 @@ def model_around(cell: keras.layers.Layer, config: Config) -> keras.Model:
     symbols = keras.ops.one_hot(tokens, NUM_CLASSES)
     # Unrolled: XLA fuses across time steps, and a loop inside it costs more than it saves.
     hidden = keras.layers.RNN(cell, unroll=True, name="rnn")(symbols)
-    logits = keras.layers.Dense(
-        NUM_CLASSES, kernel_initializer=input_initializer(), name="logits"
-    )(hidden)
+    logits = keras.layers.Dense(NUM_CLASSES, kernel_initializer=input_initializer(), name="logits")(
+        hidden
+    )
     return keras.Model(tokens, logits, name=config.model_name.replace("-", "_"))

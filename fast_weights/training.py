@@ -6,6 +6,7 @@ it through hundreds of batches; Python comes back between chunks, to show
 progress and to be interruptible.
 """
 
+import functools
 import time
 from collections.abc import Callable
 
@@ -21,6 +22,8 @@ from fast_weights.results import Record
 # A chunk is meant to last this long: short enough to stop at once on Ctrl-C.
 CHUNK_SECONDS = 0.5
 MIN_CHUNK = 16  # steps
+# Of an epoch's time; the rest is validation. For the progress line alone.
+TRAINING_SHARE = 0.9
 
 
 def loss_and_gradients(model: keras.Model, tokens, targets, global_batch_size: int):
@@ -144,12 +147,18 @@ class Chunks:
         self._num_totals = num_totals
         self._size = MIN_CHUNK
 
-    def run(self, batches: data.Split, report: Callable[[int, int], None]) -> np.ndarray:
+    def run(
+        self,
+        batches: data.Split,
+        report: Callable[[float], None] = lambda fraction: None,
+        share: tuple[float, float] = (0, 1),
+    ) -> np.ndarray:
         """Goes through all batches.
 
         Args:
             batches: tensors (steps, B, T) and (steps, B).
-            report: called with the number of steps done and to do.
+            report: called with the fraction of the epoch that is done.
+            share: fractions of the epoch that are done before and after this run.
 
         Returns:
             Totals over the batches.
@@ -168,7 +177,7 @@ class Chunks:
             elif seconds < CHUNK_SECONDS / 2:
                 self._size *= 2
             start = stop
-            report(stop, steps)
+            report(share[0] + (share[1] - share[0]) * stop / steps)
         return totals.numpy()
 
 
@@ -234,12 +243,9 @@ def _train_epochs(config, state, folder, splits, reporter) -> None:
         if config.shuffle:
             order = epoch_order(config.seed, epoch, len(training.targets))
             training_batches = _to_tensors(data.batches(training, config.batch_size, order))
-        train_totals = train_chunks.run(
-            training_batches, lambda done, steps: reporter.progress(epoch, 0.9 * done / steps)
-        )
-        valid_totals = evaluate_chunks.run(
-            validation_batches, lambda done, steps: reporter.progress(epoch, 0.9 + 0.1 * done / steps)
-        )
+        report = functools.partial(reporter.progress, epoch)
+        train_totals = train_chunks.run(training_batches, report, (0, TRAINING_SHARE))
+        valid_totals = evaluate_chunks.run(validation_batches, report, (TRAINING_SHARE, 1))
         seconds.append(time.perf_counter() - start)
         record = Record(
             epoch,

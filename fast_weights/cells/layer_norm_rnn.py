@@ -11,7 +11,6 @@
 """
 
 import keras
-from keras import ops
 
 from fast_weights.cells.common import check_epsilon, layer_normalize
 from fast_weights.cells.control import ControlCell

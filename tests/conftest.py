@@ -1,0 +1,50 @@
+"""Options and fixtures that several test modules share."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import dataclasses
+import pathlib
+
+import pytest
+
+from fast_weights.config import Config
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--golden_dir",
+        default=str(pathlib.Path(__file__).parent / "golden"),
+        help="folder of the .npz files that test_golden.py checks the port against",
+    )
+
+
+def pytest_generate_tests(metafunc):
+    if "golden_path" in metafunc.fixturenames:
+        folder = pathlib.Path(metafunc.config.getoption("--golden_dir"))
+        paths = sorted(folder.glob("*.npz"))
+        if not paths:
+            raise pytest.UsageError(f"--golden_dir: no .npz file in {folder}")
+        metafunc.parametrize("golden_path", paths, ids=lambda path: path.stem)
+
+
+@pytest.fixture
+def tiny_config():
+    """Seconds, not minutes: 12 steps of 8 sequences, 5 units."""
+    return Config(
+        model_name="RNN-LN-FW",
+        num_epochs=2,
+        batch_size=8,
+        units=5,
+        num_pairs=2,
+        num_training=100,
+        num_validation=40,
+        learning_rate=1e-2,
+    )
+
+
+@pytest.fixture
+def tiny(tiny_config):
+    """The tiny configuration with some settings replaced."""
+    return lambda **changes: dataclasses.replace(tiny_config, **changes)

@@ -1,0 +1,67 @@
+"""The house's rules: imports point one way, and heavy ones wait."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import fast_weights
+
+PACKAGE = pathlib.Path(fast_weights.__file__).parent
+# `errors` is one exception and imports nothing, so everyone may import it.
+ALLOWED = {
+    "errors": set(),
+    "config": {"errors"},
+    "data": {"errors"},
+    "cells": set(),
+    "results": {"errors"},
+    "models": {"cells", "config"},
+    "checkpoints": {"config", "errors", "models"},
+    "summaries": {"results"},
+    "training": {"checkpoints", "config", "data", "results", "summaries"},
+    "sampling": {"data", "checkpoints"},
+    "figures": {"errors", "results"},
+    "terminal": {"errors"},
+    "__init__": set(),
+}
+
+
+def imports(path):
+    """Modules that a file imports; `from package import room` counts as `package.room`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
+def test_imports_point_one_way(path):
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    rooms = {name.split(".")[1] for name in imports(path) if name.startswith("fast_weights.")} - {
+        room
+    }
+    assert rooms <= ALLOWED[room]
+    for name in imports(path):
+        top = name.split(".")[0]
+        assert not name.startswith("keras.src")
+        assert top not in ("train", "test", "plot", "absl")
+        assert top != "matplotlib" or room == "figures"
+        assert top != "tensorflow" or room in ("checkpoints", "summaries", "training")
+
+
+def test_the_package_loads_no_framework_until_asked():
+    """`--help` that takes seconds."""
+    code = "import sys, fast_weights.config; print({'keras', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_every_public_name_is_there():
+    for name in fast_weights.__all__:
+        assert getattr(fast_weights, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        fast_weights.nothing  # noqa: B018

@@ -1,0 +1,195 @@
+"""The scripts as a person runs them, each in a process of its own."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+TINY = [
+    "--batch_size=8",
+    "--units=5",
+    "--num_pairs=2",
+    "--num_training=100",
+    "--num_validation=40",
+]
+
+
+def run(folder, script, *flags, expect=0):
+    """Runs a script with its folders under `folder`; checks the exit status."""
+    where = {
+        "train.py": ("data_dir", "checkpoint_dir"),
+        "test.py": ("data_dir", "checkpoint_dir"),
+        "plot.py": ("checkpoint_dir", "output_dir"),
+    }[script]
+    paths = [f"--{name}={folder / name}" for name in where]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), *paths, *flags],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=folder,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done
+
+
+def refused(done, *words):
+    """One line on standard error, with these words in it."""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A place where two epochs of a tiny RNN-LN-FW have been trained."""
+    folder = tmp_path_factory.mktemp("a folder with spaces and ü")
+    done = run(folder, "train.py", "--model_name=RNN-LN-FW", "--num_epochs=2", *TINY)
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("Made 100 training and 40 validation sequences")
+    assert lines[1].split()[0] == "epoch"
+    assert lines[2].split()[0] == "1/2"
+    assert lines[3].split()[0] == "2/2"
+    assert "\r" not in done.stdout
+    assert "\x1b" not in done.stdout
+    return folder
+
+
+def epochs_in(folder, model_name="RNN-LN-FW"):
+    text = (folder / "checkpoint_dir" / model_name / "results.jsonl").read_text()
+    return [json.loads(line)["epoch"] for line in text.splitlines()]
+
+
+def test_resume_goes_on_with_the_checkpoints_settings(folder):
+    done = run(folder, "train.py", "--num_epochs=3")
+    assert "Going on after 2 epochs" in done.stdout
+    assert epochs_in(folder) == [0, 1, 2]
+    again = run(folder, "train.py", "--num_epochs=3")
+    assert "--num_epochs=N with N greater than 3" in again.stdout
+    assert epochs_in(folder) == [0, 1, 2]
+
+
+def test_contradicting_flags_stop_and_harm_nothing(folder):
+    done = run(folder, "train.py", "--units=6", "--seed=1", expect=2)
+    refused(done, "--units=6 but the checkpoint has 5", "--seed=1 but the checkpoint has 0")
+    assert epochs_in(folder)[:2] == [0, 1]
+
+
+def test_restart_begins_anew(folder):
+    flags = ["--model_name=CONTROL", "--num_epochs=2", *TINY]
+    run(folder, "train.py", *flags)
+    run(
+        folder,
+        "train.py",
+        "--model_name=CONTROL",
+        "--restart",
+        "--num_epochs=1",
+        *TINY,
+        "--units=4",
+    )
+    assert epochs_in(folder, "CONTROL") == [0]
+    config = json.loads((folder / "checkpoint_dir/CONTROL/config.json").read_text())
+    assert config["units"] == 4
+
+
+def test_ctrl_c_keeps_whole_epochs(folder):
+    """Ctrl-C that ends in a traceback, or costs more than the epoch under way."""
+    command = [sys.executable, str(ROOT / "train.py"), "--model_name=RNN-LN", *TINY]
+    command += [f"--{name}={folder / name}" for name in ("data_dir", "checkpoint_dir")]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder
+    )
+    while "3/1000" not in process.stdout.readline():
+        assert process.poll() is None
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.strip() == "Stopped. Whole epochs are kept; the same command goes on."
+    done = len(epochs_in(folder, "RNN-LN"))
+    run(folder, "train.py", "--model_name=RNN-LN", f"--num_epochs={done + 1}")
+    assert epochs_in(folder, "RNN-LN") == list(range(done + 1))
+
+
+def test_samples(folder):
+    done = run(folder, "test.py", "--sample=g5o8??g", "--sample=a1z9??z")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "INPUT: g5o8??g"
+    assert lines[2] == "INPUT: a1z9??z"
+    assert all(line.startswith("PREDICTION: ") and len(line) == 13 for line in lines[1::2])
+    assert done.stderr == ""
+
+
+def test_evaluate_agrees_with_training(folder):
+    """An evaluation on other sequences, or through another model, than training's."""
+    done = run(folder, "test.py", "--evaluate")
+    text = (folder / "checkpoint_dir/RNN-LN-FW/results.jsonl").read_text()
+    last = json.loads(text.splitlines()[-1])
+    assert f"Validation accuracy: {last['valid_accuracy']:.2%} of 40 sequences" in done.stdout
+    assert "asked for pair 2: " in done.stdout
+
+
+def test_plot_draws_what_there_is_and_names_what_is_missing(folder):
+    done = run(folder, "plot.py")
+    for name in ("accuracy.png", "loss.png", "gradient_norm.png"):
+        assert (folder / "output_dir" / name).exists()
+    assert "GRU-LN has no results yet" in done.stdout
+    assert "RNN-LN-FW has no results" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "words"),
+    [
+        ("train.py", ["--model_name=LSTM"], ["model_name='LSTM'", "RNN-LN-FW"]),
+        ("train.py", ["--units=0"], ["units=0", "at least 1"]),
+        ("train.py", ["--decay_rate=2"], ["decay_rate=2.0", "from 0 to 1"]),
+        ("train.py", ["--num_pairs=27"], ["num_pairs=27"]),
+        ("train.py", ["RNN-LN-FW"], ["expected only --flags. Received: RNN-LN-FW"]),
+        ("test.py", [], ["python train.py --model_name=RNN-LN-FW"]),
+        ("plot.py", [], ["no results", "python train.py"]),
+    ],
+)
+def test_mistakes_end_in_one_line(tmp_path, script, flags, words):
+    refused(run(tmp_path, script, *flags, expect=2), *words)
+
+
+@pytest.mark.parametrize("sample", ["g5o8k1??g", "g5o8??z", "G5o8??G", ""])
+def test_bad_samples_end_in_one_line(folder, sample):
+    refused(run(folder, "test.py", f"--sample={sample}", expect=2), "expected")
+
+
+def test_a_broken_data_file_ends_in_one_line(folder, tmp_path):
+    (tmp_path / "data_dir").mkdir()
+    name = "associative-retrieval-2-pairs-seed-0.npz"
+    whole = (folder / "data_dir" / name).read_bytes()
+    (tmp_path / "data_dir" / name).write_bytes(whole[: len(whole) // 2])
+    refused(run(tmp_path, "train.py", *TINY, expect=2), name, "delete the file")
+
+
+def test_data_alone(tmp_path):
+    command = [sys.executable, "-m", "fast_weights.data", f"--data_dir={tmp_path}"]
+    command += ["--num_pairs=4", "--num_training=9", "--num_validation=5"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert (tmp_path / "associative-retrieval-4-pairs-seed-0.npz").exists()
+    assert "??" in done.stdout
+    done = subprocess.run([*command, "--num_pairs=0"], capture_output=True, text=True, cwd=ROOT)
+    refused(done, "num_pairs=0")
+
+
+@pytest.mark.parametrize("script", ["train.py", "test.py", "plot.py"])
+def test_help_names_every_flag(script):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), "--help"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert "--checkpoint_dir" in done.stdout
+    assert "tensorflow" not in done.stderr
+    if script == "train.py":
+        assert "lambda" in done.stdout
+        assert "default: '0.95'" in done.stdout

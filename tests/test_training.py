@@ -1,0 +1,190 @@
+"""The training program: what it moves, what it repeats, what it survives."""
+
+import dataclasses
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fast_weights import checkpoints, data, results, training
+from fast_weights.config import MODEL_NAMES
+
+
+def weights_after(config, tmp_path, name):
+    """Trains in a folder of its own and returns the final weights and the records."""
+    records = training.train(config, tmp_path / "data", tmp_path / name)
+    state = checkpoints.new_state(config)
+    assert state.restore(tmp_path / name)
+    return [v.numpy() for v in [*state.model.weights, *state.optimizer.variables]], records
+
+
+def without_seconds(records):
+    return [dataclasses.replace(record, seconds=0) for record in records]
+
+
+def events(folder):
+    """{(run, tag): [(step, value)]} of a folder's event files."""
+    found = {}
+    for path in sorted(folder.glob("*/*.tfevents.*")):
+        for serialized in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(serialized.numpy())
+            for value in event.summary.value:
+                key = path.parent.name, value.tag
+                number = float(tf.make_ndarray(value.tensor))
+                found.setdefault(key, []).append((event.step, number))
+    return found
+
+
+def batches_of(config):
+    split, _ = data.make(config.num_pairs, config.num_training, config.num_validation, config.seed)
+    return training._to_tensors(data.batches(split, config.batch_size))
+
+
+@pytest.mark.parametrize("model_name", MODEL_NAMES)
+@pytest.mark.parametrize("gates", ["original", "standard"])
+def test_one_step_moves_every_weight_and_evaluation_none(tiny, model_name, gates):
+    """A weight that is not connected to the loss; an evaluation that trains."""
+    if gates == "standard" and model_name != "GRU-LN":
+        gates = "original"
+    config = tiny(model_name=model_name, gates=gates)
+    state = checkpoints.new_state(config)
+    program = training.EpochProgram(state, config)
+    before = [weight.numpy() for weight in state.model.trainable_variables]
+    batches = batches_of(config)
+    program.evaluate(*batches, tf.constant(0), tf.constant(2), tf.zeros(2))
+    for weight, value in zip(state.model.trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+    program.train(*batches, tf.constant(0), tf.constant(1), tf.zeros(3))
+    for weight, value in zip(state.model.trainable_variables, before, strict=True):
+        assert np.abs(weight.numpy() - value).max() > 1e-4, weight.path
+    assert len(state.model.trainable_variables) == len(state.model.weights)
+
+
+def test_chunks_add_up_to_the_same_bits(tiny_config):
+    """A result that depends on how fast the machine happened to be."""
+    batches = batches_of(tiny_config)
+    totals = []
+    for bounds in ([0, 12], [0, 1, 5, 12]):
+        state = checkpoints.new_state(tiny_config)
+        program = training.EpochProgram(state, tiny_config)
+        total = tf.zeros(3)
+        for start, stop in itertools.pairwise(bounds):
+            total = program.train(*batches, tf.constant(start), tf.constant(stop), total)
+        totals.append((total.numpy(), *(weight.numpy() for weight in state.model.weights)))
+    for one, other in zip(*totals, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_totals_are_means_of_the_split(tiny_config):
+    """A loss scaled by the wrong batch, an accuracy counted over the wrong number."""
+    state = checkpoints.new_state(tiny_config)
+    program = training.EpochProgram(state, tiny_config)
+    batches = batches_of(tiny_config)
+    totals = training.Chunks(program.evaluate, 2).run(batches)
+    loss, accuracy = training._means(totals, batches)
+    tokens, targets = (np.concatenate(part) for part in batches)
+    logits = state.model(tokens).numpy().astype(np.float64)
+    log_sum = np.log(np.exp(logits).sum(axis=1))
+    expected = (log_sum - logits[np.arange(len(targets)), targets]).mean()
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    assert accuracy == pytest.approx((logits.argmax(axis=1) == targets).mean())
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_resumed_equals_uninterrupted_bit_for_bit(tiny, tmp_path, shuffle):
+    """A lost optimizer state, a restarted order, a doubled or missing epoch."""
+    whole = tiny(num_epochs=3, shuffle=shuffle)
+    expected, records = weights_after(whole, tmp_path, "whole")
+    # Stopped in the third epoch, after its record and its summaries were written.
+    weights_after(tiny(num_epochs=2, shuffle=shuffle), tmp_path, "stopped")
+    results.append(tmp_path / "stopped", records[2])
+    writer = training.summaries.Summaries(tmp_path / "stopped")
+    writer.write(records[2])
+    writer.close()
+    resumed, resumed_records = weights_after(whole, tmp_path, "stopped")
+    for one, other in zip(resumed, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert without_seconds(resumed_records) == without_seconds(records)
+    assert [record.epoch for record in records] == [0, 1, 2]
+    found, wanted = events(tmp_path / "stopped"), events(tmp_path / "whole")
+    assert found.keys() == wanted.keys()
+    for key, points in found.items():
+        assert [step for step, _ in points] == [0, 1, 2], key
+        if key[1] != "seconds":
+            assert points == wanted[key]
+
+
+def test_a_torn_event_file_is_mended(tiny, tmp_path):
+    """A stop in the middle of a write, after which TensorBoard reads no further."""
+    training.train(tiny(num_epochs=2), tmp_path / "data", tmp_path / "run")
+    (path,) = (tmp_path / "run" / "validation").iterdir()
+    path.write_bytes(path.read_bytes()[:-5])
+    training.summaries.truncate(tmp_path / "run", 1)
+    found = events(tmp_path / "run")
+    assert {key: [step for step, _ in points] for key, points in found.items()} == {
+        key: [0] for key in found
+    }
+    assert ("validation", "accuracy") in found
+
+
+def test_shuffling_is_a_function_of_seed_and_epoch():
+    """An order that repeats every epoch, or that a resume cannot draw again."""
+    orders = [training.epoch_order(seed, epoch, 50) for seed in (0, 1) for epoch in (0, 1)]
+    np.testing.assert_array_equal(orders[1], training.epoch_order(0, 1, 50))
+    assert len({order.tobytes() for order in orders}) == 4
+    assert all(sorted(order) == list(range(50)) for order in orders)
+
+
+def test_it_learns(tiny, tmp_path):
+    """A program that runs and learns nothing: one pair needs no memory to speak of."""
+    config = tiny(num_pairs=1, num_training=4_000, units=24, batch_size=32, num_epochs=4)
+    records = training.train(config, tmp_path / "data", tmp_path / "run")
+    assert records[-1].valid_accuracy > 0.9
+    assert records[-1].valid_loss < records[0].valid_loss
+
+
+DISTRIBUTED = """
+import numpy as np, tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+from fast_weights import checkpoints, data, training
+from fast_weights.config import Config
+# So small a norm that every step is clipped.
+config = Config(batch_size=8, units=5, num_training=24, num_validation=8,
+                learning_rate=1e-2, max_gradient_norm=0.1)
+split, _ = data.make(3, 24, 8, 0)
+tokens, targets = data.batches(split, 8)
+single = checkpoints.new_state(config)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+with strategy.scope():
+    mirrored = checkpoints.new_state(config)
+
+@tf.function
+def step(tokens, targets):
+    def share():
+        half = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return training.train_step(mirrored.model, mirrored.optimizer,
+            tf.reshape(tokens, (2, 4, -1))[half], tf.reshape(targets, (2, 4))[half], 8, 0.1)
+    loss, right, norm = strategy.run(share)
+    return strategy.reduce("SUM", loss, axis=None), norm.values[0]
+
+for x, y in zip(tokens, targets):
+    loss, _, norm = training.train_step(single.model, single.optimizer, x, y, 8, 0.1)
+    both_loss, both_norm = step(x, y)
+    np.testing.assert_allclose(both_loss, loss, rtol=1e-5)
+    np.testing.assert_allclose(both_norm, norm, rtol=1e-4)
+for a, b in zip(single.model.weights, mirrored.model.weights):
+    np.testing.assert_allclose(np.asarray(b), np.asarray(a), atol=1e-5)
+print("equal")
+"""
+
+
+def test_two_replicas_equal_one_device():
+    """Clipping before the gradients are complete, or a loss scaled by the replica's batch."""
+    done = subprocess.run(
+        [sys.executable, "-c", DISTRIBUTED], capture_output=True, text=True, timeout=200
+    )
+    assert done.stdout.strip() == "equal", done.stderr[-2000:]
