@@ -6,6 +6,7 @@ index `checkpoint`), `results.jsonl` and the TensorBoard runs `training/` and
 `validation/`.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -46,7 +47,7 @@ class TrainingState:
         manager = self._manager(folder)
         if manager.latest_checkpoint is None:
             return False
-        with _readable(manager.latest_checkpoint):
+        with _one_line_if_broken(manager.latest_checkpoint):
             manager.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
         return True
 
@@ -176,24 +177,22 @@ def load_model(checkpoint_dir, model_name: str) -> tuple[keras.Model, Config]:
     config = load_config(folder)
     model = build_model(config)
     path = tf.train.latest_checkpoint(str(folder))
-    with _readable(path):
+    with _one_line_if_broken(path):
         checkpoint = tf.train.Checkpoint(model=model)
         checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
     return model, config
 
 
-class _readable:
-    """Turns what TensorFlow raises for a broken checkpoint into one line."""
+@contextlib.contextmanager
+def _one_line_if_broken(path):
+    """Turns whatever TensorFlow raises while it reads a checkpoint into one line.
 
-    def __init__(self, path):
-        self.path = path
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if kind and issubclass(kind, (tf.errors.OpError, ValueError, AssertionError)):
-            raise UserError(
-                f"the checkpoint {self.path} is broken or of another model. "
-                "Delete its files to fall back to the one before it, or train with --restart"
-            ) from None
+    Depending on the byte that is wrong it raises half a dozen types of error.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise UserError(
+            f"the checkpoint {path} is broken or of another model. "
+            "Delete its files to fall back to the one before it, or train with --restart"
+        ) from error
