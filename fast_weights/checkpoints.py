@@ -194,5 +194,5 @@ def _one_line_if_broken(path):
     except Exception as error:
         raise UserError(
             f"the checkpoint {path} is broken or of another model. "
-            "Delete its files to fall back to the one before it, or train with --restart"
+            "Train with --restart to begin anew"
         ) from error
