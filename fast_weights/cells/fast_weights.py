@@ -18,8 +18,7 @@ costs H² a step whatever the length; the attention form costs M·H and never
 forms A, which is cheaper while M, the number of vectors kept, is small.
 
 The past vectors are columns, not rows: both products of a read are then
-batched matrix products without a transpose in the way, which XLA runs on a CPU
-in two thirds of the time (`benchmarks/memory_forms.py` times the cells).
+batched matrix products without a transpose in the way.
 """
 
 import keras
