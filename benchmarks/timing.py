@@ -17,12 +17,12 @@ def training_batches(config: Config, num_sequences: int) -> data.Split:
     return data.Split(*(tf.constant(part) for part in batches))
 
 
-def compiled_steps(cell, config: Config, batches: data.Split):
-    """A function that takes `cell`'s model through n training steps; seconds a step.
+def compiled_steps(layer, config: Config, batches: data.Split):
+    """A function that takes `layer`'s model through n training steps; seconds a step.
 
-    The program is `train.py`'s: whatever the cell, the same step, compiled once.
+    The program is `train.py`'s: whatever the layer, the same step, compiled once.
     """
-    model = models.model_around(cell, config)
+    model = models.model_around(layer, config)
     optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=1e-8)
     optimizer.build(model.trainable_variables)
     state = checkpoints.TrainingState(model, optimizer, tf.Variable(0, dtype=tf.int64))

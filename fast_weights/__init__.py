@@ -6,13 +6,20 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "Config": "fast_weights.config",
+    "Control": "fast_weights.layers",
     "ControlCell": "fast_weights.cells",
+    "FastWeights": "fast_weights.layers",
     "FastWeightsAttentionCell": "fast_weights.cells",
     "FastWeightsCell": "fast_weights.cells",
+    "LayerNormGRU": "fast_weights.layers",
     "LayerNormGRUCell": "fast_weights.cells",
+    "LayerNormRNN": "fast_weights.layers",
     "LayerNormRNNCell": "fast_weights.cells",
+    "MemoryTrace": "fast_weights.memory_trace",
     "UserError": "fast_weights.errors",
     "build_model": "fast_weights.models",
+    "trace_memory": "fast_weights.memory_trace",
+    "vanishing_length": "fast_weights.cells",
 }
 
 __all__ = sorted(_MODULES)

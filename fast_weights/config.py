@@ -13,8 +13,9 @@ from typing import Any
 from fast_weights.errors import UserError
 
 MODEL_NAMES = ("RNN-LN-FW", "RNN-LN", "CONTROL", "GRU-LN")
+RECURRENCES = ("original", "paper")
 GATES = ("original", "standard")
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def _setting(default: Any, help: str, *, low=-math.inf, high=math.inf, above=None, choices=None):
@@ -64,7 +65,7 @@ class Config:
     num_epochs: int = _setting(1000, "passes over the training sequences", low=1)
     batch_size: int = _setting(128, "sequences a step", low=1)
     units: int = _setting(50, "H, hidden size", low=1)
-    inner_steps: int = _setting(1, "S, steps of the inner loop (RNN-LN-FW)", low=1)
+    inner_steps: int = _setting(1, "S, steps of the inner loop (RNN-LN-FW)", low=0)
     decay_rate: float = _setting(
         0.95, "lambda, share of the fast weights kept at each step (RNN-LN-FW)", low=0, high=1
     )
@@ -72,6 +73,9 @@ class Config:
         0.5, "eta, strength of a write to the fast weights (RNN-LN-FW)", low=0
     )
     epsilon: float = _setting(1e-5, "added to layer normalization's variance", low=0)
+    recurrence: str = _setting(
+        "original", "what is written to the fast weights (RNN-LN-FW)", choices=RECURRENCES
+    )
     gates: str = _setting("original", "GRU-LN's update gate", choices=GATES)
     learning_rate: float = _setting(1e-4, "Adam's learning rate", above=0)
     max_gradient_norm: float = _setting(5.0, "global norm that gradients are clipped to", above=0)
@@ -119,6 +123,9 @@ class Config:
         if not isinstance(values, dict):
             raise UserError(f"expected a JSON object. Received: {type(values).__name__}")
         version = values.pop("version", None)
+        if version == 1:
+            # It knew one recurrence.
+            version, values = FORMAT_VERSION, {**values, "recurrence": "original"}
         if version != FORMAT_VERSION:
             raise UserError(
                 f"expected configuration format {FORMAT_VERSION}. Received: version={version!r}"

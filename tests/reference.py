@@ -2,7 +2,7 @@
 
 Written from the equations, not from the package, which it never imports. A
 step takes the weights as a dict of arrays, one input (D,) and the state, and
-returns the new state; `run` takes a whole sequence (T, D) through a step.
+returns the new state.
 """
 
 import numpy as np
@@ -28,15 +28,22 @@ def rnn_ln_step(w, x, h, epsilon=1e-5):
     return layer_norm(control_step(w, x, h), w["gamma"], w["beta"], epsilon)
 
 
-def fast_weights_step(w, x, h, A, inner_steps, decay_rate, fast_learning_rate, epsilon=1e-5):
-    """Returns h_t and A_t."""
+def fast_weights_step(
+    w, x, h, A, inner_steps, decay_rate, fast_learning_rate, epsilon=1e-5, recurrence="original"
+):
+    """Returns h_t and A_t, the fast weights that the step read."""
     z = x @ w["kernel"] + w["bias"]
     h_0 = relu(z + h @ w["recurrent_kernel"])
-    A = decay_rate * A + fast_learning_rate * np.outer(h_0, h_0)
+    if recurrence == "paper":
+        # Equation 1, one step late: A(t - 1) from the final state of step t - 1.
+        A = decay_rate * A + fast_learning_rate * np.outer(h, h)
+        slow = z + h @ w["recurrent_kernel"]
+    else:
+        A = decay_rate * A + fast_learning_rate * np.outer(h_0, h_0)
+        slow = z + h_0 @ w["recurrent_kernel"]
     h_s = h_0
     for _ in range(inner_steps):
-        a = z + h_0 @ w["recurrent_kernel"] + h_s @ A
-        h_s = relu(layer_norm(a, w["gamma"], w["beta"], epsilon))
+        h_s = relu(layer_norm(slow + h_s @ A, w["gamma"], w["beta"], epsilon))
     return h_s, A
 
 
@@ -58,11 +65,3 @@ def gru_ln_step(w, x, h, gates, epsilon=1e-5):
     u = sigmoid(layer_norm(u_before, w["update_gamma"], w["update_beta"], epsilon))
     c = np.tanh(x @ kernel_c + (sigmoid(r_normal) * h) @ recurrent_c + bias_c)
     return u * h + (1 - u) * c
-
-
-def run(step, xs, *state):
-    """Takes (T, D) inputs through `step`; returns the last state as a tuple."""
-    for x in xs:
-        state = step(x, *state)
-        state = state if isinstance(state, tuple) else (state,)
-    return state

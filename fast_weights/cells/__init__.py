@@ -1,7 +1,11 @@
 """Recurrent cells for `keras.layers.RNN`, one kind a file."""
 
 from fast_weights.cells.control import ControlCell
-from fast_weights.cells.fast_weights import FastWeightsAttentionCell, FastWeightsCell
+from fast_weights.cells.fast_weights import (
+    FastWeightsAttentionCell,
+    FastWeightsCell,
+    vanishing_length,
+)
 from fast_weights.cells.layer_norm_gru import LayerNormGRUCell
 from fast_weights.cells.layer_norm_rnn import LayerNormRNNCell
 
@@ -11,4 +15,5 @@ __all__ = [
     "FastWeightsCell",
     "LayerNormGRUCell",
     "LayerNormRNNCell",
+    "vanishing_length",
 ]

@@ -12,23 +12,28 @@
 import keras
 from keras import ops
 
-from fast_weights.cells.common import check_units, input_initializer, recurrent_initializer
+from fast_weights.cells.common import RecurrentCell, input_initializer, recurrent_initializer
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
-class ControlCell(keras.layers.Layer):
+class ControlCell(RecurrentCell):
     """Recurrent cell with neither layer normalization nor fast weights.
 
-    Each step computes
+    Each step computes, with f the activation,
 
-    1. `h_t = relu(x_t W_x + b_x + h_{t-1} W_h)`
+    1. `h_t = f(x_t W_x + b_x + h_{t-1} W_h)`
 
     Reference: the original's CONTROL; an IRNN (Le, Jaitly and Hinton 2015,
     arXiv 1504.00941) whose W_h starts at 0.05·I.
 
     Args:
         units: positive integer, H, the size of the hidden state.
-        **kwargs: `name`, `dtype` and the like, as for every Keras layer.
+        activation: f, a Keras activation. Default `"relu"`.
+        **kwargs: `kernel_initializer` (default: uniform in ±sqrt(2 / D)),
+            `recurrent_initializer` (default: 0.05·I), `bias_initializer` (default:
+            zeros), and for each of the three `..._regularizer` and
+            `..._constraint` (default: none), as `keras.layers.SimpleRNNCell` takes
+            them; `name`, `dtype` and the like, as for every Keras layer.
 
     Call arguments:
         inputs: (B, D), one time step.
@@ -44,39 +49,22 @@ class ControlCell(keras.layers.Layer):
 
     >>> import numpy as np
     >>> layer = keras.layers.RNN(ControlCell(4))
-    >>> layer(np.ones((2, 9, 3), "float32")).shape
-    TensorShape([2, 4])
+    >>> tuple(layer(np.ones((2, 9, 3), "float32")).shape)
+    (2, 4)
     """
 
-    def __init__(self, units, **kwargs):
-        check_units(units)
-        super().__init__(**kwargs)
-        self.units = units
-        self.state_size = units
-        self.output_size = units
+    def __init__(self, units, activation="relu", **kwargs):
+        super().__init__(units, activation, **kwargs)
 
     def build(self, input_shape):
         """Makes the slow weights for inputs of `input_shape[-1]` features."""
-        self.kernel = self.add_weight(
-            shape=(input_shape[-1], self.units), name="kernel", initializer=input_initializer()
+        self.add_slow_weights(
+            input_shape, self.units, input_initializer(), recurrent_initializer(), "zeros"
         )
-        self.recurrent_kernel = self.add_weight(
-            shape=(self.units, self.units),
-            name="recurrent_kernel",
-            initializer=recurrent_initializer(),
-        )
-        self.bias = self.add_weight(shape=(self.units,), name="bias", initializer="zeros")
 
     def call(self, inputs, states):
         hidden = states[0]
         projected = ops.matmul(inputs, self.kernel) + self.bias
         # (1)
-        hidden = ops.relu(projected + ops.matmul(hidden, self.recurrent_kernel))
+        hidden = self.activation(projected + ops.matmul(hidden, self.recurrent_kernel))
         return hidden, [hidden]
-
-    def get_initial_state(self, batch_size=None):
-        """Zeros, [(batch_size, H)]."""
-        return [ops.zeros((batch_size, self.units), dtype=self.compute_dtype)]
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}

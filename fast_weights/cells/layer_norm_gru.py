@@ -21,22 +21,27 @@ import math
 import keras
 from keras import ops
 
-from fast_weights.cells.common import check_epsilon, check_units, layer_normalize
+from fast_weights.cells.common import (
+    RecurrentCell,
+    check_choice,
+    check_number,
+    layer_normalize,
+)
 
 GATES = ("original", "standard")
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
-class LayerNormGRUCell(keras.layers.Layer):
+class LayerNormGRUCell(RecurrentCell):
     """Gated recurrent cell whose reset and update gates are layer-normalized.
 
-    Each step computes, with σ the logistic function,
+    Each step computes, with σ the logistic function and f the activation,
 
     1. `r' = x_t W_xr + b_r + h_{t-1} W_hr`, `r_t = σ(LN_r(r'))`
     2. the update gate: with `gates="original"`, `u_t = σ(LN_u(LN_r(r')))`;
        with `gates="standard"`, `u' = x_t W_xu + b_u + h_{t-1} W_hu` and
        `u_t = σ(LN_u(u'))`
-    3. `c_t = tanh(x_t W_xc + b_c + (r_t ∘ h_{t-1}) W_hc)`
+    3. `c_t = f(x_t W_xc + b_c + (r_t ∘ h_{t-1}) W_hc)`
     4. `h_t = u_t ∘ h_{t-1} + (1 - u_t) ∘ c_t`
 
     Reference: the original's GRU-LN; Cho et al. 2014, arXiv 1406.1078.
@@ -51,7 +56,13 @@ class LayerNormGRUCell(keras.layers.Layer):
             `"standard"` (the textbook's gates).
         epsilon: float, zero or more, added to layer normalization's variance.
             Default 1e-5.
-        **kwargs: `name`, `dtype` and the like, as for every Keras layer.
+        activation: f, of the candidate, a Keras activation. Default `"tanh"`.
+        **kwargs: `kernel_initializer` and `recurrent_initializer` (default:
+            uniform in ±sqrt(3 / (D + H))), `bias_initializer` (default: 1 for the
+            gates, 0 for the candidate), and for each of the three
+            `..._regularizer` and `..._constraint` (default: none), as
+            `keras.layers.GRUCell` takes them; `name`, `dtype` and the like, as for
+            every Keras layer.
 
     Call arguments:
         inputs: (B, D), one time step.
@@ -68,21 +79,16 @@ class LayerNormGRUCell(keras.layers.Layer):
 
     >>> import numpy as np
     >>> layer = keras.layers.RNN(LayerNormGRUCell(4, gates="standard"))
-    >>> layer(np.ones((2, 9, 3), "float32")).shape
-    TensorShape([2, 4])
+    >>> tuple(layer(np.ones((2, 9, 3), "float32")).shape)
+    (2, 4)
     """
 
-    def __init__(self, units, gates="original", epsilon=1e-5, **kwargs):
-        check_units(units)
-        check_epsilon(epsilon)
-        if gates not in GATES:
-            raise ValueError(f"`gates` must be one of {GATES}. Received: gates={gates!r}")
-        super().__init__(**kwargs)
-        self.units = units
+    def __init__(self, units, gates="original", epsilon=1e-5, activation="tanh", **kwargs):
+        gates = check_choice("gates", gates, GATES)
+        epsilon = check_number("epsilon", epsilon)
+        super().__init__(units, activation, **kwargs)
         self.gates = gates
-        self.epsilon = float(epsilon)
-        self.state_size = units
-        self.output_size = units
+        self.epsilon = epsilon
 
     def build(self, input_shape):
         """Makes the slow weights for inputs of `input_shape[-1]` features."""
@@ -92,20 +98,19 @@ class LayerNormGRUCell(keras.layers.Layer):
         # neither reset nor update, as in TensorFlow's GRU of the original's day.
         limit = math.sqrt(3 / (features + units))
         uniform = keras.initializers.RandomUniform
-        columns = (num_gates + 1) * units
-        self.kernel = self.add_weight(
-            shape=(features, columns), name="kernel", initializer=uniform(-limit, limit)
-        )
-        self.recurrent_kernel = self.add_weight(
-            shape=(units, columns), name="recurrent_kernel", initializer=uniform(-limit, limit)
-        )
 
-        def initial_bias(shape, dtype=None):
+        def bias(shape, dtype=None):
             return ops.concatenate(
                 [ops.ones(num_gates * units, dtype), ops.zeros(units, dtype)], axis=0
             )
 
-        self.bias = self.add_weight(shape=(columns,), name="bias", initializer=initial_bias)
+        self.add_slow_weights(
+            input_shape,
+            (num_gates + 1) * units,
+            uniform(-limit, limit),
+            uniform(-limit, limit),
+            bias,
+        )
         for gate in ("reset", "update"):
             gamma = self.add_weight(shape=(units,), name=f"{gate}_gamma", initializer="ones")
             beta = self.add_weight(shape=(units,), name=f"{gate}_beta", initializer="zeros")
@@ -127,21 +132,12 @@ class LayerNormGRUCell(keras.layers.Layer):
             layer_normalize(update_input, self.update_gamma, self.update_beta, self.epsilon)
         )
         # (3) candidate
-        candidate = ops.tanh(
+        candidate = self.activation(
             projected[:, -units:] + ops.matmul(reset * hidden, self.recurrent_kernel[:, -units:])
         )
         # (4) what is kept, and what is new
         hidden = update * hidden + (1 - update) * candidate
         return hidden, [hidden]
 
-    def get_initial_state(self, batch_size=None):
-        """Zeros, [(batch_size, H)]."""
-        return [ops.zeros((batch_size, self.units), dtype=self.compute_dtype)]
-
     def get_config(self):
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "gates": self.gates,
-            "epsilon": self.epsilon,
-        }
+        return {**super().get_config(), "gates": self.gates, "epsilon": self.epsilon}

@@ -12,17 +12,17 @@
 
 import keras
 
-from fast_weights.cells.common import check_epsilon, layer_normalize
+from fast_weights.cells.common import check_number, layer_normalize
 from fast_weights.cells.control import ControlCell
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
 class LayerNormRNNCell(ControlCell):
-    """Recurrent cell that normalizes its hidden state after the ReLU.
+    """Recurrent cell that normalizes its hidden state after the activation.
 
-    Each step computes
+    Each step computes, with f the activation,
 
-    1. `h_t = LN(relu(x_t W_x + b_x + h_{t-1} W_h))`
+    1. `h_t = LN(f(x_t W_x + b_x + h_{t-1} W_h))`
 
     Reference: the original's RNN-LN; layer normalization is Ba, Kiros and
     Hinton 2016, arXiv 1607.06450.
@@ -31,7 +31,7 @@ class LayerNormRNNCell(ControlCell):
         units: positive integer, H, the size of the hidden state.
         epsilon: float, zero or more, added to layer normalization's variance.
             Default 1e-5.
-        **kwargs: `name`, `dtype` and the like, as for every Keras layer.
+        **kwargs: `activation` and the others of `ControlCell`, with its defaults.
 
     Call arguments:
         inputs: (B, D), one time step.
@@ -47,14 +47,14 @@ class LayerNormRNNCell(ControlCell):
 
     >>> import numpy as np
     >>> layer = keras.layers.RNN(LayerNormRNNCell(4), return_sequences=True)
-    >>> layer(np.ones((2, 9, 3), "float32")).shape
-    TensorShape([2, 9, 4])
+    >>> tuple(layer(np.ones((2, 9, 3), "float32")).shape)
+    (2, 9, 4)
     """
 
     def __init__(self, units, epsilon=1e-5, **kwargs):
-        check_epsilon(epsilon)
+        epsilon = check_number("epsilon", epsilon)
         super().__init__(units, **kwargs)
-        self.epsilon = float(epsilon)
+        self.epsilon = epsilon
 
     def build(self, input_shape):
         """Makes the slow weights for inputs of `input_shape[-1]` features."""

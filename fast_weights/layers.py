@@ -1,0 +1,352 @@
+"""A layer for each cell, as Keras pairs `GRUCell` with `GRU`."""
+
+import math
+import warnings
+
+import keras
+from keras import ops
+
+from fast_weights.cells import (
+    ControlCell,
+    FastWeightsAttentionCell,
+    FastWeightsCell,
+    LayerNormGRUCell,
+    LayerNormRNNCell,
+)
+from fast_weights.cells.common import check_choice
+from fast_weights.cells.fast_weights import vanishing_length
+
+MEMORIES = ("auto", "matrix", "attention")
+# The longest sequences at which attention was seen to be faster whatever the units.
+MEASURED_LENGTH = 21
+
+
+def faster_form(sequence_length: int, units: int) -> str:
+    """Which form of the fast weights trains faster: "attention" or "matrix".
+
+    Measured by `python -m benchmarks.memory_forms` on two CPU cores: for T of 9
+    and 21 and H of 20, 50 and 100 the attention form was 3 to 40 times as fast.
+    Beyond that the bound follows from the counts: a read costs 2·T·H in attention
+    form and H² in matrix form, whose write costs H² more.
+    """
+    return "attention" if sequence_length <= max(units, MEASURED_LENGTH) else "matrix"
+
+
+class RecurrentLayer(keras.layers.RNN):
+    """`keras.layers.RNN` around a cell of one kind, whose arguments it takes beside its own.
+
+    Args:
+        units: positive integer, H, the size of the hidden state.
+        return_sequences: whether to return h_t of every step, not only of the
+            last. Default `False`.
+        return_state: whether to return the last states too. Default `False`.
+        go_backwards: whether to take the steps in reverse. Default `False`.
+        stateful: whether a batch starts from the states that the one before it
+            ended in. Default `False`.
+        unroll: whether to unroll the loop over time: faster for short sequences
+            under `jit_compile`, slow to compile for long ones. Default `False`.
+        zero_output_for_mask: whether a masked step returns zeros rather than the
+            output of the step before it. Default `False`.
+        activity_regularizer, name, dtype, trainable: as for every Keras layer.
+        **cell_arguments: the cell's.
+    """
+
+    cell_class = None
+
+    def __init__(
+        self,
+        units,
+        return_sequences=False,
+        return_state=False,
+        go_backwards=False,
+        stateful=False,
+        unroll=False,
+        zero_output_for_mask=False,
+        activity_regularizer=None,
+        name=None,
+        dtype=None,
+        trainable=True,
+        **cell_arguments,
+    ):
+        super().__init__(
+            self.make_cell(units, dtype=dtype, trainable=trainable, **cell_arguments),
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            unroll=unroll,
+            zero_output_for_mask=zero_output_for_mask,
+            activity_regularizer=activity_regularizer,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
+        )
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+
+    def make_cell(self, units, **arguments):
+        """The cell that the layer runs."""
+        return self.cell_class(units, **arguments)
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        """Runs the cell over time.
+
+        Args:
+            sequences: (B, T, D).
+            initial_state: a list of one tensor (B, n) for each n of the cell's
+                `state_size`. Default `None`: zeros.
+            mask: (B, T), bool. A masked step leaves the states as they were.
+                Default `None`.
+            training: taken as Keras's layers take it; the cells do not use it.
+
+        Returns:
+            The last h_t, (B, H), or with `return_sequences` every one, (B, T, H);
+            with `return_state` a tuple of that and the last states.
+        """
+        if mask is not None and not _fits(mask.shape, sequences.shape):
+            raise ValueError(
+                "`mask` must be of shape (batch, time), like the sequences. Received: a mask of "
+                f"shape {tuple(mask.shape)} for sequences of shape {tuple(sequences.shape)}"
+            )
+        if initial_state is not None:
+            _check_states(initial_state, self.state_size)
+        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+
+    def get_config(self):
+        config = {**self.cell.get_config(), **super().get_config()}
+        del config["cell"]
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def _check_states(states, sizes):
+    """Raises a `ValueError` unless `states` are one (B, n) for each n of `sizes`."""
+    states = list(states) if isinstance(states, list | tuple) else [states]
+    shapes = [tuple(state.shape) for state in states]
+    if [shape[1:] for shape in shapes] != [(size,) for size in sizes]:
+        expected = ", ".join(f"(batch, {size})" for size in sizes)
+        raise ValueError(f"`initial_state` must be of shapes {expected}. Received: {shapes}")
+
+
+def _fits(mask_shape, sequences_shape):
+    """Whether a mask is (B, T), as far as the sizes are known."""
+    return len(mask_shape) == 2 and all(
+        None in (size, expected) or size == expected
+        for size, expected in zip(mask_shape, sequences_shape[:2], strict=True)
+    )
+
+
+@keras.saving.register_keras_serializable(package="fast_weights")
+class Control(RecurrentLayer):
+    """Plain ReLU recurrent layer: `ControlCell` over time.
+
+    Args:
+        units: positive integer, H, the size of the hidden state.
+        **kwargs: `return_sequences`, `return_state`, `go_backwards`, `stateful`,
+            `unroll`, `zero_output_for_mask` (default: `False`), as
+            `keras.layers.SimpleRNN` takes them; `activation`, initializers,
+            regularizers and constraints, as `ControlCell` takes them; `name`,
+            `dtype` and the like.
+
+    Call arguments:
+        sequences: (B, T, D).
+        initial_state: `[h_0]`, (B, H). Default: zeros.
+        mask: (B, T), bool. A masked step leaves the state as it was.
+
+    Returns:
+        h_T, (B, H), or with `return_sequences` every h_t, (B, T, H); with
+        `return_state` also the last state, (B, H).
+
+    Raises:
+        ValueError: if an argument is out of its bounds, or an input, a mask or a
+            state has a wrong shape.
+
+    Example:
+
+    >>> import numpy as np
+    >>> tuple(Control(4)(np.ones((2, 9, 3), "float32")).shape)
+    (2, 4)
+    """
+
+    cell_class = ControlCell
+
+
+@keras.saving.register_keras_serializable(package="fast_weights")
+class LayerNormRNN(RecurrentLayer):
+    """Recurrent layer with layer normalization: `LayerNormRNNCell` over time.
+
+    Args:
+        units: positive integer, H, the size of the hidden state.
+        **kwargs: `epsilon` (default: 1e-5), and those of `Control`.
+
+    Call arguments and returns: as `Control`.
+
+    Raises:
+        ValueError: if an argument is out of its bounds, or an input, a mask or a
+            state has a wrong shape.
+
+    Example:
+
+    >>> import numpy as np
+    >>> layer = LayerNormRNN(4, return_sequences=True)
+    >>> tuple(layer(np.ones((2, 9, 3), "float32")).shape)
+    (2, 9, 4)
+    """
+
+    cell_class = LayerNormRNNCell
+
+
+@keras.saving.register_keras_serializable(package="fast_weights")
+class LayerNormGRU(RecurrentLayer):
+    """GRU with layer normalization of its gates: `LayerNormGRUCell` over time.
+
+    Args:
+        units: positive integer, H, the size of the hidden state.
+        **kwargs: `gates` (default: `"original"`), `epsilon` (default: 1e-5) and
+            the others of `LayerNormGRUCell`; those of `Control`.
+
+    Call arguments and returns: as `Control`.
+
+    Raises:
+        ValueError: if an argument is out of its bounds, or an input, a mask or a
+            state has a wrong shape.
+
+    Example:
+
+    >>> import numpy as np
+    >>> layer = LayerNormGRU(4, gates="standard")
+    >>> tuple(layer(np.ones((2, 9, 3), "float32")).shape)
+    (2, 4)
+    """
+
+    cell_class = LayerNormGRUCell
+
+
+@keras.saving.register_keras_serializable(package="fast_weights")
+class FastWeights(RecurrentLayer):
+    """Recurrent layer with fast weights, an associative memory of each sequence's recent past.
+
+    `FastWeightsCell` (matrix form) or `FastWeightsAttentionCell` (attention form)
+    over time: the same numbers and the same weights, at another price.
+
+    Args:
+        units: positive integer, H, the size of the hidden state.
+        memory: which form.
+            `"matrix"`: A itself is kept; any length, B·H² numbers a step.
+            `"attention"`: the vectors written are kept instead.
+            `"auto"` (default): the form that was measured to be faster
+            (`faster_form`) where the number of steps is known when the layer is
+            built and its states stay inside; otherwise (`stateful`,
+            `return_state`, an `initial_state`) the matrix form.
+        memory_size: positive integer, M, how many vectors the attention form
+            keeps. Default `None`: as many as count, the length of the sequence,
+            or where that is unknown or the states outlive it, the
+            `vanishing_length` of `decay_rate`.
+        **kwargs: `inner_steps`, `decay_rate`, `fast_learning_rate`, `epsilon`,
+            `recurrence`, as `FastWeightsCell` takes them, with its defaults; those
+            of `Control`.
+
+    Call arguments:
+        sequences: (B, T, D).
+        initial_state: `[h_0, memory]`, (B, H), and (B, H·H) in matrix form or
+            (B, M·H) in attention form. Default: zeros.
+        mask: (B, T), bool. A masked step leaves h and A as they were.
+
+    Returns:
+        h_T, (B, H), or with `return_sequences` every h_t, (B, T, H); with
+        `return_state` also the last states. With a half precision policy all of
+        them are float32.
+
+    Raises:
+        ValueError: if an argument is out of its bounds; if an input, a mask or a
+            state has a wrong shape; if A for the whole batch would be larger than
+            this machine's memory; if `memory="attention"` cannot tell how many
+            vectors to keep, because nothing bounds the sequence and with λ = 1
+            nothing vanishes.
+
+    Warns:
+        UserWarning: if `memory_size` is shorter than the sequence, and what is
+            forgotten would have counted.
+
+    Example:
+
+    >>> import numpy as np
+    >>> layer = FastWeights(4, inner_steps=2)
+    >>> tuple(layer(np.ones((2, 9, 3), "float32")).shape)
+    (2, 4)
+    """
+
+    def __init__(self, units, memory="auto", memory_size=None, **kwargs):
+        self.memory = check_choice("memory", memory, MEMORIES)
+        if memory_size is not None and memory != "attention":
+            raise ValueError(
+                "`memory_size` is of the attention form alone. "
+                f"Received: memory_size={memory_size!r} with memory={memory!r}"
+            )
+        self.memory_size = memory_size
+        super().__init__(units, **kwargs)
+
+    def make_cell(self, units, **arguments):
+        if self.memory == "attention":
+            # Where no size was given, `build` knows more.
+            size = 1 if self.memory_size is None else self.memory_size
+            return FastWeightsAttentionCell(units, size, **arguments)
+        return FastWeightsCell(units, **arguments)
+
+    def build(self, sequences_shape, initial_state_shape=None):
+        length, units = sequences_shape[1], self.cell.units
+        inside = self._states_stay_inside and initial_state_shape is None
+        if self.memory == "auto" and inside and length is not None:
+            if faster_form(length, units) == "attention":
+                size = self._vectors_that_count(length)
+                config = {**self.cell.get_config(), "memory_size": size}
+                self.cell = FastWeightsAttentionCell.from_config(config)
+        elif self.memory == "attention" and self.memory_size is None:
+            self.cell.memory_size = self._vectors_that_count(length if inside else None)
+        self.state_size = list(self.cell.state_size)
+        super().build(sequences_shape)
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        if isinstance(self.cell, FastWeightsAttentionCell):
+            self._settle_memory_size(sequences.shape[1])
+            if initial_state is None and mask is None and self.unroll and self._states_stay_inside:
+                # The memory grows from nothing, so that nothing unwritten is read.
+                empty = self.cell.get_initial_state(ops.shape(sequences)[0], memory_size=0)
+                return keras.layers.RNN.call(self, sequences, initial_state=empty)
+        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+
+    @property
+    def _states_stay_inside(self):
+        """Whether no state comes from or goes to another call."""
+        return not (self.stateful or self.return_state)
+
+    def _vectors_that_count(self, length):
+        """How many past vectors a sequence of `length` steps (`None`: unknown) needs."""
+        vanishing = vanishing_length(self.cell.decay_rate, self.cell.compute_dtype)
+        needed = vanishing if length is None else min(length, vanishing)
+        if needed == math.inf:
+            raise ValueError(
+                "`memory_size` must be given: the length of the sequence is not known, and "
+                "nothing vanishes. Received: memory_size=None, decay_rate=1.0"
+            )
+        return needed
+
+    def _settle_memory_size(self, length):
+        """Keeps enough vectors for sequences of `length` steps, or warns."""
+        size = self.cell.memory_size
+        if self.memory_size is None:
+            if self._states_stay_inside:
+                # Longer than the sequences that the layer was built for.
+                self.cell.memory_size = max(size, self._vectors_that_count(length))
+        elif length is not None and size < self._vectors_that_count(length):
+            warnings.warn(
+                f"vectors older than {size} steps are forgotten although they would count "
+                f"{self.cell.decay_rate**size:.2g} of a new one. Received: memory_size={size} "
+                f"for sequences of {length} steps",
+                stacklevel=2,
+            )
+
+    def get_config(self):
+        return {**super().get_config(), "memory": self.memory, "memory_size": self.memory_size}
