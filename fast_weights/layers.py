@@ -17,19 +17,21 @@ from fast_weights.cells.common import check_choice
 from fast_weights.cells.fast_weights import vanishing_length
 
 MEMORIES = ("auto", "matrix", "attention")
-# The longest sequences at which attention was seen to be faster whatever the units.
-MEASURED_LENGTH = 21
 
 
-def faster_form(sequence_length: int, units: int) -> str:
+def faster_form(memory_size: int, units: int, unroll: bool) -> str:
     """Which form of the fast weights trains faster: "attention" or "matrix".
 
-    Measured by `python -m benchmarks.memory_forms` on two CPU cores: for T of 9
-    and 21 and H of 20, 50 and 100 the attention form was 3 to 40 times as fast.
-    Beyond that the bound follows from the counts: a read costs 2·T·H in attention
-    form and H² in matrix form, whose write costs H² more.
+    Measured by `python -m benchmarks.memory_forms` (`docs/memory_forms.md`): unrolled,
+    attention was faster at every size that compiles; in a loop, where at most half as
+    many vectors are kept as there are units.
+
+    Args:
+        memory_size: M, how many vectors the attention form would keep.
+        units: H.
+        unroll: whether the loop over time is unrolled.
     """
-    return "attention" if sequence_length <= max(units, MEASURED_LENGTH) else "matrix"
+    return "attention" if unroll or 2 * memory_size <= units else "matrix"
 
 
 class RecurrentLayer(keras.layers.RNN):
@@ -288,6 +290,11 @@ class FastWeights(RecurrentLayer):
         self.memory_size = memory_size
         super().__init__(units, **kwargs)
 
+    @property
+    def compute_dtype(self):
+        """The cell's: with half precision float32, or A would be rounded on its way out."""
+        return self.cell.compute_dtype
+
     def make_cell(self, units, **arguments):
         if self.memory == "attention":
             # Where no size was given, `build` knows more.
@@ -299,8 +306,8 @@ class FastWeights(RecurrentLayer):
         length, units = sequences_shape[1], self.cell.units
         inside = self._states_stay_inside and initial_state_shape is None
         if self.memory == "auto" and inside and length is not None:
-            if faster_form(length, units) == "attention":
-                size = self._vectors_that_count(length)
+            size = self._vectors_that_count(length)
+            if faster_form(size, units, self.unroll) == "attention":
                 config = {**self.cell.get_config(), "memory_size": size}
                 self.cell = FastWeightsAttentionCell.from_config(config)
         elif self.memory == "attention" and self.memory_size is None:

@@ -113,6 +113,6 @@ def _scale(cell, mask):
     readable = readable & (age < getattr(cell, "memory_size", mask.shape[1]))
     dtype = cell.compute_dtype
     scale = cell.fast_learning_rate * ops.power(
-        ops.cast(cell.decay_rate, dtype), ops.cast(ops.maximum(age, 0), dtype)
+        ops.convert_to_tensor(cell.decay_rate, dtype), ops.cast(ops.maximum(age, 0), dtype)
     )
     return ops.where(readable, scale, ops.zeros_like(scale))

@@ -7,6 +7,9 @@ from fast_weights.config import Config
 from fast_weights.layers import Control, FastWeights, LayerNormGRU, LayerNormRNN, faster_form
 
 NUM_CLASSES = 37
+# Sequences of up to so many steps are unrolled: XLA fuses across time steps then. A
+# longer program takes a minute and more to compile (docs/memory_forms.md).
+UNROLLED_LENGTH = 33
 
 
 def build_layer(config: Config, form: str | None = None) -> keras.layers.Layer:
@@ -19,8 +22,9 @@ def build_layer(config: Config, form: str | None = None) -> keras.layers.Layer:
     Returns:
         A layer from (B, T, D) to (B, H), not yet built.
     """
-    # Unrolled: XLA fuses across time steps, and a loop inside it costs more than it saves.
-    common = {"units": config.units, "unroll": True, "name": "rnn"}
+    length, units = config.sequence_length, config.units
+    unroll = length <= UNROLLED_LENGTH
+    common = {"units": units, "unroll": unroll, "name": "rnn"}
     if config.model_name == "CONTROL":
         return Control(**common)
     common["epsilon"] = config.epsilon
@@ -33,7 +37,7 @@ def build_layer(config: Config, form: str | None = None) -> keras.layers.Layer:
         decay_rate=config.decay_rate,
         fast_learning_rate=config.fast_learning_rate,
         recurrence=config.recurrence,
-        memory=form or faster_form(config.sequence_length, config.units),
+        memory=form or faster_form(length, units, unroll),
         **common,
     )
 

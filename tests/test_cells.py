@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import reference
 from cases import (
+    BACKEND,
     BATCH,
     CELLS,
     FAST,
     FAST_CELLS,
     FEATURES,
     STEPS,
+    TIGHT,
     UNITS,
     array,
     as_oracle_states,
@@ -23,6 +25,7 @@ from cases import (
     oracle,
     random_states,
     randomize,
+    tight,
     weights_of,
 )
 
@@ -37,13 +40,6 @@ from fast_weights import (
 
 all_cells = pytest.mark.parametrize("name", CELLS)
 fast_cells = pytest.mark.parametrize("name", FAST_CELLS)
-TIGHT = {"rtol": 1e-10, "atol": 1e-11}
-TENSORFLOW = keras.backend.backend() == "tensorflow"
-
-
-def tight(name):
-    """Float64's tolerance; float32's where Keras's tanh falls back to it, outside TensorFlow."""
-    return TIGHT if TENSORFLOW or not name.startswith("gru") else {"rtol": 1e-5, "atol": 1e-6}
 
 
 @all_cells
@@ -130,7 +126,7 @@ def test_padding_changes_nothing(name, unroll):
 
 
 @all_cells
-@pytest.mark.parametrize("unroll", [False, True] if TENSORFLOW else [False])
+@pytest.mark.parametrize("unroll", [False, True] if BACKEND == "tensorflow" else [False])
 def test_zero_output_for_mask(name, unroll):
     """Outputs of masked steps that are not zero, or zeros that are taken for the state.
 
@@ -147,14 +143,24 @@ def test_zero_output_for_mask(name, unroll):
 @all_cells
 @pytest.mark.parametrize("unroll", [False, True])
 def test_go_backwards(name, unroll):
-    """Steps or outputs in the wrong order, masks included."""
+    """Steps or outputs in the wrong order."""
     cell = built(name, dtype="float64")
     layer = layer_of(cell, unroll=unroll, go_backwards=True, return_sequences=True)
-    backwards = inputs_of()[:, ::-1]
-    expected, _ = oracle(name, cell, backwards)
+    expected, _ = oracle(name, cell, inputs_of()[:, ::-1])
     np.testing.assert_allclose(array(layer(inputs_of())), expected, **tight(name))
+
+
+@all_cells
+@pytest.mark.parametrize("unroll", [False, True] if BACKEND != "torch" else [False])
+def test_go_backwards_with_a_mask(name, unroll):
+    """A mask that is not reversed with the steps.
+
+    Keras 3.15 cannot do it unrolled on PyTorch, with its own cells neither.
+    """
+    cell = built(name, dtype="float64")
+    layer = layer_of(cell, unroll=unroll, go_backwards=True, return_sequences=True)
     mask = mask_of(5, 2)
-    expected, _ = oracle(name, cell, backwards, mask=mask[:, ::-1])
+    expected, _ = oracle(name, cell, inputs_of()[:, ::-1], mask=mask[:, ::-1])
     np.testing.assert_allclose(array(layer(inputs_of(), mask=mask)), expected, **tight(name))
 
 
@@ -176,7 +182,7 @@ def test_half_precision_stays_near_float32(name):
     exact = array(layer_of(cell)(inputs_of("float32", length)))
     for dtype, tolerance in (("mixed_float16", 0.02), ("mixed_bfloat16", 0.15)):
         half = built(name, dtype=dtype)
-        output, *states = layer_of(half, return_state=True)(inputs_of("float32", length))
+        output = layer_of(half)(inputs_of("float32", length))
         assert keras.backend.standardize_dtype(output.dtype) == half.dtype_policy.compute_dtype
         scale = np.abs(exact).max()
         difference = np.abs(array(keras.ops.cast(output, "float32")) - exact).max()

@@ -1,0 +1,55 @@
+"""The pages' Python runs, and what they name is there."""
+
+import pathlib
+import re
+
+import pytest
+
+from fast_weights import training
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page):
+    """The page's Python blocks as one program, with the page's own line numbers."""
+    text = page.read_text(encoding="utf-8")
+    kept, inside = [], False
+    for line in text.splitlines():
+        if line.startswith("```"):
+            inside = line == "```python"
+            line = ""
+        kept.append(line if inside else "")
+    return "\n".join(kept)
+
+
+@pytest.fixture
+def trained_folder(tiny, tmp_path, monkeypatch):
+    """A folder with a small trained RNN-LN-FW, as `train.py` leaves it."""
+    monkeypatch.chdir(tmp_path)
+    config = tiny(num_pairs=3, num_epochs=1)
+    training.train(config, "data", "checkpoints/RNN-LN-FW", training.Reporter())
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p).strip()], ids=lambda p: p.stem)
+def test_python_of_the_page_runs(page, trained_folder):
+    """An example that was true once."""
+    names = {}
+    exec(compile(blocks(page), page.name, "exec"), names)
+    if page.stem == "examples":
+        assert names["A"].shape == (9, 5, 5)
+        assert names["history"].history["accuracy"][-1] > 0.55
+        assert names["masked"].history["accuracy"][-1] > 0.52
+    if page.stem == "export":
+        assert names["logits"].shape == (2, 37)
+        assert (trained_folder / "model.tflite").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    """A file that was renamed or never committed."""
+    targets = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    local = [target for target in targets if "://" not in target]
+    missing = [target for target in local if not (page.parent / target).exists()]
+    assert missing == []

@@ -1,0 +1,232 @@
+"""The layers: a cell each, and the choice of the fast weights' form."""
+
+import re
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from cases import (
+    BATCH,
+    FEATURES,
+    STEPS,
+    TIGHT,
+    UNITS,
+    array,
+    inputs_of,
+    mask_of,
+    oracle,
+    randomize,
+    tight,
+)
+
+from fast_weights import (
+    Control,
+    ControlCell,
+    FastWeights,
+    FastWeightsAttentionCell,
+    FastWeightsCell,
+    LayerNormGRU,
+    LayerNormGRUCell,
+    LayerNormRNN,
+    LayerNormRNNCell,
+)
+from fast_weights.layers import faster_form
+
+FAST = {"inner_steps": 2, "decay_rate": 0.8, "fast_learning_rate": 0.6, "epsilon": 1e-2}
+LAYERS = {
+    "control": (Control, {}),
+    "rnn_ln": (LayerNormRNN, {"epsilon": 1e-2}),
+    "gru_original": (LayerNormGRU, {"epsilon": 1e-2}),
+    "gru_standard": (LayerNormGRU, {"gates": "standard", "epsilon": 1e-2}),
+    "matrix": (FastWeights, {"memory": "matrix", **FAST}),
+    "attention": (FastWeights, {"memory": "attention", **FAST}),
+    "matrix_paper": (FastWeights, {"memory": "auto", "recurrence": "paper", **FAST}),
+}
+all_layers = pytest.mark.parametrize("name", LAYERS)
+
+
+def layer_of(which, **kwargs):
+    """A layer with random weights, built for `STEPS` steps."""
+    kind, settings = LAYERS[which]
+    layer = kind(UNITS, **{"dtype": "float64", **settings, **kwargs})
+    layer.build((BATCH, STEPS, FEATURES))
+    randomize(layer)
+    return layer
+
+
+def assert_oracle(name, layer, outputs, mask=None):
+    expected, _ = oracle(name, layer.cell, inputs_of(), mask=mask)
+    np.testing.assert_allclose(array(outputs), expected, **tight(name))
+
+
+@all_layers
+@pytest.mark.parametrize("unroll", [False, True])
+def test_layer_equals_oracle(name, unroll):
+    """An argument that does not reach the cell, or not Keras's loop; a memory grown wrong."""
+    layer = layer_of(name, unroll=unroll, return_sequences=True)
+    assert_oracle(name, layer, layer(inputs_of()))
+    mask = mask_of(5, 2)
+    assert_oracle(name, layer, layer(inputs_of(), mask=mask), mask)
+
+
+@all_layers
+def test_layer_config(name):
+    """A setting of the layer or of its cell that a config loses."""
+    settings = {"return_sequences": True, "go_backwards": True, "zero_output_for_mask": True}
+    layer = layer_of(name, unroll=True, name="mine", kernel_regularizer="l2", **settings)
+    twin = type(layer).from_config(layer.get_config())
+    assert twin.get_config() == layer.get_config()
+    twin.build((BATCH, STEPS, FEATURES))
+    twin.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(array(twin(inputs_of())), array(layer(inputs_of())))
+    assert len(twin.losses) == 1
+
+
+@all_layers
+def test_layer_is_saved_and_loaded(name, tmp_path):
+    """A form that is chosen anew on loading and does not find its weights."""
+    kind, settings = LAYERS[name]
+    model = keras.Sequential(
+        [keras.Input((STEPS, FEATURES)), kind(UNITS, **settings), keras.layers.Dense(2)]
+    )
+    randomize(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    inputs = inputs_of("float32")
+    np.testing.assert_array_equal(array(loaded(inputs)), array(model(inputs)))
+    assert type(loaded.layers[0].cell) is type(model.layers[0].cell)
+
+
+def test_each_layer_has_its_cell():
+    cells = {name: type(layer_of(name).cell) for name in LAYERS}
+    assert cells["control"] is ControlCell
+    assert cells["rnn_ln"] is LayerNormRNNCell
+    assert cells["gru_original"] is LayerNormGRUCell
+    assert cells["matrix"] is FastWeightsCell
+    assert cells["attention"] is FastWeightsAttentionCell
+
+
+def test_auto_takes_the_faster_form():
+    """A form that is chosen without a look at the length, or where the length is not known."""
+    for length, units in ((9, 50), (2_000, 20)):
+        layer = FastWeights(units, unroll=length < 10)
+        layer.build((None, length, FEATURES))
+        attention = isinstance(layer.cell, FastWeightsAttentionCell)
+        assert attention == (faster_form(length, units, layer.unroll) == "attention")
+    assert faster_form(9, 50, unroll=True) == "attention"
+    for settings in ({"stateful": True}, {"return_state": True}):
+        layer = FastWeights(50, unroll=True, **settings)
+        layer.build((BATCH, 9, FEATURES))
+        assert isinstance(layer.cell, FastWeightsCell), settings
+    layer = FastWeights(50)
+    layer.build((None, None, FEATURES))
+    assert isinstance(layer.cell, FastWeightsCell)
+
+
+def test_an_initial_state_decides_for_the_matrix_form():
+    """A state of H + H² numbers that is taken for H past vectors."""
+    sequences, hidden, memory = (
+        keras.Input((STEPS, FEATURES)),
+        keras.Input((UNITS,)),
+        keras.Input((UNITS**2,)),
+    )
+    layer = FastWeights(UNITS, unroll=True)
+    layer(sequences, initial_state=[hidden, memory])
+    assert isinstance(layer.cell, FastWeightsCell)
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+def test_attention_layer_takes_longer_sequences_than_it_was_built_for(unroll):
+    """A memory that is as long as the first sequence, and forgets in a longer one."""
+    layer = FastWeights(UNITS, memory="attention", unroll=unroll, dtype="float64", **FAST)
+    layer(inputs_of()[:, :2])
+    randomize(layer)
+    for length in (STEPS, 1, STEPS):
+        outputs = array(layer(inputs_of()[:, :length]))
+        expected, _ = oracle("matrix", layer.cell, inputs_of()[:, :length])
+        np.testing.assert_allclose(outputs, expected[:, -1], **TIGHT)
+        assert layer.cell.memory_size == STEPS
+
+
+def test_attention_layer_keeps_what_can_count():
+    """A memory of all steps where λ^n has vanished, or of too few where states live on."""
+    layer = FastWeights(UNITS, memory="attention", decay_rate=0.5)
+    layer.build((BATCH, 1_000, FEATURES))
+    assert layer.cell.memory_size == 23
+    layer = FastWeights(UNITS, memory="attention", decay_rate=0.5, stateful=True)
+    layer.build((BATCH, 2, FEATURES))
+    assert layer.cell.memory_size == 23
+    layer = FastWeights(UNITS, memory="attention", decay_rate=1.0, stateful=True)
+    with pytest.raises(ValueError, match=re.escape("Received: memory_size=None, decay_rate=1.0")):
+        layer.build((BATCH, 2, FEATURES))
+
+
+def test_stateful_attention_layer():
+    """A memory that ends with the batch."""
+    layer = layer_of("attention", stateful=True)
+    expected, _ = oracle("attention", layer.cell, inputs_of())
+    layer(inputs_of()[:, :2])
+    np.testing.assert_allclose(array(layer(inputs_of()[:, 2:])), expected[:, -1], **TIGHT)
+
+
+@pytest.mark.parametrize("memory", ["matrix", "attention"])
+def test_half_precision_states_stay_in_float32(memory):
+    """A that is rounded where it leaves the layer, in a state returned or kept."""
+    layer = FastWeights(UNITS, memory=memory, return_state=True, dtype="mixed_float16", **FAST)
+    inputs = inputs_of("float32")
+    layer(inputs)
+    randomize(layer)
+    output, *states = layer(inputs)
+    assert [keras.backend.standardize_dtype(state.dtype) for state in states] == ["float32"] * 2
+    exact = FastWeights(UNITS, memory=memory, return_state=True, **FAST)
+    exact(inputs)
+    exact.set_weights(layer.get_weights())
+    np.testing.assert_allclose(array(output), array(exact(inputs)[0]), rtol=0.02, atol=0.02)
+
+
+def test_short_memory_is_warned_of():
+    """A memory too short that is taken silently; a warning where nothing is lost."""
+    layer = FastWeights(UNITS, memory="attention", memory_size=3, decay_rate=0.5)
+    with pytest.warns(
+        UserWarning, match=r"count 0\.12 of a new one\. Received: memory_size=3 for .* of 5 steps"
+    ):
+        layer(inputs_of("float32"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer(inputs_of("float32")[:, :3])
+        long = FastWeights(UNITS, memory="attention", memory_size=23, decay_rate=0.5)
+        long(inputs_of("float32", 40))
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: FastWeights(3)(np.ones((2, 4), "float32")), "expected ndim=3, found ndim=2"),
+        (lambda: FastWeights(0), "`units` must be a positive integer. Received: units=0"),
+        (lambda: FastWeights(3, decay_rate=2), "Received: decay_rate=2"),
+        (lambda: FastWeights(3, memory="both"), "Received: memory='both'"),
+        (lambda: FastWeights(3, memory="attention", memory_size=-1), "Received: memory_size=-1"),
+        (lambda: FastWeights(3, memory_size=9), "Received: memory_size=9 with memory='auto'"),
+        (lambda: FastWeights(3, recurence="paper"), "recurence"),
+        (
+            lambda: Control(3)(inputs_of("float32"), mask=np.ones((BATCH, STEPS + 1), "bool")),
+            "`mask` must be of shape (batch, time), like the sequences. "
+            "Received: a mask of shape (2, 6) for sequences of shape (2, 5, 4)",
+        ),
+        (
+            lambda: FastWeights(3)(inputs_of("float32"), mask=np.ones((STEPS,), "bool")),
+            "Received: a mask of shape (5,)",
+        ),
+        (
+            lambda: FastWeights(3, memory="matrix")(
+                inputs_of("float32"), initial_state=[np.ones((2, 3)), np.ones((2, 3))]
+            ),
+            "`initial_state` must be of shapes (batch, 3), (batch, 9). Received: [(2, 3), (2, 3)]",
+        ),
+    ],
+)
+def test_bad_input_is_named(call, text):
+    """A mistake that ends in a wrong answer, or in a message about something else."""
+    with pytest.raises((ValueError, TypeError), match=re.escape(text)):
+        call()
