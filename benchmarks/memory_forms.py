@@ -6,7 +6,7 @@ Over sequence length T and units H, for the matrix and the attention form, with 
 loop over time unrolled or not: one update from the gradients of a batch of random
 sequences, under XLA. Each case has a process of its own, the two forms one after the
 other. Writes one JSON line a case to `--results` as it goes, and skips the cases that
-are there; then prints the table and draws the crossover. What
+are there; then prints the table of `docs/memory_forms.md` and draws its figure. What
 `fast_weights.layers.faster_form` chooses was decided from this.
 
 Peak memory is what the process holds at most during a step, less what it holds before
@@ -22,6 +22,8 @@ import resource
 import subprocess
 import sys
 import time
+
+from matplotlib.figure import Figure
 
 LENGTHS, UNITS = (9, 33, 129, 513, 2049), (20, 50, 128, 256)
 FORMS = ("matrix", "attention")
@@ -133,6 +135,55 @@ def collect(path, timeout):
     return done
 
 
+def draw(done, path):
+    """Time and peak memory over T, a column for each H; colour tells the form, line the loop."""
+    figure = Figure(figsize=(11, 5.5), dpi=120, layout="constrained")
+    axes = figure.subplots(2, len(UNITS), sharex=True, sharey="row")
+    for column, units in enumerate(UNITS):
+        axes[0, column].set_title(f"H = {units}")
+        axes[1, column].set_xlabel("sequence length T")
+        for form, color in zip(FORMS, ("#0072B2", "#D55E00"), strict=True):
+            for unroll, style in ((False, "o-"), (True, "s--")):
+                cases = [done[length, units, form, unroll] for length in LENGTHS]
+                cases = [case for case in cases if "ms" in case]
+                for row, field in enumerate(("ms", "mib")):
+                    axes[row, column].loglog(
+                        [case["length"] for case in cases],
+                        [case[field] for case in cases],
+                        style,
+                        color=color,
+                        markersize=4,
+                        label=f"{form}, {'unrolled' if unroll else 'loop'}",
+                    )
+    for axis in axes.flat:
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_xticks(LENGTHS, LENGTHS)
+        axis.minorticks_off()
+    axes[0, 0].set_ylabel("update (ms)")
+    axes[1, 0].set_ylabel("peak memory (MiB)")
+    axes[0, 0].legend(frameon=False, fontsize="small")
+    figure.savefig(path)
+
+
+def table(done):
+    """The rows of the page's table: milliseconds and MiB, and what they say of the form."""
+    for unroll in (False, True):
+        for length in LENGTHS:
+            for units in UNITS:
+                matrix, attention = (done[length, units, form, unroll] for form in FORMS)
+                cells = [
+                    f"{case['ms']:.3g} | {case['mib']:.0f}" if "ms" in case else "- | -"
+                    for case in (matrix, attention)
+                ]
+                if all("ms" in case for case in (matrix, attention)):
+                    ratio = f"{matrix['ms'] / attention['ms']:.2f}"
+                else:
+                    ratio = "-"
+                loop = "unrolled" if unroll else "loop"
+                yield f"| {loop} | {length} | {units} | {' | '.join(cells)} | {ratio} |"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", help="measure one case, as JSON, in this process")
@@ -142,7 +193,9 @@ def main():
     if flags.case:
         print(json.dumps(measure(**json.loads(flags.case))))
         return
-    collect(flags.results, flags.timeout)
+    done = collect(flags.results, flags.timeout)
+    draw(done, DOCS / "memory_forms.png")
+    print(*table(done), sep="\n")
 
 
 if __name__ == "__main__":

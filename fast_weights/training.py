@@ -44,10 +44,12 @@ def loss_and_gradients(model: keras.Model, tokens, targets, global_batch_size: i
     with tf.GradientTape() as tape:
         logits = model(tokens, training=True)
         loss = _summed_loss(logits, targets) / global_batch_size
-    # With S = 0 nothing reads layer normalization's gain and bias.
-    gradients = tape.gradient(
-        loss, model.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
-    )
+    gradients = tape.gradient(loss, model.trainable_variables)
+    # With S = 0 nothing reads layer normalization's gain and bias: no gradient is zero.
+    gradients = [
+        tf.zeros_like(weight) if gradient is None else gradient
+        for gradient, weight in zip(gradients, model.trainable_variables, strict=True)
+    ]
     return loss, _num_right(logits, targets), gradients
 
 

@@ -29,6 +29,7 @@ def test_json_keeps_every_setting():
         decay_rate=0.6,
         fast_learning_rate=0.7,
         epsilon=0.8,
+        recurrence="paper",
         gates="standard",
         learning_rate=0.9,
         max_gradient_norm=1.1,
@@ -43,6 +44,13 @@ def test_json_keeps_every_setting():
     assert Config.from_json(config.to_json()) == config
 
 
+def test_first_format_is_read():
+    """Checkpoints of the first format that are refused: it knew one recurrence."""
+    values = json.loads(Config(units=7).to_json())
+    del values["recurrence"]
+    assert Config.from_json(json.dumps({**values, "version": 1})) == Config(units=7)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -52,7 +60,8 @@ def test_json_keeps_every_setting():
         ("units", 0),
         ("units", 2.5),
         ("units", True),
-        ("inner_steps", 0),
+        ("inner_steps", -1),
+        ("recurrence", "blog"),
         ("decay_rate", 1.01),
         ("decay_rate", float("nan")),
         ("fast_learning_rate", -0.1),
@@ -80,7 +89,7 @@ def test_bad_values_are_named(name, value):
         ("{", "not a configuration in JSON"),
         ("[]", "expected a JSON object"),
         ("{}", "version=None"),
-        (json.dumps({"version": 2}), "version=2"),
+        (json.dumps({"version": 3}), "version=3"),
         (json.dumps({"version": 1, "unit": 3}), "unknown settings: ['unit']"),
         (Config().to_json().replace("50", '"50"'), "Received: units='50'"),
     ],

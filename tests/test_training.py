@@ -44,11 +44,19 @@ def batches_of(config):
 
 
 @pytest.mark.parametrize(
-    ("model_name", "gates"), [*((name, "original") for name in MODEL_NAMES), ("GRU-LN", "standard")]
+    "changes",
+    [
+        *({"model_name": name} for name in MODEL_NAMES),
+        {"model_name": "GRU-LN", "gates": "standard"},
+        {"model_name": "RNN-LN-FW", "recurrence": "paper", "inner_steps": 2},
+        # Past the length up to which the loop over time is unrolled.
+        {"model_name": "RNN-LN-FW", "num_pairs": 16},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())),
 )
-def test_one_step_moves_every_weight_and_evaluation_none(tiny, model_name, gates):
+def test_one_step_moves_every_weight_and_evaluation_none(tiny, changes):
     """A weight that is not connected to the loss; an evaluation that trains."""
-    config = tiny(model_name=model_name, gates=gates)
+    config = tiny(**changes)
     state = checkpoints.new_state(config)
     program = training.EpochProgram(state, config)
     before = [weight.numpy() for weight in state.model.trainable_variables]
@@ -60,6 +68,17 @@ def test_one_step_moves_every_weight_and_evaluation_none(tiny, model_name, gates
     for weight, value in zip(state.model.trainable_variables, before, strict=True):
         assert np.abs(weight.numpy() - value).max() > 1e-4, weight.path
     assert len(state.model.trainable_variables) == len(state.model.weights)
+
+
+def test_no_inner_step_can_be_trained(tiny):
+    """S = 0, with which layer normalization's weights have no gradient, that ends the run."""
+    state = checkpoints.new_state(tiny(inner_steps=0))
+    before = [weight.numpy() for weight in state.model.weights]
+    batches = batches_of(tiny(inner_steps=0))
+    program = training.EpochProgram(state, tiny(inner_steps=0))
+    program.train(*batches, tf.constant(0), tf.constant(1), tf.zeros(3))
+    weights = zip(state.model.weights, before, strict=True)
+    assert [w.name for w, old in weights if np.all(w.numpy() == old)] == ["gamma", "beta"]
 
 
 def test_chunks_add_up_to_the_same_bits(tiny_config):
