@@ -7,6 +7,7 @@ from absl import app, flags
 
 from fast_weights import terminal
 from fast_weights.config import MODEL_NAMES
+from fast_weights.errors import UserError
 
 FLAGS = flags.FLAGS
 
@@ -23,6 +24,8 @@ flags.DEFINE_string("checkpoint_dir", "checkpoints", "folder of the models' fold
 def main(argv):
     """Flags -> model -> predictions."""
     del argv
+    if FLAGS.evaluate and FLAGS.sample:
+        raise UserError("expected --sample or --evaluate. Received: both")
     with terminal.quiet_import():
         from fast_weights import checkpoints, data, sampling
 
@@ -40,8 +43,10 @@ def main(argv):
         for number, pair_accuracy in enumerate(by_pair, start=1):
             print(f"  asked for pair {number}: {pair_accuracy:.2%}")
         return 0
-    for sample in FLAGS.sample or [sampling.default_sample(config.num_pairs)]:
-        prediction = sampling.predict_text(model, sample, config.num_pairs)
+    samples = FLAGS.sample or [sampling.default_sample(config.num_pairs)]
+    # All of them before the first line: one bad sample is told alone.
+    predictions = [sampling.predict_text(model, text, config.num_pairs) for text in samples]
+    for sample, prediction in zip(samples, predictions, strict=True):
         print(f"INPUT: {sample}\nPREDICTION: {prediction}")
     return 0
 

@@ -10,7 +10,7 @@ import dataclasses
 from absl import app, flags
 
 from fast_weights import terminal
-from fast_weights.config import Config
+from fast_weights.config import Config, check_settings
 
 FLAGS = flags.FLAGS
 DEFINERS = {
@@ -36,23 +36,23 @@ def main(argv):
     del argv
     asked = {field.name: FLAGS[field.name].value for field in SETTINGS if FLAGS[field.name].present}
     # A bad value is told before TensorFlow takes its seconds to load.
-    model_name = Config(**asked).model_name
+    check_settings(asked)
+    model_name = FLAGS.model_name
     with terminal.quiet_import():
         from fast_weights import checkpoints, training
 
     folder = checkpoints.model_folder(FLAGS.checkpoint_dir, model_name)
-    if FLAGS.restart:
-        checkpoints.clear(folder)
-    config = checkpoints.settle_config(folder, {**asked, "model_name": model_name})
+    asked["model_name"] = model_name
+    config = Config(**asked) if FLAGS.restart else checkpoints.settle_config(folder, asked)
     table = terminal.ProgressTable(config.num_epochs)
-    records = training.train(config, FLAGS.data_dir, folder, table)
-    best = max(records, key=lambda record: record.valid_accuracy)
-    print(
-        f"{model_name} has been trained for {len(records)} epochs. Best validation accuracy: "
-        f"{best.valid_accuracy:.2%}, in epoch {best.epoch + 1}. Checkpoint: {folder}"
-    )
-    if len(records) >= config.num_epochs:
-        print(f"To train longer: --num_epochs=N with N greater than {len(records)}")
+    records = training.train(config, FLAGS.data_dir, folder, table, restart=FLAGS.restart)
+    # Lines of the results may have been deleted by hand.
+    epochs = max([config.num_epochs, *(record.epoch + 1 for record in records)])
+    print(f"{model_name} has been trained for {epochs} epochs. Checkpoint: {folder}")
+    if records:
+        best = max(records, key=lambda record: record.valid_accuracy)
+        print(f"Best validation accuracy: {best.valid_accuracy:.2%}, in epoch {best.epoch + 1}")
+    print(f"To train longer: --num_epochs=N with N greater than {epochs}")
     return 0
 
 

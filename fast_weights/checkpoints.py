@@ -80,7 +80,13 @@ def model_folder(checkpoint_dir, model_name: str) -> pathlib.Path:
 
 def is_trained(folder) -> bool:
     """Whether the folder holds a checkpoint."""
-    return tf.train.latest_checkpoint(str(folder)) is not None
+    return _newest(folder) is not None
+
+
+def _newest(folder) -> str | None:
+    """The newest checkpoint by the folder's index, whether its files are there or not."""
+    state = tf.train.get_checkpoint_state(str(folder))
+    return state.model_checkpoint_path if state else None
 
 
 def save_config(folder, config: Config) -> None:
@@ -127,14 +133,13 @@ def settle_config(folder, asked: dict) -> Config:
     Raises:
         UserError: if what was asked for contradicts the checkpoint.
     """
-    config = Config(**asked)
     if not is_trained(folder):
-        return config
+        return Config(**asked)
     stored = load_config(folder)
     contradictions = [
-        f"--{name}={getattr(config, name)} but the checkpoint has {getattr(stored, name)}"
-        for name in asked
-        if name != "num_epochs" and getattr(config, name) != getattr(stored, name)
+        f"--{name}={value} but the checkpoint has {getattr(stored, name)}"
+        for name, value in asked.items()
+        if name != "num_epochs" and value != getattr(stored, name)
     ]
     if contradictions:
         raise UserError(
@@ -176,7 +181,7 @@ def load_model(checkpoint_dir, model_name: str) -> tuple[keras.Model, Config]:
         )
     config = load_config(folder)
     model = build_model(config)
-    path = tf.train.latest_checkpoint(str(folder))
+    path = _newest(folder)
     with _one_line_if_broken(path):
         checkpoint = tf.train.Checkpoint(model=model)
         checkpoint.restore(path).assert_existing_objects_matched().expect_partial()

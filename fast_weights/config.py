@@ -29,11 +29,11 @@ def _setting(default: Any, help: str, *, low=-math.inf, high=math.inf, above=Non
     elif isinstance(default, bool):
         bound = ""
     elif above is not None:
-        bound = f"greater than {above:g}"
+        bound = f"greater than {above}"
     elif high == math.inf:
-        bound = f"at least {low:g}"
+        bound = f"at least {low}"
     else:
-        bound = f"from {low:g} to {high:g}"
+        bound = f"from {low} to {high}"
     metadata = {
         "help": help,
         "low": low,
@@ -137,6 +137,13 @@ class Config:
                 f"unknown settings: {sorted(values.keys() - names)}"
             )
         return cls(**values)
+
+
+def check_settings(settings: dict[str, Any]) -> None:
+    """Raises a `UserError` unless each value is one that its setting may have."""
+    for field in dataclasses.fields(Config):
+        if field.name in settings:
+            _check(field, settings[field.name])
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:

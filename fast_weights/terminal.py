@@ -48,7 +48,7 @@ def quiet_import() -> Iterator[None]:
 def one_line_errors(main: Callable) -> Callable:
     """Makes a script's `main` end with a line, not a traceback, on a user's mistake.
 
-    Exit status: 2 for a mistake, 130 for Ctrl-C.
+    Exit status: 2 for a mistake, 130 for Ctrl-C, 141 if who reads the output went away.
     """
 
     @functools.wraps(main)
@@ -63,6 +63,10 @@ def one_line_errors(main: Callable) -> Callable:
         except KeyboardInterrupt:
             print("\nStopped. Whole epochs are kept; the same command goes on.", file=sys.stderr)
             return 130
+        except BrokenPipeError:
+            # Nothing more can be said, not even when Python flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
 
     return wrapped
 
@@ -87,15 +91,16 @@ class ProgressTable:
             self._stream.write(f"\r\x1b[K{self._label(epoch)}  [{bar:<30}] {fraction:4.0%}")
             self._stream.flush()
 
-    def epoch(self, record, seconds_left: float) -> None:
+    def epoch(self, record, seconds_left: float | None) -> None:
         """Prints an epoch's row."""
         if not self._has_header:
             self._print(COLUMNS)
             self._has_header = True
+        left = "?" if seconds_left is None else duration(seconds_left)
         self._print(
             f"{self._label(record.epoch)}  {record.train_loss:10.4f}  {record.train_accuracy:8.2%}"
             f"  {record.valid_loss:10.4f}  {record.valid_accuracy:8.2%}"
-            f"  {record.gradient_norm:9.3f}  {record.seconds:7.2f}  {duration(seconds_left):>8}"
+            f"  {record.gradient_norm:9.3f}  {record.seconds:7.2f}  {left:>8}"
         )
 
     def _label(self, epoch: int) -> str:

@@ -195,11 +195,13 @@ class Reporter:
     def progress(self, epoch: int, fraction: float) -> None:
         """`fraction` of an epoch's work is done."""
 
-    def epoch(self, record: Record, seconds_left: float) -> None:
-        """An epoch is done; `seconds_left` is an estimate for the rest of the run."""
+    def epoch(self, record: Record, seconds_left: float | None) -> None:
+        """An epoch is done; `seconds_left` of the run as far as one can tell."""
 
 
-def train(config: Config, data_dir, folder, reporter: Reporter | None = None) -> list[Record]:
+def train(
+    config: Config, data_dir, folder, reporter: Reporter | None = None, restart: bool = False
+) -> list[Record]:
     """Trains a model, from its checkpoint where the folder has one, to `config.num_epochs`.
 
     Args:
@@ -208,6 +210,7 @@ def train(config: Config, data_dir, folder, reporter: Reporter | None = None) ->
         data_dir: where the sequences lie, or are made.
         folder: where checkpoints, results and TensorBoard runs go.
         reporter: told of every chunk and epoch.
+        restart: whether to delete what the folder has of an earlier run.
 
     Returns:
         The results of all epochs, those before a stop included.
@@ -224,10 +227,13 @@ def train(config: Config, data_dir, folder, reporter: Reporter | None = None) ->
         config.seed,
         say=reporter.say,
     )
-    checkpoints.save_config(folder, config)
+    if restart:
+        checkpoints.clear(folder)
     state = checkpoints.new_state(config)
-    if state.restore(folder):
+    # Before anything is written: what cannot be gone on with stays as it is.
+    if checkpoints.is_trained(folder) and state.restore(folder):
         reporter.say(f"Going on after {int(state.epoch)} epochs from {folder}")
+    checkpoints.save_config(folder, config)
     results.truncate(folder, int(state.epoch))
     summaries.truncate(folder, int(state.epoch))
     _train_epochs(config, state, folder, (training, validation), reporter)
@@ -243,6 +249,8 @@ def _train_epochs(config, state, folder, splits, reporter) -> None:
     training_batches = _to_tensors(data.batches(training, config.batch_size))
     writer = summaries.Summaries(folder)
     seconds = []
+    if int(state.epoch) < config.num_epochs:
+        reporter.say("Compiling; the first epoch takes some seconds longer.")
     for epoch in range(int(state.epoch), config.num_epochs):
         start = time.perf_counter()
         if config.shuffle:
@@ -264,9 +272,10 @@ def _train_epochs(config, state, folder, splits, reporter) -> None:
         writer.write(record)
         state.epoch.assign(epoch + 1)
         state.save(folder)
-        # The first epoch compiles, the later ones tell how long one takes.
-        typical = float(np.median(seconds[1:][-9:] or seconds))
-        reporter.epoch(record, typical * (config.num_epochs - epoch - 1))
+        # The first epoch compiles; only the later ones tell how long one takes.
+        recent = seconds[1:][-9:]
+        epochs_left = config.num_epochs - epoch - 1
+        reporter.epoch(record, float(np.median(recent)) * epochs_left if recent else None)
     writer.close()
 
 

@@ -154,6 +154,27 @@ def test_a_truncated_file_is_refused_wherever_it_ends(file):
             data.load(file, 2, *SIZES, 3)
 
 
+def test_a_file_with_a_wrong_byte_is_refused_or_right(file):
+    """A byte that ends in a traceback of zlib or zipfile, or in other sequences."""
+    whole, expected = file.read_bytes(), data.load(file, 2, *SIZES, 3)
+    refused = 0
+    for position in range(0, len(whole), 5):
+        for mask in (0x01, 0x20, 0xFF):
+            wrong = bytearray(whole)
+            wrong[position] ^= mask
+            file.write_bytes(wrong)
+            try:
+                found = data.load(file, 2, *SIZES, 3)
+            except UserError:
+                refused += 1
+            else:
+                # A byte of the archive that says nothing.
+                for split, right in zip(found, expected, strict=True):
+                    np.testing.assert_array_equal(split.tokens, right.tokens)
+                    np.testing.assert_array_equal(split.targets, right.targets)
+    assert refused > len(whole) / 5
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

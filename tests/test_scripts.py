@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,9 +55,10 @@ def folder(tmp_path_factory):
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0].startswith("Made 100 training and 40 validation sequences")
-    assert lines[1].split()[0] == "epoch"
-    assert lines[2].split()[0] == "1/2"
-    assert lines[3].split()[0] == "2/2"
+    assert lines[1].startswith("Compiling")
+    assert lines[2].split()[0] == "epoch"
+    assert lines[3].split()[0] == "1/2"
+    assert lines[4].split()[0] == "2/2"
     assert "\r" not in done.stdout
     assert "\x1b" not in done.stdout
     return folder
@@ -80,6 +82,53 @@ def test_contradicting_flags_stop_and_harm_nothing(folder):
     done = run(folder, "train.py", "--units=6", "--seed=1", expect=2)
     refused(done, "--units=6 but the checkpoint has 5", "--seed=1 but the checkpoint has 0")
     assert epochs_in(folder)[:2] == [0, 1]
+
+
+def test_settings_that_agree_are_taken(folder):
+    """100 sequences that are compared with the default batch, not with the checkpoint's 8."""
+    run(folder, "train.py", "--num_training=100", "--num_epochs=2")
+
+
+def test_restart_with_other_data_deletes_nothing(folder, tmp_path):
+    """A model that is gone before it turns out that there are no sequences to train on."""
+    shutil.copytree(folder, tmp_path / "copy")
+    other = [flag for flag in TINY if "num_training" not in flag]
+    done = run(tmp_path / "copy", "train.py", "--restart", "--num_training=96", *other, expect=2)
+    refused(done, "was made with num_training 100 and not 96")
+    assert len(epochs_in(tmp_path / "copy")) >= 2
+    run(tmp_path / "copy", "test.py", "--sample=g5o8??g")
+
+
+def test_a_checkpoint_with_a_file_missing_is_left_as_it_is(folder, tmp_path):
+    """A configuration that is overwritten by the defaults, since the model looks untrained."""
+    shutil.copytree(folder, tmp_path / "copy")
+    model = tmp_path / "copy/checkpoint_dir/RNN-LN-FW"
+    for path in model.glob("ckpt-*.index"):
+        path.unlink()
+    before = (model / "config.json").read_text()
+    refused(run(tmp_path / "copy", "train.py", expect=2), "broken")
+    refused(run(tmp_path / "copy", "test.py", expect=2), "broken")
+    assert (model / "config.json").read_text() == before
+
+
+def test_results_that_were_deleted(folder, tmp_path):
+    """A trained model that is taken for one of no epochs."""
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy/checkpoint_dir/RNN-LN-FW/results.jsonl").unlink()
+    done = run(tmp_path / "copy", "train.py", "--num_epochs=2")
+    assert "RNN-LN-FW has been trained for 2 epochs" in done.stdout
+
+
+def test_a_reader_that_goes_away(folder, tmp_path):
+    """A traceback under `train.py | head`."""
+    shutil.copytree(folder, tmp_path / "copy")
+    command = [sys.executable, str(ROOT / "train.py"), "--num_epochs=50"]
+    command += [f"--{name}={tmp_path / 'copy' / name}" for name in ("data_dir", "checkpoint_dir")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 141
+    assert process.stderr.read() == ""
 
 
 def test_restart_begins_anew(folder):
@@ -151,6 +200,8 @@ def test_plot_draws_what_there_is_and_names_what_is_missing(folder):
         ("train.py", ["--units=0"], ["units=0", "at least 1"]),
         ("train.py", ["--decay_rate=2"], ["decay_rate=2.0", "from 0 to 1"]),
         ("train.py", ["--num_pairs=27"], ["num_pairs=27"]),
+        ("train.py", ["--recurrence=blog"], ["recurrence='blog'", "original, paper"]),
+        ("test.py", ["--evaluate", "--sample=g5o8k1??g"], ["--sample or --evaluate"]),
         ("train.py", ["RNN-LN-FW"], ["expected only --flags. Received: RNN-LN-FW"]),
         ("test.py", [], ["python train.py --model_name=RNN-LN-FW"]),
         ("plot.py", [], ["no results", "python train.py"]),
@@ -163,6 +214,11 @@ def test_mistakes_end_in_one_line(tmp_path, script, flags, words):
 @pytest.mark.parametrize("sample", ["g5o8k1??g", "g5o8??z", "G5o8??G", ""])
 def test_bad_samples_end_in_one_line(folder, sample):
     refused(run(folder, "test.py", f"--sample={sample}", expect=2), "expected")
+
+
+def test_one_bad_sample_is_told_before_any_answer(folder):
+    done = run(folder, "test.py", "--sample=g5o8??g", "--sample=g5o8??z", expect=2)
+    assert done.stdout == ""
 
 
 def test_a_broken_data_file_ends_in_one_line(folder, tmp_path):
