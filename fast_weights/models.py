@@ -60,7 +60,9 @@ def model_around(layer: keras.layers.Layer, config: Config) -> keras.Model:
     """The one model of this task around any recurrent layer, as `build_model` makes it."""
     tokens = keras.Input((config.sequence_length,), dtype="int32", name="tokens")
     symbols = keras.ops.one_hot(tokens, NUM_CLASSES)
+    # In this order: weights are drawn from one seed as their layers are made.
+    hidden = layer(symbols)
     logits = keras.layers.Dense(NUM_CLASSES, kernel_initializer=input_initializer(), name="logits")(
-        layer(symbols)
+        hidden
     )
     return keras.Model(tokens, logits, name=config.model_name.replace("-", "_"))
