@@ -82,6 +82,25 @@ def test_forms_agree(recurrence, mask):
     assert np.any(weights)
 
 
+@fast_cells
+def test_masked_steps_do_not_count(name):
+    """A masked step that ages what was written: without the step the attention is the same."""
+    cell = built(name, dtype="float64")
+    masked = trace_memory(cell, inputs_of(), MASK)
+    for b, kept in enumerate(MASK):
+        short = trace_memory(cell, inputs_of()[b : b + 1, kept])
+        attention = array(masked.attention)[b]
+        np.testing.assert_allclose(
+            attention[kept][:, :, kept], array(short.attention)[0], err_msg=str(b), **TIGHT
+        )
+        np.testing.assert_allclose(
+            array(masked.written)[b, kept], array(short.written)[0], err_msg=str(b), **TIGHT
+        )
+        assert not np.any(array(masked.written)[b, ~kept])
+        assert not np.any(attention[~kept])
+        assert not np.any(attention[:, :, ~kept])
+
+
 def test_what_is_forgotten_is_not_attended_to():
     """Attention to vectors that a short memory has dropped."""
     full = built("matrix", dtype="float64")
