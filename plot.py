@@ -1,40 +1,107 @@
-"""Plots accuracy, loss and gradient norm of all models that have results.
+"""Plots the models' results, or the memory of a trained RNN-LN-FW at work.
 
 python plot.py
+python plot.py --figure=memory --sample=g5o8k1??g
 """
+
+import pathlib
 
 from absl import app, flags
 
 from fast_weights import terminal
+from fast_weights.config import MODEL_NAMES
+from fast_weights.errors import UserError
 
 FLAGS = flags.FLAGS
+FIGURES = ("curves", "memory", "attention", "weights")
+FORMATS = ("png", "svg", "pdf")
 
-flags.DEFINE_string("checkpoint_dir", "checkpoints", "folder of the models' folders")
+flags.DEFINE_string(
+    "figure",
+    "curves",
+    "curves: accuracy, loss and gradient norm of all models; memory: one sequence step by step, "
+    "also as a GIF; attention: who reads whom, over the validation sequences; weights: before "
+    "training and after",
+)
+flags.DEFINE_string("model_name", "RNN-LN-FW", "which model; curves takes all of them")
+flags.DEFINE_string("sample", None, "memory: the sequence, such as g5o8k1??g")
+flags.DEFINE_bool("log_epochs", False, "curves: draw epochs on a logarithmic axis")
+flags.DEFINE_string("format", "png", "one of png, svg, pdf")
 flags.DEFINE_string("output_dir", "figures", "folder to write the figures to")
+flags.DEFINE_string("data_dir", "data", "folder of the sequences; they are made where missing")
+flags.DEFINE_string("checkpoint_dir", "checkpoints", "folder of the models' folders")
 
 
 @terminal.one_line_errors
 def main(argv):
-    """Results -> figures."""
+    """Flags -> figures."""
     del argv
-    import pathlib
+    for name, choices in (("figure", FIGURES), ("format", FORMATS), ("model_name", MODEL_NAMES)):
+        if FLAGS[name].value not in choices:
+            raise UserError(
+                f"--{name} must be one of {', '.join(choices)}. Received: {FLAGS[name].value!r}"
+            )
+    draw = {"curves": curves, "memory": memory, "attention": attention, "weights": weights}
+    for path in draw[FLAGS.figure]():
+        print(f"Wrote {path}")
+    return 0
 
+
+def curves():
+    """All models that have results; names those that have none."""
     from fast_weights import figures, results
-    from fast_weights.errors import UserError
 
-    checkpoint_dir = pathlib.Path(FLAGS.checkpoint_dir)
-    found = {name: results.read(checkpoint_dir / name) for name in figures.STYLES}
-    missing = [name for name, records in found.items() if not records]
-    if len(missing) == len(found):
+    found = {
+        name: results.read_seeds(pathlib.Path(FLAGS.checkpoint_dir) / name, terminal.warn)
+        for name in MODEL_NAMES
+    }
+    if not any(found.values()):
         raise UserError(
-            f"no results in {checkpoint_dir}. Train a model first: "
+            f"no results in {FLAGS.checkpoint_dir}. Train a model first: "
             "python train.py --model_name=RNN-LN-FW"
         )
-    for path in figures.plot_curves(found, FLAGS.output_dir):
-        print(f"Wrote {path}")
-    for name in missing:
-        print(f"{name} has no results yet: python train.py --model_name={name}")
-    return 0
+    yield from figures.plot_curves(found, FLAGS.output_dir, FLAGS.format, FLAGS.log_epochs)
+    for name, seeds in found.items():
+        if not seeds:
+            print(f"{name} has no results yet: python train.py --model_name={name}")
+
+
+def memory():
+    """One sequence: a figure and an animation."""
+    with terminal.quiet_import():
+        from fast_weights import checkpoints, figures, sampling
+
+    model, config = checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name)
+    sample = FLAGS.sample or sampling.default_sample(config.num_pairs)
+    watched = sampling.watch(model, sample, config.num_pairs)
+    yield figures.plot_memory(watched, FLAGS.output_dir, FLAGS.format)
+    yield figures.animate_memory(watched, FLAGS.output_dir)
+
+
+def attention():
+    """Who reads whom, averaged over the validation sequences."""
+    with terminal.quiet_import():
+        from fast_weights import checkpoints, data, figures, sampling
+
+    model, config = checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name)
+    _, validation = data.load_or_make(
+        FLAGS.data_dir, config.num_pairs, config.num_training, config.num_validation, config.seed
+    )
+    maps = sampling.mean_attention(model, validation)
+    yield figures.plot_attention(maps, FLAGS.output_dir, FLAGS.format)
+
+
+def weights():
+    """W_h and W_x as drawn from the seed, and as trained."""
+    with terminal.quiet_import():
+        from fast_weights import checkpoints, figures
+
+    model, config = checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name)
+    pairs = []
+    for one in (checkpoints.new_state(config).model, model):
+        cell = one.get_layer("rnn").cell
+        pairs.append((cell.recurrent_kernel.numpy(), cell.kernel.numpy()))
+    yield figures.plot_weights(*pairs, FLAGS.output_dir, FLAGS.format)
 
 
 if __name__ == "__main__":

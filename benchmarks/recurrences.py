@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from fast_weights import results
 
@@ -57,7 +57,7 @@ def draw(records, path):
     axes.set_title("RNN-LN-FW: the original's recurrence and the paper's, three seeds each")
     axes.set_xlabel("epoch")
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set_ylabel("validation accuracy")
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

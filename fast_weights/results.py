@@ -4,8 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
-
-from fast_weights.errors import UserError
+from collections.abc import Callable
 
 FILE_NAME = "results.jsonl"
 
@@ -34,11 +33,12 @@ def append(folder, record: Record) -> None:
         os.fsync(file.fileno())
 
 
-def read(folder) -> list[Record]:
+def read(folder, say: Callable[[str], None] = print) -> list[Record]:
     """Reads the folder's results, oldest first; an empty list where there are none.
 
-    Raises:
-        UserError: if a line is not a record.
+    Args:
+        folder: where `results.jsonl` lies.
+        say: called with a line for each line that is not a record, which is skipped.
     """
     path = pathlib.Path(folder) / FILE_NAME
     if not path.exists():
@@ -47,14 +47,18 @@ def read(folder) -> list[Record]:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         record = _parse(line)
-        if record is None:
-            raise UserError(
-                f"{path}, line {number}: expected a JSON object of "
-                f"{', '.join(field.name for field in dataclasses.fields(Record))}. "
-                f"Received: {line[:60]!r}. Delete that line to go on without its epoch"
-            )
-        records.append(record)
+        if record:
+            records.append(record)
+        else:
+            say(f"{path}, line {number} is no record of an epoch and is skipped: {line[:60]!r}")
     return records
+
+
+def read_seeds(folder, say: Callable[[str], None] = print) -> list[list[Record]]:
+    """The results of a model's folder and of its `seed-N` folders, those that have any."""
+    folder = pathlib.Path(folder)
+    seeds = [read(one, say) for one in [folder, *sorted(folder.glob("seed-*"))]]
+    return [records for records in seeds if records]
 
 
 def truncate(folder, num_epochs: int) -> None:
@@ -71,7 +75,11 @@ def truncate(folder, num_epochs: int) -> None:
 
 
 def _parse(line: str) -> Record | None:
+    """The line's record; `None` if it is none."""
     try:
-        return Record(**json.loads(line))
+        record = Record(**json.loads(line))
     except (ValueError, TypeError):
         return None
+    numbers = dataclasses.astuple(record)
+    is_record = type(record.epoch) is int and all(type(n) in (int, float) for n in numbers)
+    return record if is_record else None

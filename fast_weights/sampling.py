@@ -1,9 +1,98 @@
-"""Asking a trained model: `g5o8k1??g` -> `5`."""
+"""Asking a trained model: `g5o8k1??g` -> `5`, and watching its memory meanwhile."""
+
+import dataclasses
 
 import keras
 import numpy as np
 
 from fast_weights import data
+from fast_weights.errors import UserError
+from fast_weights.memory_trace import trace_memory
+
+# Sequences whose A is in memory at a time.
+TRACE_BATCH = 1_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched:
+    """What a fast weights model did with one sequence of T symbols, as NumPy arrays."""
+
+    text: str
+    probabilities: np.ndarray
+    """(37,): of each symbol as the answer."""
+    fast_weights: np.ndarray
+    """(T, H, H): A as each step read it."""
+    hidden: np.ndarray
+    """(T, H): the state after each step."""
+    attention: np.ndarray
+    """(T, S, T): how much of the vector written at step τ the inner step s of step t read."""
+
+    @property
+    def prediction(self) -> str:
+        """The likeliest symbol."""
+        return data.decode([np.argmax(self.probabilities)])
+
+    def probability_of(self, symbol: str) -> float:
+        """Of one symbol as the answer."""
+        return float(self.probabilities[data.encode(symbol)[0]])
+
+
+def watch(model: keras.Model, text: str, num_pairs: int) -> Watched:
+    """Takes one sequence through a model and keeps what its memory did.
+
+    Args:
+        model: from tokens to logits, an RNN-LN-FW.
+        text: such as `g5o8k1??g`.
+        num_pairs: K, how many pairs the model was trained on.
+
+    Raises:
+        UserError: if the text is no such sequence, or the model keeps no fast weights.
+    """
+    tokens = data.encode_sample(text, num_pairs)[None].astype(np.int32)
+    trace = _trace(model, tokens)
+    logits = model(tokens, training=False)
+    return Watched(
+        text,
+        keras.ops.convert_to_numpy(keras.ops.softmax(logits))[0],
+        keras.ops.convert_to_numpy(trace.fast_weights)[0],
+        keras.ops.convert_to_numpy(trace.hidden)[0],
+        keras.ops.convert_to_numpy(trace.attention)[0],
+    )
+
+
+def mean_attention(model: keras.Model, split: data.Split) -> np.ndarray:
+    """How much step t reads of step τ, averaged over the sequences that ask for each pair.
+
+    Args:
+        model: from tokens to logits, an RNN-LN-FW.
+        split: N sequences of K pairs; each pair must be asked for.
+
+    Returns:
+        (K, T, T), summed over the inner steps.
+
+    Raises:
+        UserError: if the model keeps no fast weights.
+    """
+    num_sequences, length = split.tokens.shape
+    asked = data.asked_pair(split.tokens)
+    sums = np.zeros(((length - 3) // 2, length, length))
+    for start in range(0, num_sequences, TRACE_BATCH):
+        part = slice(start, start + TRACE_BATCH)
+        trace = _trace(model, split.tokens[part].astype(np.int32))
+        attention = keras.ops.convert_to_numpy(trace.attention).sum(axis=2)
+        np.add.at(sums, asked[part], attention)
+    return sums / np.bincount(asked, minlength=len(sums))[:, None, None]
+
+
+def _trace(model, tokens):
+    """The model's memory over tokens, (B, T)."""
+    cell = model.get_layer("rnn").cell
+    if not hasattr(cell, "fast_weights"):
+        raise UserError(
+            f"expected a model that keeps fast weights, RNN-LN-FW. "
+            f"Received: {model.name.replace('_', '-')}"
+        )
+    return trace_memory(cell, keras.ops.one_hot(tokens, data.NUM_CLASSES))
 
 
 def predict(model: keras.Model, tokens: np.ndarray) -> np.ndarray:

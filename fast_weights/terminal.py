@@ -71,6 +71,11 @@ def one_line_errors(main: Callable) -> Callable:
     return wrapped
 
 
+def warn(line: str) -> None:
+    """Says on standard error what a person should know and need not act on."""
+    print(f"warning: {line}", file=sys.stderr)
+
+
 class ProgressTable:
     """Reports training as a table, with a live line for the epoch under way on a terminal."""
 

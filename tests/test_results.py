@@ -1,9 +1,10 @@
 """Records on disk."""
 
+import dataclasses
+
 import pytest
 
 from fast_weights import results
-from fast_weights.errors import UserError
 
 
 def record(epoch):
@@ -27,9 +28,28 @@ def test_truncate_drops_later_epochs_and_a_torn_line(tmp_path):
     assert results.read(tmp_path) == [record(0), record(1)]
 
 
-def test_a_broken_line_is_named(tmp_path):
+@pytest.mark.parametrize("line", ['{"epoch": 1}', "", "null", "[1]", "\x00"])
+def test_a_broken_line_is_skipped_and_named(tmp_path, line):
+    said = []
     results.append(tmp_path, record(0))
     path = tmp_path / results.FILE_NAME
-    path.write_text(path.read_text() + '{"epoch": 1}\n')
-    with pytest.raises(UserError, match="line 2: expected"):
-        results.read(tmp_path)
+    path.write_text(path.read_text() + line + "\n")
+    results.append(tmp_path, record(2))
+    assert results.read(tmp_path, said.append) == [record(0), record(2)]
+    assert len(said) == 1
+    assert "line 2 is no record" in said[0]
+
+
+def test_words_where_numbers_belong_are_no_record(tmp_path):
+    """A record whose values only fail when they are drawn."""
+    results.append(tmp_path, dataclasses.replace(record(0), train_loss="low"))
+    results.append(tmp_path, dataclasses.replace(record(1), epoch=1.5))
+    assert results.read(tmp_path, lambda line: None) == []
+
+
+def test_seeds_are_the_folder_and_its_seed_folders(tmp_path):
+    for name, epoch in ((".", 0), ("seed-1", 1), ("seed-2", 2), ("training", 3)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        results.append(tmp_path / name, record(epoch))
+    (tmp_path / "seed-3").mkdir()
+    assert results.read_seeds(tmp_path) == [[record(0)], [record(1)], [record(2)]]

@@ -1,0 +1,20 @@
+"""Figures of results, of a memory at work and of the weights, made without a display."""
+
+from fast_weights.figures.curves import plot_curves
+from fast_weights.figures.memory import (
+    animate_memory,
+    plot_attention,
+    plot_memory,
+    plot_weights,
+)
+from fast_weights.figures.style import FORMATS, STYLES
+
+__all__ = [
+    "FORMATS",
+    "STYLES",
+    "animate_memory",
+    "plot_attention",
+    "plot_curves",
+    "plot_memory",
+    "plot_weights",
+]

@@ -1,0 +1,223 @@
+"""One sequence's memory: what is written, what is read, and the weights behind it.
+
+The functions take a `sampling.Watched`: what a model did with one sequence.
+"""
+
+import pathlib
+
+import numpy as np
+from matplotlib.animation import PillowWriter
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from fast_weights.figures import style
+
+DIGITS = "0123456789"
+SECONDS_A_STEP = 1.2
+
+
+def plot_memory(watched, output_dir, format: str = "png") -> pathlib.Path:
+    """Draws `memory`: A after each symbol, what the query attends to, the prediction.
+
+    Args:
+        watched: a `sampling.Watched`.
+        output_dir: folder to write to, made where it is missing.
+        format: `"png"`, `"svg"` or `"pdf"`.
+
+    Returns:
+        The file written.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
+    return style.write(output_dir, f"memory.{format}", memory_figure(watched).savefig)
+
+
+def memory_figure(watched) -> Figure:
+    """The figure of `plot_memory`."""
+    length = len(watched.text)
+    figure = style.new_figure(11, 4.6)
+    upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.5])
+    strip = upper.subplots(1, length)
+    scale = style.color_scale(watched.fast_weights)
+    for t, axes in enumerate(strip):
+        image = axes.imshow(watched.fast_weights[t], **scale)
+        axes.set_title(watched.text[t], fontsize=15, family="monospace")
+        axes.set_xticks([])
+        axes.set_yticks([])
+    strip[0].set_ylabel("A, H × H")
+    upper.colorbar(image, ax=strip, label="fast weight", fraction=0.02, pad=0.01)
+    left, right = lower.subplots(1, 2, width_ratios=[1.4, 1])
+    _draw_attention(left, watched.text, watched.attention[-1])
+    left.set_ylabel("attention η λ^age (v · h)")
+    left.set_title(f"what the query {watched.text[-1]!r} reads")
+    _draw_prediction(right, watched)
+    return figure
+
+
+def _draw_attention(axes, text: str, attention) -> None:
+    """Bars: how much of the vector written at each symbol each inner step reads, (S, T)."""
+    inner_steps, length = attention.shape
+    width = 0.8 / max(inner_steps, 1)
+    for s in range(inner_steps):
+        positions = np.arange(length) + width * (s - (inner_steps - 1) / 2)
+        label = f"inner step {s + 1}" if inner_steps > 1 else None
+        shade = 1 - 0.5 * s / inner_steps
+        axes.bar(positions, attention[s], width, color=style.ACCENT, alpha=shade, label=label)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xticks(range(length), list(text), family="monospace", fontsize=13)
+    axes.set_xlabel("symbol at which the vector was written")
+    if inner_steps > 1:
+        axes.legend(frameon=False)
+    style.plain(axes)
+
+
+def _draw_prediction(axes, watched) -> None:
+    """Bars: the probability of each digit; the likeliest symbol stands out."""
+    values = [watched.probability_of(digit) for digit in DIGITS]
+    colors = [style.ACCENT if d == watched.prediction else style.MUTED for d in DIGITS]
+    axes.bar(range(10), values, color=colors)
+    axes.set_xticks(range(10), list(DIGITS), family="monospace")
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("probability")
+    share = watched.probability_of(watched.prediction)
+    axes.set_title(f"answer: {watched.prediction!r} at {share:.1%}")
+    style.plain(axes)
+
+
+def animate_memory(watched, output_dir) -> pathlib.Path:
+    """Writes `memory.gif`: the sequence symbol by symbol, A as it is written and read.
+
+    Args:
+        watched: a `sampling.Watched`.
+        output_dir: folder to write to, made where it is missing.
+
+    Returns:
+        The file written.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
+
+    def save(path):
+        figure = style.new_figure(8, 3.6)
+        FigureCanvasAgg(figure)
+        writer = PillowWriter(fps=1 / SECONDS_A_STEP)
+        with writer.saving(figure, str(path), dpi=90):
+            for t in range(len(watched.text)):
+                figure.clear()
+                _draw_frame(figure, watched, t)
+                # The answer stays to be read.
+                for _ in range(3 if t == len(watched.text) - 1 else 1):
+                    writer.grab_frame()
+
+    return style.write(output_dir, "memory.gif", save)
+
+
+def _draw_frame(figure, watched, t: int) -> None:
+    """One step: the sequence with the symbol at hand, A, attention, at last the answer."""
+    length = len(watched.text)
+    header, body = figure.subfigures(2, 1, height_ratios=[1, 5])
+    for i, symbol in enumerate(watched.text):
+        now = i == t
+        color = style.ACCENT if now else ("black" if i < t else style.MUTED)
+        weight = "bold" if now else "normal"
+        place = (0.5 + 0.05 * (i - (length - 1) / 2), 0.45)
+        header.text(
+            *place, symbol, color=color, weight=weight, fontsize=20, family="monospace", ha="center"
+        )
+    if t == length - 1:
+        header.text(0.9, 0.45, f"→ {watched.prediction}", color=style.ACCENT, fontsize=20)
+    left, right = body.subplots(1, 2, width_ratios=[1, 1.5])
+    image = left.imshow(watched.fast_weights[t], **style.color_scale(watched.fast_weights))
+    left.set_title("fast weights A")
+    left.set_xticks([])
+    left.set_yticks([])
+    body.colorbar(image, ax=left, fraction=0.05)
+    shares = shares_of(watched.attention[t])
+    _draw_attention(right, watched.text, shares)
+    right.set_ylim(1.05 * shares.min(initial=0), 1.05)
+    right.set_ylabel("share")
+    right.set_title(f"what {watched.text[t]!r} reads")
+
+
+def shares_of(attention):
+    """Attention as shares of what a step reads: divided by the sum over what was written."""
+    sums = np.abs(attention).sum(axis=-1, keepdims=True)
+    return attention / np.maximum(sums, 1e-12)
+
+
+def plot_attention(maps, output_dir, format: str = "png") -> pathlib.Path:
+    """Draws `attention`: the mean T × T map of the sequences that ask for each pair.
+
+    Each row is drawn as shares of what its step reads: digits read themselves so
+    strongly that the query's row would not be seen beside theirs.
+
+    Args:
+        maps: (K, T, T): for each pair asked for, how much step t (row) reads of what
+            was written at step τ (column).
+        output_dir: folder to write to, made where it is missing.
+        format: `"png"`, `"svg"` or `"pdf"`.
+
+    Returns:
+        The file written.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
+    figure = style.new_figure(11, 4)
+    panels = np.atleast_1d(figure.subplots(1, len(maps)))
+    shares = shares_of(np.asarray(maps))
+    scale = style.color_scale(shares)
+    for pair, (axes, values) in enumerate(zip(panels, shares, strict=True)):
+        image = axes.imshow(values, **scale)
+        names = place_names(len(values), pair)
+        axes.set_xticks(range(len(values)), names, rotation=90)
+        axes.set_yticks(range(len(values)), names)
+        axes.set_title(f"asked for pair {pair + 1}")
+        axes.set_xlabel("written at")
+    panels[0].set_ylabel("read at")
+    figure.colorbar(image, ax=panels, label="share of what is read", fraction=0.02)
+    return style.write(output_dir, f"attention.{format}", figure.savefig)
+
+
+def place_names(length: int, asked: int) -> list[str]:
+    """What stands at each place of a sequence; the pair asked for is marked."""
+    names = []
+    for pair in range((length - 3) // 2):
+        mark = " ◂" if pair == asked else ""
+        names += [f"letter {pair + 1}{mark}", f"digit {pair + 1}{mark}"]
+    return [*names, "?", "?", "query"]
+
+
+def plot_weights(before, after, output_dir, format: str = "png") -> pathlib.Path:
+    """Draws `weights`: W_h and W_x before training and after.
+
+    Args:
+        before: (W_h, W_x) as drawn from the seed, (H, H) and (37, H).
+        after: the same, trained.
+        output_dir: folder to write to, made where it is missing.
+        format: `"png"`, `"svg"` or `"pdf"`.
+
+    Returns:
+        The file written.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
+    figure = style.new_figure(9, 7)
+    panels = figure.subplots(2, 2)
+    for row, name in enumerate(("W_h", "W_x")):
+        scale = style.color_scale(np.stack([before[row], after[row]]))
+        for axes, values, when in zip(
+            panels[row], (before, after), ("before", "after"), strict=True
+        ):
+            image = axes.imshow(values[row], aspect="auto", interpolation="nearest", **scale)
+            axes.set_title(f"{name} {when} training")
+            axes.set_xlabel("unit of h_t")
+        panels[row, 0].set_ylabel("unit of h_{t-1}" if name == "W_h" else "symbol of x_t")
+        figure.colorbar(image, ax=panels[row], label="weight", fraction=0.03)
+    for axes in panels[1]:
+        axes.set_yticks([0, 25, 26, 35, 36], ["a", "z", "0", "9", "?"])
+    return style.write(output_dir, f"weights.{format}", figure.savefig)
