@@ -1,6 +1,7 @@
 """Fast weights for Keras: "Using Fast Weights to Attend to the Recent Past"."""
 
 import importlib
+import sys
 
 __version__ = "0.2.0"
 
@@ -29,9 +30,20 @@ def __getattr__(name):
     # Imported when asked for: Keras takes seconds to load, and a script's
     # --help or complaint about a flag should not wait for it.
     if name in _MODULES:
+        if name not in ("Config", "UserError"):
+            _register()
         return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():
     return sorted([*globals(), *_MODULES])
+
+
+def _register():
+    """Tells Keras of every cell and layer, so that `keras.models.load_model` finds them."""
+    importlib.import_module("fast_weights.layers")
+
+
+if "keras" in sys.modules:
+    _register()

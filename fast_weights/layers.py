@@ -1,7 +1,6 @@
 """A layer for each cell, as Keras pairs `GRUCell` with `GRU`."""
 
 import math
-import warnings
 
 import keras
 from keras import ops
@@ -23,15 +22,15 @@ def faster_form(memory_size: int, units: int, unroll: bool) -> str:
     """Which form of the fast weights trains faster: "attention" or "matrix".
 
     Measured by `python -m benchmarks.memory_forms` (`docs/memory_forms.md`): unrolled,
-    attention was faster at every size that compiles; in a loop, where at most half as
-    many vectors are kept as there are units.
+    attention was faster at every size that compiles; in a loop, where fewer than 0.6
+    times as many vectors are kept as there are units.
 
     Args:
         memory_size: M, how many vectors the attention form would keep.
         units: H.
         unroll: whether the loop over time is unrolled.
     """
-    return "attention" if unroll or 2 * memory_size <= units else "matrix"
+    return "attention" if unroll or memory_size < 0.6 * units else "matrix"
 
 
 class RecurrentLayer(keras.layers.RNN):
@@ -104,14 +103,32 @@ class RecurrentLayer(keras.layers.RNN):
             The last h_t, (B, H), or with `return_sequences` every one, (B, T, H);
             with `return_state` a tuple of that and the last states.
         """
+        if isinstance(mask, list | tuple):
+            (mask,) = mask
         if mask is not None and not _fits(mask.shape, sequences.shape):
             raise ValueError(
                 "`mask` must be of shape (batch, time), like the sequences. Received: a mask of "
                 f"shape {tuple(mask.shape)} for sequences of shape {tuple(sequences.shape)}"
             )
         if initial_state is not None:
-            _check_states(initial_state, self.state_size)
+            self._check_states(initial_state)
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+
+    def _check_states(self, states):
+        """Raises a `ValueError` unless `states` are one (B, n) for each n of `state_size`."""
+        states = list(states) if isinstance(states, list | tuple) else [states]
+        shapes = [tuple(state.shape) for state in states]
+        if [shape[1:] for shape in shapes] != [(size,) for size in self.state_size]:
+            expected = ", ".join(f"(batch, {size})" for size in self.state_size)
+            raise ValueError(
+                f"`initial_state` must be of shapes {expected} ({type(self.cell).__name__}'s). "
+                f"Received: {shapes}"
+            )
+
+    @property
+    def units(self):
+        """H, the size of the hidden state."""
+        return self.cell.units
 
     def get_config(self):
         config = {**self.cell.get_config(), **super().get_config()}
@@ -121,15 +138,6 @@ class RecurrentLayer(keras.layers.RNN):
     @classmethod
     def from_config(cls, config):
         return cls(**config)
-
-
-def _check_states(states, sizes):
-    """Raises a `ValueError` unless `states` are one (B, n) for each n of `sizes`."""
-    states = list(states) if isinstance(states, list | tuple) else [states]
-    shapes = [tuple(state.shape) for state in states]
-    if [shape[1:] for shape in shapes] != [(size,) for size in sizes]:
-        expected = ", ".join(f"(batch, {size})" for size in sizes)
-        raise ValueError(f"`initial_state` must be of shapes {expected}. Received: {shapes}")
 
 
 def _fits(mask_shape, sequences_shape):
@@ -235,20 +243,27 @@ class FastWeights(RecurrentLayer):
 
     Args:
         units: positive integer, H, the size of the hidden state.
+        inner_steps: integer, zero or more, S, steps of the inner loop. Default 1.
+        decay_rate: float in [0, 1], λ, the share of A kept. Default 0.95.
+        fast_learning_rate: float, zero or more, η, the strength of a write.
+            Default 0.5.
+        epsilon: float, zero or more, added to layer normalization's variance.
+            Default 1e-5.
+        recurrence: `"original"` (default) or `"paper"`: what is written, see
+            `FastWeightsCell`.
         memory: which form.
             `"matrix"`: A itself is kept; any length, B·H² numbers a step.
             `"attention"`: the vectors written are kept instead.
             `"auto"` (default): the form that was measured to be faster
             (`faster_form`) where the number of steps is known when the layer is
-            built and its states stay inside; otherwise (`stateful`,
-            `return_state`, an `initial_state`) the matrix form.
+            built, its states stay inside and λ < 1; otherwise (`stateful`,
+            `return_state`, an `initial_state` in the first call) the matrix form.
+            Who hands states to a `Bidirectional` says `"matrix"`.
         memory_size: positive integer, M, how many vectors the attention form
             keeps. Default `None`: as many as count, the length of the sequence,
             or where that is unknown or the states outlive it, the
             `vanishing_length` of `decay_rate`.
-        **kwargs: `inner_steps`, `decay_rate`, `fast_learning_rate`, `epsilon`,
-            `recurrence`, as `FastWeightsCell` takes them, with its defaults; those
-            of `Control`.
+        **kwargs: those of `Control`.
 
     Call arguments:
         sequences: (B, T, D).
@@ -280,7 +295,20 @@ class FastWeights(RecurrentLayer):
     (2, 4)
     """
 
-    def __init__(self, units, memory="auto", memory_size=None, **kwargs):
+    cell_class = FastWeightsCell
+
+    def __init__(
+        self,
+        units,
+        inner_steps=1,
+        decay_rate=0.95,
+        fast_learning_rate=0.5,
+        epsilon=1e-5,
+        recurrence="original",
+        memory="auto",
+        memory_size=None,
+        **kwargs,
+    ):
         self.memory = check_choice("memory", memory, MEMORIES)
         if memory_size is not None and memory != "attention":
             raise ValueError(
@@ -288,7 +316,17 @@ class FastWeights(RecurrentLayer):
                 f"Received: memory_size={memory_size!r} with memory={memory!r}"
             )
         self.memory_size = memory_size
-        super().__init__(units, **kwargs)
+        super().__init__(
+            units,
+            inner_steps=inner_steps,
+            decay_rate=decay_rate,
+            fast_learning_rate=fast_learning_rate,
+            epsilon=epsilon,
+            recurrence=recurrence,
+            **kwargs,
+        )
+        if memory == "attention" and memory_size is None and not self._states_stay_inside:
+            self._keep(self._vectors_that_count(None))
 
     @property
     def compute_dtype(self):
@@ -297,63 +335,64 @@ class FastWeights(RecurrentLayer):
 
     def make_cell(self, units, **arguments):
         if self.memory == "attention":
-            # Where no size was given, `build` knows more.
+            # Where no size is given, it follows when more is known.
             size = 1 if self.memory_size is None else self.memory_size
             return FastWeightsAttentionCell(units, size, **arguments)
         return FastWeightsCell(units, **arguments)
 
     def build(self, sequences_shape, initial_state_shape=None):
-        length, units = sequences_shape[1], self.cell.units
+        length, cell = sequences_shape[1], self.cell
         inside = self._states_stay_inside and initial_state_shape is None
-        if self.memory == "auto" and inside and length is not None:
+        # With λ = 1 nothing vanishes, and a longer sequence would want another form.
+        if self.memory == "auto" and inside and length is not None and cell.decay_rate < 1:
             size = self._vectors_that_count(length)
-            if faster_form(size, units, self.unroll) == "attention":
-                config = {**self.cell.get_config(), "memory_size": size}
+            if faster_form(size, cell.units, self.unroll) == "attention":
+                config = {**cell.get_config(), "memory_size": size}
                 self.cell = FastWeightsAttentionCell.from_config(config)
+                self._keep(size)
         elif self.memory == "attention" and self.memory_size is None:
-            self.cell.memory_size = self._vectors_that_count(length if inside else None)
-        self.state_size = list(self.cell.state_size)
+            self._keep(self._vectors_that_count(length if inside else None))
         super().build(sequences_shape)
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
         if isinstance(self.cell, FastWeightsAttentionCell):
-            self._settle_memory_size(sequences.shape[1])
-            if initial_state is None and mask is None and self.unroll and self._states_stay_inside:
+            inside = self._states_stay_inside and initial_state is None
+            self.settle_memory(sequences.shape[1] if inside else None)
+            if inside and mask is None and self.unroll:
                 # The memory grows from nothing, so that nothing unwritten is read.
                 empty = self.cell.get_initial_state(ops.shape(sequences)[0], memory_size=0)
                 return keras.layers.RNN.call(self, sequences, initial_state=empty)
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
+    def settle_memory(self, length):
+        """Makes an attention form keep what counts in `length` steps (`None`: any), or warns."""
+        if self.memory_size is not None:
+            self.cell.warn_if_short(length)
+        elif isinstance(self.cell, FastWeightsAttentionCell):
+            # Sequences can be longer than those that the layer was built for.
+            self._keep(max(self.cell.memory_size, self._vectors_that_count(length)))
+
     @property
     def _states_stay_inside(self):
-        """Whether no state comes from or goes to another call."""
+        """Whether no state outlives a call."""
         return not (self.stateful or self.return_state)
 
+    def _keep(self, memory_size):
+        """Sets how many vectors the attention form keeps."""
+        self.cell.memory_size = memory_size
+        self.state_size = list(self.cell.state_size)
+
     def _vectors_that_count(self, length):
-        """How many past vectors a sequence of `length` steps (`None`: unknown) needs."""
+        """How many past vectors a sequence of `length` steps (`None`: any) needs."""
         vanishing = vanishing_length(self.cell.decay_rate, self.cell.compute_dtype)
-        needed = vanishing if length is None else min(length, vanishing)
+        needed = vanishing if length is None else min(max(length, 1), vanishing)
         if needed == math.inf:
             raise ValueError(
-                "`memory_size` must be given: the length of the sequence is not known, and "
-                "nothing vanishes. Received: memory_size=None, decay_rate=1.0"
+                "how many vectors to keep is not known: no length bounds the sequence, and with "
+                'decay_rate=1.0 nothing vanishes. Give `memory_size`, or `memory="matrix"`. '
+                "Received: memory_size=None"
             )
         return needed
-
-    def _settle_memory_size(self, length):
-        """Keeps enough vectors for sequences of `length` steps, or warns."""
-        size = self.cell.memory_size
-        if self.memory_size is None:
-            if self._states_stay_inside:
-                # Longer than the sequences that the layer was built for.
-                self.cell.memory_size = max(size, self._vectors_that_count(length))
-        elif length is not None and size < self._vectors_that_count(length):
-            warnings.warn(
-                f"vectors older than {size} steps are forgotten although they would count "
-                f"{self.cell.decay_rate**size:.2g} of a new one. Received: memory_size={size} "
-                f"for sequences of {length} steps",
-                stacklevel=2,
-            )
 
     def get_config(self):
         return {**super().get_config(), "memory": self.memory, "memory_size": self.memory_size}

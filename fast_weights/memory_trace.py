@@ -28,24 +28,27 @@ class MemoryTrace:
     τ is masked. Masked steps do not count as age."""
 
 
-def trace_memory(cell, sequences, mask=None) -> MemoryTrace:
-    """Takes a batch through a fast weights cell and keeps what it did at every step.
+def trace_memory(layer, sequences, mask=None) -> MemoryTrace:
+    """Takes a batch through a fast weights layer and keeps what it did at every step.
 
     The numbers are the cell's own: `h_s A_t = Σ_τ attention[t, s, τ] written[τ]`,
     from either form, starting at zero states.
 
     Args:
-        cell: a built `FastWeightsCell` or `FastWeightsAttentionCell`; that of a layer
-            is `layer.cell`.
-        sequences: (B, T, D), what the cell's layer is given.
+        layer: a built `FastWeights`, a `keras.layers.RNN` around a fast weights cell,
+            or the cell itself. With `go_backwards` time runs as the layer takes it.
+        sequences: (B, T, D), what the layer is given; T is known.
         mask: (B, T), bool; a masked step changes nothing. Default `None`.
 
     Returns:
         A `MemoryTrace`.
 
     Raises:
-        ValueError: if `cell` keeps no fast weights, or `sequences` or `mask` has a
-            wrong shape.
+        ValueError: if `layer` keeps no fast weights or is not built, or `sequences` or
+            `mask` has a wrong shape.
+
+    Warns:
+        UserWarning: if the attention form's memory is too short for T steps.
 
     Reference: Ba et al. 2016, arXiv 1610.06258, equations 3 and 4.
 
@@ -55,29 +58,40 @@ def trace_memory(cell, sequences, mask=None) -> MemoryTrace:
     >>> from fast_weights import FastWeights
     >>> layer, sequences = FastWeights(4), np.ones((2, 9, 3), "float32")
     >>> output = layer(sequences)
-    >>> trace = trace_memory(layer.cell, sequences)
+    >>> trace = trace_memory(layer, sequences)
     >>> tuple(trace.fast_weights.shape), tuple(trace.attention.shape)
     ((2, 9, 4, 4), (2, 9, 1, 9))
     """
+    cell = getattr(layer, "cell", layer)
     if not hasattr(cell, "fast_weights"):
         raise ValueError(
-            "`cell` must be a `FastWeightsCell` or a `FastWeightsAttentionCell`; a layer's is "
-            f"`layer.cell`. Received: cell={cell!r}"
+            "`layer` must be `FastWeights`, or hold or be a `FastWeightsCell` or a "
+            f"`FastWeightsAttentionCell`. Received: layer={layer!r}"
         )
+    if not cell.built:
+        raise ValueError(f"`layer` must be built: call it once. Received: layer={layer!r}")
     sequences = ops.convert_to_tensor(sequences, dtype=cell.compute_dtype)
-    if len(sequences.shape) != 3:
+    shape, features = tuple(sequences.shape), cell.kernel.shape[0]
+    if len(shape) != 3 or not shape[1] or shape[2] != features:
         raise ValueError(
-            "`sequences` must be of shape (batch, time, features). "
-            f"Received: shape {tuple(sequences.shape)}"
+            f"`sequences` must be of shape (batch, time, {features}), of one step or more. "
+            f"Received: shape {shape}"
         )
-    batch_size, length, _ = sequences.shape
-    mask = ops.ones((batch_size, length), "bool") if mask is None else ops.cast(mask, "bool")
-    if tuple(mask.shape) != (batch_size, length):
+    length = shape[1]
+    mask = ops.ones_like(sequences[:, :, 0]) if mask is None else mask
+    mask = ops.cast(mask, "bool")
+    if len(mask.shape) != 2 or tuple(mask.shape)[1] != length or mask.shape[0] != shape[0]:
         raise ValueError(
-            f"`mask` must be of shape (batch, time) = {(batch_size, length)}. "
+            f"`mask` must be of shape (batch, time) = {shape[:2]}. "
             f"Received: shape {tuple(mask.shape)}"
         )
-    states = cell.get_initial_state(batch_size=batch_size)
+    if hasattr(layer, "settle_memory"):
+        layer.settle_memory(length)
+    elif hasattr(cell, "warn_if_short"):
+        cell.warn_if_short(length)
+    if getattr(layer, "go_backwards", False):
+        sequences, mask = ops.flip(sequences, axis=1), ops.flip(mask, axis=1)
+    states = cell.get_initial_state(batch_size=ops.shape(sequences)[0])
     fast_weights, hidden, written, queries = [], [], [], []
     for t in range(length):
         step, kept = cell.step(sequences[:, t], states), mask[:, t : t + 1]
@@ -94,7 +108,7 @@ def trace_memory(cell, sequences, mask=None) -> MemoryTrace:
     if queries:
         queries = ops.stack(queries, axis=1)  # (B, T·S, H)
         bracket = ops.matmul(queries, ops.transpose(written, (0, 2, 1)))
-        bracket = ops.reshape(bracket, (batch_size, length, cell.inner_steps, length))
+        bracket = ops.reshape(bracket, (-1, length, cell.inner_steps, length))
         attention = ops.where(attention > 0, attention * bracket, ops.zeros_like(bracket))
     return MemoryTrace(
         ops.stack(fast_weights, axis=1),

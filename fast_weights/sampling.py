@@ -86,13 +86,13 @@ def mean_attention(model: keras.Model, split: data.Split) -> np.ndarray:
 
 def _trace(model, tokens):
     """The model's memory over tokens, (B, T)."""
-    cell = model.get_layer("rnn").cell
-    if not hasattr(cell, "fast_weights"):
+    layer = model.get_layer("rnn")
+    if not hasattr(layer.cell, "fast_weights"):
         raise UserError(
             f"expected a model that keeps fast weights, RNN-LN-FW. "
             f"Received: {model.name.replace('_', '-')}"
         )
-    return trace_memory(cell, keras.ops.one_hot(tokens, data.NUM_CLASSES))
+    return trace_memory(layer, keras.ops.one_hot(tokens, data.NUM_CLASSES))
 
 
 def predict(model: keras.Model, tokens: np.ndarray) -> np.ndarray:

@@ -389,5 +389,5 @@ def test_a_matrix_form_too_large_for_memory_is_refused():
     cell = FastWeightsCell(2**10)
     with pytest.raises(ValueError, match=r"16,384\.0 GiB.*units=1024, batch_size=4194304"):
         cell.get_initial_state(batch_size=2**22)
-    with pytest.raises(ValueError, match="Use `FastWeightsAttentionCell`"):
+    with pytest.raises(ValueError, match="`FastWeightsAttentionCell`"):
         FastWeightsCell(2**22).build((None, FEATURES))

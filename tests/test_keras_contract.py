@@ -1,5 +1,9 @@
 """Each cell in Keras's own surroundings: models, wrappers, saving, fitting, gradients."""
 
+import pathlib
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -23,6 +27,10 @@ from cases import (
     random_states,
     randomize,
 )
+
+from fast_weights import FastWeights
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 all_cells = pytest.mark.parametrize("name", CELLS)
 
@@ -108,6 +116,16 @@ def test_stacked_cells_under_a_half_precision_policy(name):
     outputs = keras.layers.RNN(stack, dtype="mixed_float16")(inputs_of("float32"))
     assert outputs.dtype == "float16"
     assert np.all(np.isfinite(array(outputs)))
+    # The list that Keras makes a stack of itself, under the global policy, in a compiled fit.
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        listed = keras.layers.RNN([CELLS[name](), CELLS[name]()])
+        model = keras.Sequential([listed, keras.layers.Dense(2, dtype="float32")])
+        model.compile("adam", "mse")
+        history = model.fit(inputs_of("float32"), np.ones((BATCH, 2)), verbose=0)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert np.isfinite(history.history["loss"][0])
 
 
 @all_cells
@@ -157,6 +175,19 @@ def test_keras_file(name, tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.predict(inputs_of("float32"), verbose=0), before)
     assert loaded.layers[1].cell.get_config() == model.layers[1].cell.get_config()
+
+
+@pytest.mark.parametrize(
+    "imports", ["import keras, fast_weights", "from fast_weights import Control"]
+)
+def test_keras_file_in_a_new_process(imports, tmp_path):
+    """A layer that Keras does not know until something else of the package was used."""
+    model = keras.Sequential([keras.Input((STEPS, FEATURES)), FastWeights(UNITS)])
+    model.save(tmp_path / "model.keras")
+    program = f"{imports}; import keras, sys; keras.models.load_model(sys.argv[1]).summary()"
+    command = [sys.executable, "-c", program, str(tmp_path / "model.keras")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "FastWeights" in done.stdout, done.stderr
 
 
 @all_cells

@@ -70,6 +70,12 @@ def test_layer_equals_oracle(name, unroll):
     assert_oracle(name, layer, layer(inputs_of(), mask=mask), mask)
 
 
+def test_a_mask_in_a_list_is_taken():
+    """Keras hands a mask on in a list beside an initial state."""
+    layer, mask = layer_of("matrix", return_sequences=True), mask_of(5, 2)
+    assert_oracle("matrix", layer, layer(inputs_of(), mask=[mask]), mask)
+
+
 @all_layers
 def test_layer_config(name):
     """A setting of the layer or of its cell that a config loses."""
@@ -157,9 +163,17 @@ def test_attention_layer_keeps_what_can_count():
     layer = FastWeights(UNITS, memory="attention", decay_rate=0.5, stateful=True)
     layer.build((BATCH, 2, FEATURES))
     assert layer.cell.memory_size == 23
-    layer = FastWeights(UNITS, memory="attention", decay_rate=1.0, stateful=True)
-    with pytest.raises(ValueError, match=re.escape("Received: memory_size=None, decay_rate=1.0")):
-        layer.build((BATCH, 2, FEATURES))
+    layer = FastWeights(UNITS, memory="attention", decay_rate=0.5, return_state=True)
+    assert layer.compute_output_shape((BATCH, 9, FEATURES))[-1] == (BATCH, 23 * UNITS)
+    with pytest.raises(ValueError, match=re.escape('Give `memory_size`, or `memory="matrix"`')):
+        FastWeights(UNITS, memory="attention", decay_rate=1.0, stateful=True)
+
+
+def test_auto_with_nothing_that_vanishes_takes_any_length():
+    """A form chosen for the first length, with λ = 1, that cannot take a longer one."""
+    layer = FastWeights(50, unroll=True, decay_rate=1.0)
+    layer.build((None, 9, FEATURES))
+    assert isinstance(layer.cell, FastWeightsCell)
 
 
 def test_stateful_attention_layer():
@@ -192,6 +206,9 @@ def test_short_memory_is_warned_of():
         UserWarning, match=r"count 0\.12 of a new one\. Received: memory_size=3 for .* of 5 steps"
     ):
         layer(inputs_of("float32"))
+    stream = FastWeights(UNITS, memory="attention", memory_size=5, stateful=True)
+    with pytest.warns(UserWarning, match="memory_size=5 for sequences of any number of steps"):
+        stream(inputs_of("float32"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         layer(inputs_of("float32")[:, :3])
@@ -222,7 +239,8 @@ def test_short_memory_is_warned_of():
             lambda: FastWeights(3, memory="matrix")(
                 inputs_of("float32"), initial_state=[np.ones((2, 3)), np.ones((2, 3))]
             ),
-            "`initial_state` must be of shapes (batch, 3), (batch, 9). Received: [(2, 3), (2, 3)]",
+            "`initial_state` must be of shapes (batch, 3), (batch, 9) (FastWeightsCell's). "
+            "Received: [(2, 3), (2, 3)]",
         ),
     ],
 )

@@ -17,10 +17,11 @@ from cases import (
     built,
     inputs_of,
     layer_of,
+    randomize,
     weights_of,
 )
 
-from fast_weights import ControlCell, FastWeightsAttentionCell, trace_memory
+from fast_weights import ControlCell, FastWeights, FastWeightsAttentionCell, trace_memory
 
 MASK = np.array([[True, False, True, True, True], [False, True, True, False, True]])
 fast_cells = pytest.mark.parametrize("name", FAST_CELLS)
@@ -107,11 +108,29 @@ def test_what_is_forgotten_is_not_attended_to():
     short = FastWeightsAttentionCell(UNITS, 2, dtype="float64", epsilon=full.epsilon, **FAST)
     short.build((BATCH, 4))
     short.set_weights(full.get_weights())
-    trace = trace_memory(short, inputs_of())
+    with pytest.warns(UserWarning, match="memory_size=2 for sequences of 5 steps"):
+        trace = trace_memory(short, inputs_of())
     ages = np.arange(STEPS)[:, None] - np.arange(STEPS)
     assert not np.any(array(trace.attention)[:, :, 0][:, ages > 1])
     hidden = array(layer_of(short, return_sequences=True)(inputs_of()))
     np.testing.assert_allclose(array(trace.hidden), hidden, **TIGHT)
+
+
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_a_layer_is_traced_as_it_runs(go_backwards):
+    """The layer's direction, or the memory it has grown since it was built, left out."""
+    layer = FastWeights(
+        UNITS,
+        memory="attention",
+        return_sequences=True,
+        go_backwards=go_backwards,
+        dtype="float64",
+        **FAST,
+    )
+    layer(inputs_of()[:, :2])
+    randomize(layer)
+    trace = trace_memory(layer, inputs_of())
+    np.testing.assert_allclose(array(trace.hidden), array(layer(inputs_of())), **TIGHT)
 
 
 def test_no_inner_step_no_attention():
@@ -123,7 +142,13 @@ def test_no_inner_step_no_attention():
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: trace_memory(ControlCell(3), inputs_of()), "Received: cell=<ControlCell"),
+        (lambda: trace_memory(ControlCell(3), inputs_of()), "Received: layer=<ControlCell"),
+        (lambda: trace_memory(FastWeights(3), inputs_of()), "call it once. Received: layer=<Fast"),
+        (lambda: trace_memory(built("matrix"), inputs_of()[:, :0]), "Received: shape (2, 0, 4)"),
+        (
+            lambda: trace_memory(built("matrix"), inputs_of()[:, :, :3]),
+            "must be of shape (batch, time, 4), of one step or more. Received: shape (2, 5, 3)",
+        ),
         (lambda: trace_memory(built("matrix"), inputs_of()[0]), "Received: shape (5, 4)"),
         (
             lambda: trace_memory(built("matrix"), inputs_of(), MASK[:, :3]),

@@ -25,6 +25,7 @@ chaining and masks work on every backend of Keras.
 import collections
 import math
 import os
+import warnings
 
 import keras
 from keras import ops
@@ -53,14 +54,19 @@ def vanishing_length(decay_rate: float, dtype: str = "float32") -> float:
     Returns:
         A positive integer, or `math.inf` for λ = 1, at which nothing is forgotten.
 
+    Raises:
+        ValueError: if `decay_rate` or `dtype` is none of these.
+
     Example:
 
     >>> vanishing_length(0.95), vanishing_length(0.5), vanishing_length(1.0)
     (311, 23, inf)
     """
+    decay_rate = check_number("decay_rate", decay_rate, high=1)
+    check_choice("dtype", dtype, ("float32", "float64"))
     if decay_rate in (0, 1):
         return 1 if decay_rate == 0 else math.inf
-    epsilon = {"float32": 2.0**-23, "float64": 2.0**-52}[dtype]
+    epsilon = 2.0**-23 if dtype == "float32" else 2.0**-52
     return math.ceil(math.log(epsilon) / math.log(decay_rate))
 
 
@@ -89,7 +95,8 @@ class FastWeightsBase(LayerNormRNNCell):
         decay_rate = check_number("decay_rate", decay_rate, high=1)
         fast_learning_rate = check_number("fast_learning_rate", fast_learning_rate)
         recurrence = check_choice("recurrence", recurrence, RECURRENCES)
-        super().__init__(units, epsilon=epsilon, **kwargs)
+        # The step casts what it is given itself, and gives states back in their own dtype.
+        super().__init__(units, epsilon=epsilon, autocast=False, **kwargs)
         self.inner_steps = inner_steps
         self.decay_rate = decay_rate
         self.fast_learning_rate = fast_learning_rate
@@ -108,7 +115,12 @@ class FastWeightsBase(LayerNormRNNCell):
 
     def call(self, inputs, states):
         step = self.step(inputs, states)
-        return step.hidden, [step.hidden, step.memory]
+        # `keras.layers.StackedRNNCells` keeps states in a precision of its own.
+        hidden, memory = (
+            ops.cast(new, old.dtype)
+            for new, old in zip([step.hidden, step.memory], states, strict=True)
+        )
+        return hidden, [hidden, memory]
 
     def step(self, inputs, states):
         """What `call` computes, and what it wrote and asked on the way.
@@ -122,8 +134,8 @@ class FastWeightsBase(LayerNormRNNCell):
             the vector whose outer product was added to A, (B, H); `queries`, a list
             of the S vectors h_s, (B, H), with which A was read.
         """
-        hidden, memory = states
-        projected = self._slow(inputs, self.kernel) + self.bias
+        hidden, memory = (ops.cast(state, self.compute_dtype) for state in states)
+        projected = self._slow(inputs, self.kernel) + ops.cast(self.bias, self.compute_dtype)
         # (1) preliminary vector
         preliminary = self.activation(projected + self._slow(hidden, self.recurrent_kernel))
         # (2) decay the fast weights and write the outer product of a vector
@@ -203,7 +215,8 @@ class FastWeightsCell(FastWeightsBase):
 
     Raises:
         ValueError: if an argument is out of its bounds, or if A for the whole
-            batch, B·H² numbers, would be larger than this machine's memory.
+            batch, B·H² numbers, would be larger than this machine's memory (where
+            B is not known, as in `fit`, for one sequence).
 
     Example:
 
@@ -252,8 +265,9 @@ class FastWeightsCell(FastWeightsBase):
             raise ValueError(
                 "the matrix form keeps A for every sequence: batch_size·units²·"
                 f"{itemsize} bytes = {size / 2**30:,.1f} GiB, and this machine has "
-                f"{room / 2**30:,.1f} GiB. Use `FastWeightsAttentionCell`, fewer `units` or a "
-                f"smaller batch. Received: units={self.units}, batch_size={batch_size}"
+                f"{room / 2**30:,.1f} GiB. Use the attention form (`FastWeightsAttentionCell`, "
+                '`memory="attention"`), fewer `units` or a smaller batch. '
+                f"Received: units={self.units}, batch_size={batch_size}"
             )
 
 
@@ -270,7 +284,8 @@ class FastWeightsAttentionCell(FastWeightsBase):
     Equal to the matrix form for sequences of at most M steps. In a longer one
     vectors older than M steps are forgotten; what they would have added is
     scaled by λ^M or less, which is nothing in float32 from M =
-    `vanishing_length(decay_rate)` (311 for λ = 0.95). The slow weights are those
+    `vanishing_length(decay_rate)` (311 for λ = 0.95). A cell does not know how long
+    its sequences are; the layer `FastWeights` does, and warns. The slow weights are those
     of `FastWeightsCell`, in the same order, so that `set_weights` moves them
     between the forms.
 
@@ -318,6 +333,18 @@ class FastWeightsAttentionCell(FastWeightsBase):
     def state_size(self):
         """[H, M·H]."""
         return [self.units, self.memory_size * self.units]
+
+    def warn_if_short(self, length=None):
+        """Warns if sequences of `length` steps (`None`: any) lose vectors that would count."""
+        needed = min(vanishing_length(self.decay_rate, self.compute_dtype), length or math.inf)
+        if self.memory_size < needed:
+            warnings.warn(
+                f"vectors older than {self.memory_size} steps are forgotten although they would "
+                f"count {self.decay_rate**self.memory_size:.2g} of a new one. "
+                f"Received: memory_size={self.memory_size} "
+                f"for sequences of {length or 'any number of'} steps",
+                stacklevel=3,
+            )
 
     def get_initial_state(self, batch_size=None, memory_size=None):
         """Zeros, [(batch_size, H), (batch_size, m·H)].
