@@ -9,7 +9,7 @@ import pathlib
 from absl import app, flags
 
 from fast_weights import terminal
-from fast_weights.config import MODEL_NAMES
+from fast_weights.config import MODEL_NAMES, check_settings
 from fast_weights.errors import UserError
 
 FLAGS = flags.FLAGS
@@ -24,6 +24,7 @@ flags.DEFINE_string(
     "training and after",
 )
 flags.DEFINE_string("model_name", "RNN-LN-FW", "which model; curves takes all of them")
+flags.DEFINE_integer("seed", 0, "that the model was trained with; curves takes all of them")
 flags.DEFINE_string("sample", None, "memory: the sequence, such as g5o8k1??g")
 flags.DEFINE_bool("log_epochs", False, "curves: draw epochs on a logarithmic axis")
 flags.DEFINE_string("format", "png", "one of png, svg, pdf")
@@ -41,6 +42,12 @@ def main(argv):
             raise UserError(
                 f"--{name} must be one of {', '.join(choices)}. Received: {FLAGS[name].value!r}"
             )
+    if FLAGS.figure in ("memory", "attention") and FLAGS.model_name != "RNN-LN-FW":
+        raise UserError(
+            f"--figure={FLAGS.figure} shows fast weights, and RNN-LN-FW alone keeps them. "
+            f"Received: --model_name={FLAGS.model_name}"
+        )
+    check_settings({"seed": FLAGS.seed})
     draw = {"curves": curves, "memory": memory, "attention": attention, "weights": weights}
     for path in draw[FLAGS.figure]():
         print(f"Wrote {path}")
@@ -71,7 +78,7 @@ def memory():
     with terminal.quiet_import():
         from fast_weights import checkpoints, figures, sampling
 
-    model, config = checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name)
+    model, config = checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed)
     sample = FLAGS.sample or sampling.default_sample(config.num_pairs)
     watched = sampling.watch(model, sample, config.num_pairs)
     yield figures.plot_memory(watched, FLAGS.output_dir, FLAGS.format)
@@ -83,7 +90,7 @@ def attention():
     with terminal.quiet_import():
         from fast_weights import checkpoints, data, figures, sampling
 
-    model, config = checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name)
+    model, config = checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed)
     _, validation = data.load_or_make(
         FLAGS.data_dir, config.num_pairs, config.num_training, config.num_validation, config.seed
     )
@@ -96,7 +103,7 @@ def weights():
     with terminal.quiet_import():
         from fast_weights import checkpoints, figures
 
-    model, config = checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name)
+    model, config = checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed)
     pairs = []
     for one in (checkpoints.new_state(config).model, model):
         cell = one.get_layer("rnn").cell

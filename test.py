@@ -6,12 +6,13 @@ python test.py --model_name=RNN-LN-FW --sample=g5o8k1??g
 from absl import app, flags
 
 from fast_weights import terminal
-from fast_weights.config import MODEL_NAMES
+from fast_weights.config import MODEL_NAMES, check_settings
 from fast_weights.errors import UserError
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_enum("model_name", "RNN-LN-FW", MODEL_NAMES, "which of the four models")
+flags.DEFINE_integer("seed", 0, "that the model was trained with")
 flags.DEFINE_multi_string(
     "sample", [], "sequence to ask about, such as g5o8k1??g; may be given several times"
 )
@@ -24,12 +25,13 @@ flags.DEFINE_string("checkpoint_dir", "checkpoints", "folder of the models' fold
 def main(argv):
     """Flags -> model -> predictions."""
     del argv
+    check_settings({"seed": FLAGS.seed})
     if FLAGS.evaluate and FLAGS.sample:
         raise UserError("expected --sample or --evaluate. Received: both")
     with terminal.quiet_import():
         from fast_weights import checkpoints, data, sampling
 
-    model, config = checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name)
+    model, config = checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed)
     if FLAGS.evaluate:
         _, validation = data.load_or_make(
             FLAGS.data_dir,

@@ -11,6 +11,7 @@ from absl import app, flags
 
 from fast_weights import terminal
 from fast_weights.config import Config, check_settings
+from fast_weights.errors import UserError
 
 FLAGS = flags.FLAGS
 DEFINERS = {
@@ -28,6 +29,12 @@ for field in SETTINGS:
 flags.DEFINE_string("data_dir", "data", "folder of the sequences; they are made where missing")
 flags.DEFINE_string("checkpoint_dir", "checkpoints", "folder of the models' folders")
 flags.DEFINE_bool("restart", False, "delete the model's checkpoint and results and begin anew")
+flags.DEFINE_integer(
+    "summary_every",
+    50,
+    "epochs between two looks at weights and memory in TensorBoard; at least 1",
+)
+flags.DEFINE_bool("quiet", False, "print nothing but errors and the last line")
 
 
 @terminal.one_line_errors
@@ -37,22 +44,30 @@ def main(argv):
     asked = {field.name: FLAGS[field.name].value for field in SETTINGS if FLAGS[field.name].present}
     # A bad value is told before TensorFlow takes its seconds to load.
     check_settings(asked)
+    if FLAGS.summary_every < 1:
+        raise UserError(
+            f"--summary_every must be at least 1. Received: --summary_every={FLAGS.summary_every}"
+        )
     model_name = FLAGS.model_name
     with terminal.quiet_import():
         from fast_weights import checkpoints, training
 
-    folder = checkpoints.model_folder(FLAGS.checkpoint_dir, model_name)
+    folder = checkpoints.model_folder(FLAGS.checkpoint_dir, model_name, FLAGS.seed)
     asked["model_name"] = model_name
     config = Config(**asked) if FLAGS.restart else checkpoints.settle_config(folder, asked)
-    table = terminal.ProgressTable(config.num_epochs)
-    records = training.train(config, FLAGS.data_dir, folder, table, restart=FLAGS.restart)
+    table = None if FLAGS.quiet else terminal.ProgressTable(config.num_epochs)
+    records = training.train(
+        config, FLAGS.data_dir, folder, table, FLAGS.restart, FLAGS.summary_every
+    )
     # Lines of the results may have been deleted by hand.
     epochs = max([config.num_epochs, *(record.epoch + 1 for record in records)])
-    print(f"{model_name} has been trained for {epochs} epochs. Checkpoint: {folder}")
+    if not FLAGS.quiet:
+        print(f"To train longer: --num_epochs=N with N greater than {epochs}")
+    line = f"{model_name} has been trained for {epochs} epochs"
     if records:
         best = max(records, key=lambda record: record.valid_accuracy)
-        print(f"Best validation accuracy: {best.valid_accuracy:.2%}, in epoch {best.epoch + 1}")
-    print(f"To train longer: --num_epochs=N with N greater than {epochs}")
+        line += f", best validation accuracy {best.valid_accuracy:.2%} in epoch {best.epoch + 1}"
+    print(f"{line}. Checkpoint: {folder}")
     return 0
 
 

@@ -2,8 +2,8 @@
 
 A model's folder, `checkpoints/<MODEL_NAME>/`, holds `config.json`, the last
 checkpoints of weights, optimizer and epoch (`ckpt-N`, N epochs done, and the
-index `checkpoint`), `results.jsonl` and the TensorBoard runs `training/` and
-`validation/`.
+index `checkpoint`), `results.jsonl` and TensorBoard's events, with the runs
+`training/` and `validation/`. Seeds other than 0 have such a folder each in it.
 """
 
 import contextlib
@@ -20,7 +20,15 @@ from fast_weights.errors import UserError
 from fast_weights.models import build_model
 
 CONFIG_NAME = "config.json"
-OWN_FILES = (CONFIG_NAME, "results.jsonl*", "checkpoint", "ckpt-*", "training", "validation")
+OWN_FILES = (
+    CONFIG_NAME,
+    "results.jsonl*",
+    "checkpoint",
+    "ckpt-*",
+    "*.tfevents.*",
+    "training",
+    "validation",
+)
 # Two, so that there is always a whole one while the next is written.
 MAX_TO_KEEP = 2
 
@@ -73,9 +81,10 @@ def new_state(config: Config, form: str | None = None) -> TrainingState:
     return TrainingState(model, optimizer, tf.Variable(0, dtype=tf.int64, name="epoch"))
 
 
-def model_folder(checkpoint_dir, model_name: str) -> pathlib.Path:
-    """Where a model's checkpoints lie."""
-    return pathlib.Path(checkpoint_dir) / model_name
+def model_folder(checkpoint_dir, model_name: str, seed: int = 0) -> pathlib.Path:
+    """Where a model's checkpoints lie: `<MODEL_NAME>`, and of other seeds `seed-N` in it."""
+    folder = pathlib.Path(checkpoint_dir) / model_name
+    return folder / f"seed-{seed}" if seed else folder
 
 
 def is_trained(folder) -> bool:
@@ -160,12 +169,13 @@ def clear(folder) -> None:
                 path.unlink()
 
 
-def load_model(checkpoint_dir, model_name: str) -> tuple[keras.Model, Config]:
+def load_model(checkpoint_dir, model_name: str, seed: int = 0) -> tuple[keras.Model, Config]:
     """Builds a trained model from its configuration and reads its newest weights.
 
     Args:
         checkpoint_dir: the folder of all models' folders.
         model_name: which of them.
+        seed: that it was trained with.
 
     Returns:
         The model, from tokens (B, T) to logits (B, 37), and its configuration.
@@ -173,12 +183,10 @@ def load_model(checkpoint_dir, model_name: str) -> tuple[keras.Model, Config]:
     Raises:
         UserError: if the model was never trained, or its files are broken.
     """
-    folder = model_folder(checkpoint_dir, model_name)
+    folder = model_folder(checkpoint_dir, model_name, seed)
     if not is_trained(folder):
-        raise UserError(
-            f"{model_name} has no checkpoint in {folder}. "
-            f"Train it first: python train.py --model_name={model_name}"
-        )
+        command = f"python train.py --model_name={model_name}" + (f" --seed={seed}" if seed else "")
+        raise UserError(f"{model_name} has no checkpoint in {folder}. Train it first: {command}")
     config = load_config(folder)
     model = build_model(config)
     path = _newest(folder)

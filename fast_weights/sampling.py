@@ -6,7 +6,6 @@ import keras
 import numpy as np
 
 from fast_weights import data
-from fast_weights.errors import UserError
 from fast_weights.memory_trace import trace_memory
 
 # Sequences whose A is in memory at a time.
@@ -15,16 +14,16 @@ TRACE_BATCH = 1_000
 
 @dataclasses.dataclass(frozen=True)
 class Watched:
-    """What a fast weights model did with one sequence of T symbols, as NumPy arrays."""
+    """What a model did with one sequence of T symbols, as NumPy arrays."""
 
     text: str
     probabilities: np.ndarray
     """(37,): of each symbol as the answer."""
-    fast_weights: np.ndarray
-    """(T, H, H): A as each step read it."""
     hidden: np.ndarray
     """(T, H): the state after each step."""
-    attention: np.ndarray
+    fast_weights: np.ndarray | None
+    """(T, H, H): A as each step read it; `None` of a model that keeps none."""
+    attention: np.ndarray | None
     """(T, S, T): how much of the vector written at step τ the inner step s of step t read."""
 
     @property
@@ -38,26 +37,50 @@ class Watched:
 
 
 def watch(model: keras.Model, text: str, num_pairs: int) -> Watched:
-    """Takes one sequence through a model and keeps what its memory did.
+    """Takes one sequence through a model and keeps what it did.
 
     Args:
-        model: from tokens to logits, an RNN-LN-FW.
+        model: from tokens to logits.
         text: such as `g5o8k1??g`.
         num_pairs: K, how many pairs the model was trained on.
 
     Raises:
-        UserError: if the text is no such sequence, or the model keeps no fast weights.
+        UserError: if the text is no such sequence.
     """
     tokens = data.encode_sample(text, num_pairs)[None].astype(np.int32)
-    trace = _trace(model, tokens)
+    fast_weights = attention = None
+    if keeps_fast_weights(model):
+        trace = _trace(model, tokens)
+        fast_weights, attention = (
+            keras.ops.convert_to_numpy(kept)[0] for kept in (trace.fast_weights, trace.attention)
+        )
     logits = model(tokens, training=False)
-    return Watched(
-        text,
-        keras.ops.convert_to_numpy(keras.ops.softmax(logits))[0],
-        keras.ops.convert_to_numpy(trace.fast_weights)[0],
-        keras.ops.convert_to_numpy(trace.hidden)[0],
-        keras.ops.convert_to_numpy(trace.attention)[0],
-    )
+    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))[0]
+    return Watched(text, probabilities, hidden_states(model, tokens)[0], fast_weights, attention)
+
+
+def hidden_states(model: keras.Model, tokens: np.ndarray) -> np.ndarray:
+    """The state of a model's recurrent layer after every step.
+
+    Args:
+        model: from tokens to logits.
+        tokens: (B, T) int32.
+
+    Returns:
+        (B, T, H).
+    """
+    cell = model.get_layer("rnn").cell
+    inputs = keras.ops.one_hot(tokens, data.NUM_CLASSES)
+    states, hidden = cell.get_initial_state(batch_size=len(tokens)), []
+    for t in range(tokens.shape[1]):
+        output, states = cell(inputs[:, t], states)
+        hidden.append(output)
+    return keras.ops.convert_to_numpy(keras.ops.stack(hidden, axis=1))
+
+
+def keeps_fast_weights(model: keras.Model) -> bool:
+    """Whether the model is an RNN-LN-FW."""
+    return hasattr(model.get_layer("rnn").cell, "fast_weights")
 
 
 def mean_attention(model: keras.Model, split: data.Split) -> np.ndarray:
@@ -70,8 +93,6 @@ def mean_attention(model: keras.Model, split: data.Split) -> np.ndarray:
     Returns:
         (K, T, T), summed over the inner steps.
 
-    Raises:
-        UserError: if the model keeps no fast weights.
     """
     num_sequences, length = split.tokens.shape
     asked = data.asked_pair(split.tokens)
@@ -86,13 +107,7 @@ def mean_attention(model: keras.Model, split: data.Split) -> np.ndarray:
 
 def _trace(model, tokens):
     """The model's memory over tokens, (B, T)."""
-    layer = model.get_layer("rnn")
-    if not hasattr(layer.cell, "fast_weights"):
-        raise UserError(
-            f"expected a model that keeps fast weights, RNN-LN-FW. "
-            f"Received: {model.name.replace('_', '-')}"
-        )
-    return trace_memory(layer, keras.ops.one_hot(tokens, data.NUM_CLASSES))
+    return trace_memory(model.get_layer("rnn"), keras.ops.one_hot(tokens, data.NUM_CLASSES))
 
 
 def predict(model: keras.Model, tokens: np.ndarray) -> np.ndarray:

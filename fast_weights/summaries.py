@@ -1,64 +1,177 @@
-"""TensorBoard: the scalars of each epoch, training and validation under one tag."""
+"""TensorBoard: what a run shows of itself, as it learns.
 
+A model's folder is one run, which describes itself, and holds two more with the
+same tags, `training` and `validation`, so that one chart compares them. The step of
+every event is the number of epochs done: 0 is before training.
+"""
+
+import dataclasses
 import os
 import pathlib
 import shutil
 
+import keras
+import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
 
+from fast_weights import data, figures, sampling
+from fast_weights.config import Config
 from fast_weights.results import Record
 
-# Sibling runs with the same tags: TensorBoard then draws them into one chart.
 RUNS = ("training", "validation")
+EVENT_FILES = "*.tfevents.*"
+# Sequences whose hidden states are counted in the histogram.
+NUM_HIDDEN = 128
+# Symbols whose probability the probe's text shows.
+NUM_ANSWERS = 5
+PASSED = 0.99
+METRICS = (
+    hparams.Metric("best_accuracy", display_name="best validation accuracy"),
+    hparams.Metric("epochs_to_99_percent", display_name="epochs to 99 %"),
+)
 
 
 class Summaries:
-    """Writes one step an epoch to `<folder>/training` and `<folder>/validation`."""
+    """Writes the events of one run; each method waits until they are on disk.
 
-    def __init__(self, folder):
-        self._training, self._validation = (
-            tf.summary.create_file_writer(str(pathlib.Path(folder) / run)) for run in RUNS
+    Args:
+        folder: the model's; events go to it, to `training/` and to `validation/`.
+        config: the settings.
+        model: the model in training.
+        validation: the sequences of the histogram of hidden states.
+    """
+
+    def __init__(self, folder, config: Config, model: keras.Model, validation: data.Split):
+        self._config = config
+        self._model = model
+        self._some_tokens = validation.tokens[:NUM_HIDDEN].astype(np.int32)
+        self._probe = sampling.default_sample(config.num_pairs)
+        folder = pathlib.Path(folder)
+        self._run, self._training, self._validation = (
+            tf.summary.create_file_writer(str(path))
+            for path in (folder, *(folder / r for r in RUNS))
         )
 
-    def write(self, record: Record) -> None:
-        """Writes an epoch's scalars and waits until they are on disk."""
-        with self._training.as_default(step=record.epoch):
+    def describe(self) -> None:
+        """Writes what does not change: settings, hyperparameters, graph."""
+        settings = dataclasses.asdict(self._config)
+        tokens = tf.TensorSpec((None, self._config.sequence_length), tf.int32)
+        graph = tf.function(self._model).get_concrete_function(tokens).graph
+        with self._run.as_default(step=0):
+            tf.summary.text("configuration", _settings_table(self._config))
+            hparams.hparams_config([hparams.HParam(name) for name in settings], METRICS)
+            hparams.hparams(settings)
+            tf.summary.graph(graph)
+        self._run.flush()
+
+    def write(self, record: Record, pair_accuracies: list[float], records: list[Record]) -> None:
+        """Writes an epoch's scalars.
+
+        Args:
+            record: of the epoch.
+            pair_accuracies: validation accuracy of the sequences that ask for each
+                pair, K fractions; NaN where none does.
+            records: of all epochs, this one included.
+        """
+        steps = record.epoch + 1
+        with self._training.as_default(step=steps):
             tf.summary.scalar("loss", record.train_loss)
             tf.summary.scalar("accuracy", record.train_accuracy)
             tf.summary.scalar("gradient_norm", record.gradient_norm)
-            tf.summary.scalar("seconds", record.seconds)
-        with self._validation.as_default(step=record.epoch):
+            size = self._config.num_training + self._config.num_validation
+            tf.summary.scalar("sequences_per_second", size / max(record.seconds, 1e-3))
+        with self._validation.as_default(step=steps):
             tf.summary.scalar("loss", record.valid_loss)
             tf.summary.scalar("accuracy", record.valid_accuracy)
-        self._training.flush()
-        self._validation.flush()
+            for pair, accuracy in enumerate(pair_accuracies, start=1):
+                if not np.isnan(accuracy):
+                    tf.summary.scalar(f"accuracy_by_pair/pair_{pair}", accuracy)
+        with self._run.as_default(step=steps):
+            accuracies = [one.valid_accuracy for one in records]
+            tf.summary.scalar("best_accuracy", max(accuracies))
+            if accuracies[-1] >= PASSED and max(accuracies[:-1], default=0) < PASSED:
+                tf.summary.scalar("epochs_to_99_percent", steps)
+        self._flush()
+
+    def look(self, steps: int) -> None:
+        """Writes what the weights are and do: histograms, pictures and the probe's answer."""
+        watched = sampling.watch(self._model, self._probe, self._config.num_pairs)
+        with self._run.as_default(step=steps):
+            for layer in self._model.layers:
+                for weight in layer.weights:
+                    tf.summary.histogram(f"slow_weights/{layer.name}/{weight.name}", weight)
+            hidden = sampling.hidden_states(self._model, self._some_tokens)
+            tf.summary.histogram("hidden_state", hidden)
+            pictures = {"hidden_state": figures.hidden_figure}
+            if watched.fast_weights is not None:
+                pictures["fast_weights"] = figures.strip_figure
+            if watched.attention is not None and watched.attention.size:
+                pictures["attention"] = figures.attention_figure
+            for name, draw in pictures.items():
+                tf.summary.image(f"probe/{name}", figures.to_pixels(draw(watched))[None])
+            tf.summary.text("probe", _answers_table(watched))
+        self._flush()
+
+    def _flush(self) -> None:
+        for writer in (self._run, self._training, self._validation):
+            writer.flush()
 
     def close(self) -> None:
         """Closes the event files."""
-        self._training.close()
-        self._validation.close()
+        for writer in (self._run, self._training, self._validation):
+            writer.close()
+
+
+def _settings_table(config: Config) -> str:
+    """Every setting, in Markdown."""
+    rows = [
+        f"| {field.name} | {getattr(config, field.name)} | {field.metadata['help']} |"
+        for field in dataclasses.fields(config)
+    ]
+    return "\n".join(["| setting | value | |", "|---|---|---|", *rows])
+
+
+def _answers_table(watched: sampling.Watched) -> str:
+    """The likeliest answers to the probe, in Markdown."""
+    likeliest = np.argsort(-watched.probabilities, kind="stable")[:NUM_ANSWERS]
+    rows = [f"| {data.decode([i])} | {watched.probabilities[i]:.2%} |" for i in likeliest]
+    head = f"`{watched.text}` → `{watched.prediction}`\n"
+    return "\n".join([head, "| answer | probability |", "|---|---|", *rows])
 
 
 def truncate(folder, num_epochs: int) -> None:
     """Drops what was written after the first `num_epochs` epochs, so that no step is doubled.
 
     An epoch's events reach the disk before its checkpoint does: a run stopped
-    between the two repeats that epoch.
+    between the two repeats that epoch. What `describe` writes is dropped too: it is
+    written anew each time that training goes on.
     """
-    for run in RUNS:
-        if num_epochs == 0:
-            shutil.rmtree(pathlib.Path(folder) / run, ignore_errors=True)
+    folder = pathlib.Path(folder)
+    if num_epochs == 0:
+        for path in folder.glob(EVENT_FILES):
+            path.unlink()
+        for run in RUNS:
+            shutil.rmtree(folder / run, ignore_errors=True)
+        return
+    for path in (path for run in ("", *RUNS) for path in (folder / run).glob(EVENT_FILES)):
+        events, is_whole = _read_events(path)
+        kept = [event for event in events if event.step <= num_epochs and not _describes(event)]
+        if is_whole and len(kept) == len(events):
             continue
-        for path in pathlib.Path(folder).glob(f"{run}/*.tfevents.*"):
-            events, is_whole = _read_events(path)
-            kept = [event for event in events if event.step < num_epochs]
-            if is_whole and len(kept) == len(events):
-                continue
-            temporary = path.with_name("partial")
-            with tf.io.TFRecordWriter(str(temporary)) as writer:
-                for event in kept:
-                    writer.write(event.SerializeToString())
-            os.replace(temporary, path)
+        temporary = path.with_name("partial")
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            for event in kept:
+                writer.write(event.SerializeToString())
+        os.replace(temporary, path)
+
+
+def _describes(event) -> bool:
+    """Whether `Summaries.describe` wrote the event."""
+    return event.WhichOneof("what") == "graph_def" or any(
+        value.tag == "configuration" or value.tag.startswith("_hparams_/")
+        for value in event.summary.value
+    )
 
 
 def _read_events(path) -> tuple[list, bool]:

@@ -15,7 +15,7 @@ from fast_weights.errors import UserError
 
 COLUMNS = (
     f"{'epoch':>11}  {'train loss':>10}  {'accuracy':>8}  {'valid loss':>10}  {'accuracy':>8}"
-    f"  {'grad norm':>9}  {'seconds':>7}  {'left':>8}"
+    f"  {'best':>7}  {'grad norm':>9}  {'seconds':>7}  {'left':>8}"
 )
 
 
@@ -81,6 +81,7 @@ class ProgressTable:
 
     def __init__(self, num_epochs: int, stream=None):
         self._num_epochs = num_epochs
+        self._so_far = ""
         self._stream = stream or sys.stdout
         self._is_live = self._stream.isatty()
         self._has_header = False
@@ -93,18 +94,20 @@ class ProgressTable:
         """Shows on a terminal how much of the epoch under way is done."""
         if self._is_live:
             bar = "#" * round(30 * fraction)
-            self._stream.write(f"\r\x1b[K{self._label(epoch)}  [{bar:<30}] {fraction:4.0%}")
+            line = f"{self._label(epoch)}  [{bar:<30}] {fraction:4.0%}{self._so_far}"
+            self._stream.write(f"\r\x1b[K{line}")
             self._stream.flush()
 
-    def epoch(self, record, seconds_left: float | None) -> None:
-        """Prints an epoch's row."""
+    def epoch(self, record, best: float, seconds_left: float | None) -> None:
+        """Prints an epoch's row, with the best validation accuracy so far."""
         if not self._has_header:
             self._print(COLUMNS)
             self._has_header = True
         left = "?" if seconds_left is None else duration(seconds_left)
+        self._so_far = f"  best {best:.2%}, {left} left"
         self._print(
             f"{self._label(record.epoch)}  {record.train_loss:10.4f}  {record.train_accuracy:8.2%}"
-            f"  {record.valid_loss:10.4f}  {record.valid_accuracy:8.2%}"
+            f"  {record.valid_loss:10.4f}  {record.valid_accuracy:8.2%}  {best:7.2%}"
             f"  {record.gradient_norm:9.3f}  {record.seconds:7.2f}  {left:>8}"
         )
 

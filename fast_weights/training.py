@@ -24,6 +24,9 @@ CHUNK_SECONDS = 0.5
 MIN_CHUNK = 16  # steps
 # Of an epoch's time; the rest is validation. For the progress line alone.
 TRAINING_SHARE = 0.9
+# Epochs between two looks of TensorBoard: they cost 1 to 2 % of the time then
+# (`python -m benchmarks.training_speed`).
+SUMMARY_EVERY = 50
 
 
 def loss_and_gradients(model: keras.Model, tokens, targets, global_batch_size: int):
@@ -96,8 +99,18 @@ def _summed_loss(logits, targets):
 
 
 def _num_right(logits, targets):
+    return tf.reduce_sum(_is_right(logits, targets))
+
+
+def _num_right_by_pair(logits, tokens, targets):
+    """Right answers to the sequences that ask for each pair, (K,)."""
+    asked = tf.cast(tokens[:, :-3:2] == tokens[:, -1:], tf.float32)  # (B, K): letters differ
+    return tf.linalg.matvec(asked, _is_right(logits, targets), transpose_a=True)
+
+
+def _is_right(logits, targets):
     predictions = tf.argmax(logits, axis=-1, output_type=targets.dtype)
-    return tf.reduce_sum(tf.cast(predictions == targets, tf.float32))
+    return tf.cast(predictions == targets, tf.float32)
 
 
 class EpochProgram:
@@ -134,12 +147,13 @@ class EpochProgram:
 
     @tf.function(jit_compile=True)
     def evaluate(self, tokens, targets, start, stop, totals):
-        """Changes nothing; totals are [loss, right answers], summed."""
+        """Changes nothing; totals are [loss, right answers by the pair asked for], summed."""
         step = start
         while step < stop:
             logits = self._state.model(tokens[step], training=False)
             loss = _summed_loss(logits, targets[step]) / self._config.batch_size
-            totals += tf.stack([loss, _num_right(logits, targets[step])])
+            right = _num_right_by_pair(logits, tokens[step], targets[step])
+            totals += tf.concat([loss[None], right], axis=0)
             step += 1
         return totals
 
@@ -195,12 +209,17 @@ class Reporter:
     def progress(self, epoch: int, fraction: float) -> None:
         """`fraction` of an epoch's work is done."""
 
-    def epoch(self, record: Record, seconds_left: float | None) -> None:
-        """An epoch is done; `seconds_left` of the run as far as one can tell."""
+    def epoch(self, record: Record, best: float, seconds_left: float | None) -> None:
+        """An epoch is done; `best` validation accuracy so far, `seconds_left` if one can tell."""
 
 
 def train(
-    config: Config, data_dir, folder, reporter: Reporter | None = None, restart: bool = False
+    config: Config,
+    data_dir,
+    folder,
+    reporter: Reporter | None = None,
+    restart: bool = False,
+    summary_every: int = SUMMARY_EVERY,
 ) -> list[Record]:
     """Trains a model, from its checkpoint where the folder has one, to `config.num_epochs`.
 
@@ -211,6 +230,8 @@ def train(
         folder: where checkpoints, results and TensorBoard runs go.
         reporter: told of every chunk and epoch.
         restart: whether to delete what the folder has of an earlier run.
+        summary_every: epochs between two looks at the weights and the probe in
+            TensorBoard; there is one before training and one at its end too.
 
     Returns:
         The results of all epochs, those before a stop included.
@@ -236,19 +257,26 @@ def train(
     checkpoints.save_config(folder, config)
     results.truncate(folder, int(state.epoch))
     summaries.truncate(folder, int(state.epoch))
-    _train_epochs(config, state, folder, (training, validation), reporter)
+    board = summaries.Summaries(folder, config, state.model, validation)
+    board.describe()
+    if int(state.epoch) == 0:
+        board.look(0)
+    _train_epochs(config, state, folder, (training, validation), reporter, board, summary_every)
+    board.close()
     return results.read(folder)
 
 
-def _train_epochs(config, state, folder, splits, reporter) -> None:
+def _train_epochs(config, state, folder, splits, reporter, board, summary_every) -> None:
     """Each epoch: train, validate, then its record, its summaries and its checkpoint."""
     program = EpochProgram(state, config)
-    train_chunks, evaluate_chunks = Chunks(program.train, 3), Chunks(program.evaluate, 2)
+    train_chunks = Chunks(program.train, 3)
+    evaluate_chunks = Chunks(program.evaluate, 1 + config.num_pairs)
     training, validation = splits
     validation_batches = _to_tensors(data.batches(validation, config.batch_size))
     training_batches = _to_tensors(data.batches(training, config.batch_size))
-    writer = summaries.Summaries(folder)
-    seconds = []
+    asked = data.asked_pair(validation_batches.tokens.numpy().reshape(-1, config.sequence_length))
+    num_asked = np.bincount(asked, minlength=config.num_pairs)
+    records, seconds = results.read(folder), []
     if int(state.epoch) < config.num_epochs:
         reporter.say("Compiling; the first epoch takes some seconds longer.")
     for epoch in range(int(state.epoch), config.num_epochs):
@@ -263,20 +291,23 @@ def _train_epochs(config, state, folder, splits, reporter) -> None:
         record = Record(
             epoch,
             *_means(train_totals[:2], training_batches),
-            *_means(valid_totals, validation_batches),
+            *_means((valid_totals[0], valid_totals[1:].sum()), validation_batches),
             gradient_norm=float(train_totals[2] / len(training_batches.targets)),
             seconds=round(seconds[-1], 3),
         )
         # In this order: what is there without its checkpoint is cut on resuming.
         results.append(folder, record)
-        writer.write(record)
+        records.append(record)
+        with np.errstate(invalid="ignore"):
+            board.write(record, valid_totals[1:] / num_asked, records)
+        if (epoch + 1) % summary_every == 0 or epoch + 1 == config.num_epochs:
+            board.look(epoch + 1)
         state.epoch.assign(epoch + 1)
         state.save(folder)
         # The first epoch compiles; only the later ones tell how long one takes.
         recent = seconds[1:][-9:]
-        epochs_left = config.num_epochs - epoch - 1
-        reporter.epoch(record, float(np.median(recent)) * epochs_left if recent else None)
-    writer.close()
+        left = float(np.median(recent)) * (config.num_epochs - epoch - 1) if recent else None
+        reporter.epoch(record, max(one.valid_accuracy for one in records), left)
 
 
 def epoch_order(seed: int, epoch: int, num_sequences: int) -> np.ndarray:
@@ -288,7 +319,7 @@ def _to_tensors(batches: data.Split) -> data.Split:
     return data.Split(tf.constant(batches.tokens), tf.constant(batches.targets))
 
 
-def _means(totals: np.ndarray, batches: data.Split) -> tuple[float, float]:
+def _means(totals, batches: data.Split) -> tuple[float, float]:
     """Mean loss and accuracy from their totals over batches."""
     steps, batch_size = batches.targets.shape
     return float(totals[0] / steps), float(totals[1] / (steps * batch_size))

@@ -35,10 +35,26 @@ def plot_memory(watched, output_dir, format: str = "png") -> pathlib.Path:
 
 def memory_figure(watched) -> Figure:
     """The figure of `plot_memory`."""
-    length = len(watched.text)
     figure = style.new_figure(11, 4.6)
     upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.5])
-    strip = upper.subplots(1, length)
+    _draw_strip(upper, watched)
+    left, right = lower.subplots(1, 2, width_ratios=[1.4, 1])
+    _draw_attention(left, watched.text, watched.attention[-1])
+    left.set_ylabel("attention η λ^age (v · h)")
+    left.set_title(f"what the query {watched.text[-1]!r} reads")
+    _draw_prediction(right, watched)
+    return figure
+
+
+def strip_figure(watched) -> Figure:
+    """A after each symbol, a heat map each."""
+    figure = style.new_figure(11, 1.9)
+    _draw_strip(figure, watched)
+    return figure
+
+
+def _draw_strip(figure, watched) -> None:
+    strip = figure.subplots(1, len(watched.text))
     scale = style.color_scale(watched.fast_weights)
     for t, axes in enumerate(strip):
         image = axes.imshow(watched.fast_weights[t], **scale)
@@ -46,13 +62,39 @@ def memory_figure(watched) -> Figure:
         axes.set_xticks([])
         axes.set_yticks([])
     strip[0].set_ylabel("A, H × H")
-    upper.colorbar(image, ax=strip, label="fast weight", fraction=0.02, pad=0.01)
-    left, right = lower.subplots(1, 2, width_ratios=[1.4, 1])
-    _draw_attention(left, watched.text, watched.attention[-1])
-    left.set_ylabel("attention η λ^age (v · h)")
-    left.set_title(f"what the query {watched.text[-1]!r} reads")
-    _draw_prediction(right, watched)
+    figure.colorbar(image, ax=strip, label="fast weight", fraction=0.02, pad=0.01)
+
+
+def attention_figure(watched) -> Figure:
+    """What each step reads of what was written at each step, T × T."""
+    figure = style.new_figure(4.6, 4)
+    axes = figure.subplots()
+    shares = shares_of(watched.attention.sum(axis=1))
+    image = _draw_map(axes, shares, list(watched.text), style.color_scale(shares))
+    axes.set_ylabel("read at")
+    figure.colorbar(image, ax=axes, label="share of what is read")
     return figure
+
+
+def hidden_figure(watched) -> Figure:
+    """The hidden state after each symbol, H × T."""
+    figure = style.new_figure(4.6, 4)
+    axes = figure.subplots()
+    scale = style.color_scale(watched.hidden)
+    image = axes.imshow(watched.hidden.T, aspect="auto", interpolation="nearest", **scale)
+    axes.set_xticks(range(len(watched.text)), list(watched.text), family="monospace")
+    axes.set_ylabel("unit of h_t")
+    figure.colorbar(image, ax=axes, label="hidden state")
+    return figure
+
+
+def _draw_map(axes, shares, names, scale, **turn):
+    """A T × T map of shares, by the names of the steps; returns the image."""
+    image = axes.imshow(shares, **scale)
+    axes.set_xticks(range(len(names)), names, **turn)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("written at")
+    return image
 
 
 def _draw_attention(axes, text: str, attention) -> None:
@@ -171,12 +213,8 @@ def plot_attention(maps, output_dir, format: str = "png") -> pathlib.Path:
     shares = shares_of(np.asarray(maps))
     scale = style.color_scale(shares)
     for pair, (axes, values) in enumerate(zip(panels, shares, strict=True)):
-        image = axes.imshow(values, **scale)
-        names = place_names(len(values), pair)
-        axes.set_xticks(range(len(values)), names, rotation=90)
-        axes.set_yticks(range(len(values)), names)
+        image = _draw_map(axes, values, place_names(len(values), pair), scale, rotation=90)
         axes.set_title(f"asked for pair {pair + 1}")
-        axes.set_xlabel("written at")
     panels[0].set_ylabel("read at")
     figure.colorbar(image, ax=panels, label="share of what is read", fraction=0.02)
     return style.write(output_dir, f"attention.{format}", figure.savefig)

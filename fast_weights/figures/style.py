@@ -3,6 +3,7 @@
 import pathlib
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
@@ -37,6 +38,13 @@ def color_scale(values) -> dict:
     if values.min() < 0:
         return {"cmap": "RdBu_r", "norm": Normalize(-top, top)}
     return {"cmap": "Blues", "norm": Normalize(0, top)}
+
+
+def to_pixels(figure: Figure) -> np.ndarray:
+    """A figure as (height, width, 3) bytes."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3]
 
 
 def write(output_dir, name: str, save) -> pathlib.Path:
