@@ -9,6 +9,7 @@ import dataclasses
 import os
 import pathlib
 import shutil
+import zlib
 
 import keras
 import numpy as np
@@ -61,7 +62,10 @@ class Summaries:
         with self._run.as_default(step=0):
             tf.summary.text("configuration", _settings_table(self._config))
             hparams.hparams_config([hparams.HParam(name) for name in settings], METRICS)
-            hparams.hparams(settings)
+            # A readable name, and settings that differ tell trials apart.
+            digest = zlib.crc32(self._config.to_json().encode())
+            name = f"{self._config.model_name}-{self._config.seed} {digest:08x}"
+            hparams.hparams(settings, trial_id=name)
             tf.summary.graph(graph)
         self._run.flush()
 

@@ -29,7 +29,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("golden_path", paths, ids=lambda path: path.stem)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config():
     """Seconds, not minutes: 12 steps of 8 sequences, 5 units."""
     return Config(
@@ -44,7 +44,7 @@ def tiny_config():
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny(tiny_config):
     """The tiny configuration with some settings replaced."""
     return lambda **changes: dataclasses.replace(tiny_config, **changes)

@@ -21,7 +21,7 @@ ALLOWED = {
     "memory_trace": set(),
     "models": {"cells", "config", "layers"},
     "checkpoints": {"config", "errors", "models"},
-    "summaries": {"results"},
+    "summaries": {"config", "data", "figures", "results", "sampling"},
     "training": {"checkpoints", "config", "data", "results", "summaries"},
     "sampling": {"checkpoints", "data", "errors", "memory_trace"},
     "figures": {"errors", "results"},

@@ -79,8 +79,8 @@ def test_resume_goes_on_with_the_checkpoints_settings(folder):
 
 
 def test_contradicting_flags_stop_and_harm_nothing(folder):
-    done = run(folder, "train.py", "--units=6", "--seed=1", expect=2)
-    refused(done, "--units=6 but the checkpoint has 5", "--seed=1 but the checkpoint has 0")
+    done = run(folder, "train.py", "--units=6", "--batch_size=9", expect=2)
+    refused(done, "--units=6 but the checkpoint has 5", "--batch_size=9 but the checkpoint has 8")
     assert epochs_in(folder)[:2] == [0, 1]
 
 
@@ -167,6 +167,20 @@ def test_ctrl_c_keeps_whole_epochs(folder):
     assert epochs_in(folder, "RNN-LN") == list(range(done + 1))
 
 
+def test_seeds_are_runs_of_their_own(folder):
+    """A seed that goes on with another's weights, or that cannot be asked."""
+    done = run(folder, "train.py", "--seed=7", "--num_epochs=1", "--quiet", *TINY)
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("RNN-LN-FW has been trained for 1 epochs, best validation accuracy ")
+    assert line.endswith("RNN-LN-FW/seed-7")
+    assert done.stderr == ""
+    assert epochs_in(folder, "RNN-LN-FW/seed-7") == [0]
+    run(folder, "test.py", "--seed=7", "--sample=g5o8??g")
+    refused(
+        run(folder, "test.py", "--seed=8", expect=2), "train.py --model_name=RNN-LN-FW --seed=8"
+    )
+
+
 def test_samples(folder):
     done = run(folder, "test.py", "--sample=g5o8??g", "--sample=a1z9??z")
     lines = done.stdout.splitlines()
@@ -194,6 +208,43 @@ def test_plot_draws_what_there_is_and_names_what_is_missing(folder):
 
 
 @pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        (["--figure=memory", "--sample=g5o8??g"], ["memory.png", "memory.gif"]),
+        (["--figure=attention", "--format=svg"], ["attention.svg"]),
+        (["--figure=weights", "--format=pdf"], ["weights.pdf"]),
+        (["--log_epochs"], ["accuracy.png", "gradient_norm.png", "loss.png"]),
+    ],
+)
+def test_figures(folder, tmp_path, flags, names):
+    """A figure that needs a display, or lies elsewhere than was said."""
+    done = run(
+        folder, "plot.py", *flags, f"--output_dir={tmp_path}", f"--data_dir={folder}/data_dir"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    for name in names:
+        assert f"Wrote {tmp_path / name}" in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_broken_line_of_results_is_skipped_and_named(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    with (tmp_path / "copy/checkpoint_dir/RNN-LN-FW/results.jsonl").open("a") as file:
+        file.write('{"epoch": 99, "train_l\n')
+    done = run(tmp_path / "copy", "plot.py")
+    assert done.stderr.startswith("warning: ")
+    assert "results.jsonl, line " in done.stderr
+    assert (tmp_path / "copy/output_dir/loss.png").exists()
+
+
+def test_a_folder_that_cannot_be_written_ends_in_one_line(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused(
+        run(folder, "plot.py", f"--output_dir={tmp_path}/file", expect=2), "cannot write", "file"
+    )
+
+
+@pytest.mark.parametrize(
     ("script", "flags", "words"),
     [
         ("train.py", ["--model_name=LSTM"], ["model_name='LSTM'", "RNN-LN-FW"]),
@@ -205,6 +256,12 @@ def test_plot_draws_what_there_is_and_names_what_is_missing(folder):
         ("train.py", ["RNN-LN-FW"], ["expected only --flags. Received: RNN-LN-FW"]),
         ("test.py", [], ["python train.py --model_name=RNN-LN-FW"]),
         ("plot.py", [], ["no results", "python train.py"]),
+        ("plot.py", ["--figure=loss"], ["--figure", "curves, memory", "'loss'"]),
+        ("plot.py", ["--format=gif"], ["--format", "png, svg, pdf", "'gif'"]),
+        ("plot.py", ["--figure=memory", "--model_name=CONTROL"], ["--model_name=CONTROL"]),
+        ("plot.py", ["--figure=memory", "--seed=-1"], ["seed=-1"]),
+        ("plot.py", ["--figure=weights"], ["Train it first"]),
+        ("train.py", ["--summary_every=0"], ["at least 1", "--summary_every=0"]),
     ],
 )
 def test_mistakes_end_in_one_line(tmp_path, script, flags, words):

@@ -47,14 +47,19 @@ def memory_figure(watched) -> Figure:
 
 
 def strip_figure(watched) -> Figure:
-    """A after each symbol, a heat map each."""
-    figure = style.new_figure(11, 1.9)
-    _draw_strip(figure, watched)
+    """A after each symbol, a heat map each, in two rows."""
+    figure = style.new_figure(6, 3)
+    _draw_strip(figure, watched, rows=2)
     return figure
 
 
-def _draw_strip(figure, watched) -> None:
-    strip = figure.subplots(1, len(watched.text))
+def _draw_strip(figure, watched, rows: int = 1) -> None:
+    """A after each symbol; the symbols stand above."""
+    length = len(watched.text)
+    panels = np.ravel(figure.subplots(rows, -(-length // rows)))
+    strip, spare = panels[:length], panels[length:]
+    for axes in spare:
+        axes.set_visible(False)
     scale = style.color_scale(watched.fast_weights)
     for t, axes in enumerate(strip):
         image = axes.imshow(watched.fast_weights[t], **scale)
@@ -62,7 +67,7 @@ def _draw_strip(figure, watched) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
     strip[0].set_ylabel("A, H × H")
-    figure.colorbar(image, ax=strip, label="fast weight", fraction=0.02, pad=0.01)
+    figure.colorbar(image, ax=panels, label="fast weight", fraction=0.02, pad=0.01)
 
 
 def attention_figure(watched) -> Figure:
