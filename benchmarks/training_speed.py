@@ -5,7 +5,8 @@ python -m benchmarks.training_speed
 The original's way is a TensorFlow 1 graph that keeps A explicitly and is fed a
 batch at each `Session.run`; it is written here anew, from the equations. Ours is
 whole epochs of `training.train`: validation, results, checkpoint and TensorBoard
-included. The two alternate, an epoch of ours and as many steps of the other as
+included, but for the look at the weights every 50 epochs, which is timed by itself.
+The two alternate, an epoch of ours and as many steps of the other as
 `--steps`, so that a machine that speeds up or slows down does so for both. Also
 timed: the training steps of all models and of Keras's own GRUCell under the same
 program, and the first epoch of the command from its start.
@@ -24,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import timing
-from fast_weights import data, models, training
+from fast_weights import data, models, summaries, training
 from fast_weights.config import MODEL_NAMES, Config
 
 tf1 = tf.compat.v1
@@ -92,7 +93,7 @@ class SideBySide(training.Reporter):
         self.epochs, self.steps = [], []
         self._start = time.perf_counter()
 
-    def epoch(self, record, seconds_left):
+    def epoch(self, record, best, seconds_left):
         self.epochs.append(time.perf_counter() - self._start)
         start = time.perf_counter()
         for feed in self._feeds:
@@ -101,13 +102,30 @@ class SideBySide(training.Reporter):
         self._start = time.perf_counter()
 
 
+def seconds_of_a_look(config, split, folder):
+    """What `--summary_every` spaces out: histograms, pictures and text."""
+    board = summaries.Summaries(f"{folder}/looks", config, models.build_model(config), split)
+    times = []
+    for steps in range(6):
+        start = time.perf_counter()
+        board.look(steps)
+        times.append(time.perf_counter() - start)
+    board.close()
+    return np.median(times[1:])
+
+
 def one_hot(tokens):
     return np.eye(data.NUM_CLASSES, dtype=np.float32)[tokens]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=8, help="of ours; the first is left out")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        default=9,
+        help="of ours; the first and the last, which looks, are left out",
+    )
     parser.add_argument("--steps", type=int, default=100, help="of the original's, after each")
     flags = parser.parse_args()
     config = Config(num_epochs=flags.epochs)
@@ -125,15 +143,17 @@ def main():
               f"{time.perf_counter() - start:.1f} s")  # fmt: skip
         both = SideBySide(original_graph(config), batches, flags.steps)
         training.train(config, f"{folder}/data", f"{folder}/run", both)
-    ours, theirs = np.median(both.epochs[1:]), np.median(both.steps[1:])
-    ratios = [
-        step * num_steps / epoch
-        for step, epoch in zip(both.steps[1:], both.epochs[1:], strict=True)
-    ]
+        look = seconds_of_a_look(config, split, folder)
+    epochs, steps = both.epochs[1:-1], both.steps[1:-1]
+    ours, theirs = np.median(epochs), np.median(steps)
+    ratios = [step * num_steps / epoch for step, epoch in zip(steps, epochs, strict=True)]
     print(f"original's way: {1e3 * theirs:.2f} ms a step, {theirs * num_steps:.2f} s for "
           f"{num_steps} training steps")  # fmt: skip
     print(f"train.py: {ours:.2f} s an epoch of {num_steps} training steps, validation and files")
     print(f"ratio: {np.median(ratios):.1f} (median; lowest {min(ratios):.1f})")
+    share = look / (look + training.SUMMARY_EVERY * ours)
+    print(f"TensorBoard's look at weights and memory: {look:.2f} s every "
+          f"{training.SUMMARY_EVERY} epochs, {share:.1%} of the time")  # fmt: skip
 
     tensors = data.Split(*(tf.constant(part) for part in batches))
     layers = {name: models.build_layer(Config(model_name=name)) for name in MODEL_NAMES}
