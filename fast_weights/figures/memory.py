@@ -181,7 +181,7 @@ def _draw_frame(figure, watched, t: int) -> None:
     left.set_title("fast weights A")
     left.set_xticks([])
     left.set_yticks([])
-    body.colorbar(image, ax=left, fraction=0.05)
+    body.colorbar(image, ax=left, label="fast weight", fraction=0.05)
     shares = shares_of(watched.attention[t])
     _draw_attention(right, watched.text, shares)
     right.set_ylim(1.05 * shares.min(initial=0), 1.05)

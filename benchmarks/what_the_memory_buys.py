@@ -1,0 +1,120 @@
+"""RNN-LN-FW with one setting changed at a time, and GRU-LN with the standard gates.
+
+python -m benchmarks.what_the_memory_buys
+
+Each run is of one seed, else with the defaults, through `train.py`: 200 epochs of
+RNN-LN-FW and 1000 of GRU-LN. It can be stopped and goes on with the same command. Writes
+`docs/results/ablations/`, `docs/ablations.png` and prints the table of
+`docs/reproduction.md`.
+"""
+
+import argparse
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from benchmarks.reproduce_blog import first_epoch, read_file
+from benchmarks.runs import ROOT, Run, run_all
+
+RECORDS = ROOT / "docs/results/ablations"
+FOLDER = ROOT / "checkpoints/ablations"
+# Panel: {label: flags}. What all have in common is the default, drawn in each.
+PANELS = {
+    "inner steps S": {f"S = {s}": (f"--inner_steps={s}",) for s in (0, 1, 2, 3)},
+    "decay rate λ, and η = 0": {
+        "η = 0": ("--fast_learning_rate=0",),
+        **{f"λ = {rate}": (f"--decay_rate={rate}",) for rate in (0.5, 0.8, 0.95, 1.0)},
+    },
+    "recurrence and Adam": {
+        "original, 1e-4": ("--learning_rate=1e-4",),
+        "original, 1e-3": ("--learning_rate=1e-3",),
+        "paper, 1e-4": ("--recurrence=paper", "--learning_rate=1e-4"),
+        "paper, 1e-3": ("--recurrence=paper", "--learning_rate=1e-3"),
+    },
+    "layer normalization": {
+        "with": (),
+        "without": ("without_layer_norm",),
+    },
+}
+COLORS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00")
+# The defaults, by another name.
+DEFAULTS = {"S = 1", "λ = 0.95", "original, 1e-4", "with"}
+GRU = "GRU-LN, standard gates"
+
+
+def file_of(label: str) -> str:
+    """The name of a run's files."""
+    return "defaults" if label in DEFAULTS else label.replace(" = ", "").replace(", ", "-")
+
+
+def make_run(label: str, flags: tuple[str, ...], num_epochs: int = 200) -> Run:
+    """RNN-LN-FW, or what the flags say."""
+    folder, program = FOLDER / file_of(label).replace(" ", "-"), ("train.py",)
+    if flags == ("without_layer_norm",):
+        flags, program = (), ("-m", "benchmarks.without_layer_norm")
+    model_name = "GRU-LN" if label == GRU else "RNN-LN-FW"
+    flags = (*flags, f"--model_name={model_name}", f"--checkpoint_dir={folder}")
+    return Run(label, folder / model_name, num_epochs, flags, program)
+
+
+def draw(found, path):
+    """A panel a question: validation accuracy over epochs."""
+    figure = Figure(figsize=(10, 7), dpi=120, layout="constrained")
+    for axes, (title, lines) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
+        for color, label in zip(COLORS, lines, strict=False):
+            accuracies = [record.valid_accuracy for record in found[label]]
+            style = "-" if label in DEFAULTS else "--"
+            axes.plot(range(1, len(accuracies) + 1), accuracies, style, color=color, label=label)
+        axes.set_title(title)
+        axes.set_ylim(0, 1.02)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("validation accuracy")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, loc="lower right")
+    figure.savefig(path)
+
+
+def read():
+    """The records of each label."""
+    labels = [label for lines in PANELS.values() for label in lines]
+    return {label: read_file(RECORDS / f"{file_of(label)}.jsonl") for label in [*labels, GRU]}
+
+
+def table(found):
+    """The results in Markdown, a row a run."""
+    heads = ["RNN-LN-FW with", "99 % in epoch", "best accuracy", "accuracy at 200", "loss at 200"]
+    rows = [heads, ["---"] * len(heads)]
+    seen = set()
+    for label, records in found.items():
+        if label != GRU and file_of(label) not in seen:
+            seen.add(file_of(label))
+            name = "the defaults" if label in DEFAULTS else label
+            best = max(record.valid_accuracy for record in records)
+            row = [name, str(first_epoch(records, 0.99) or "-"), f"{best:.2%}"]
+            rows.append(
+                [*row, f"{records[-1].valid_accuracy:.2%}", f"{records[-1].valid_loss:.4f}"]
+            )
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, help="runs at a time; default: as many as cores")
+    flags = parser.parse_args()
+    runs = {GRU: make_run(GRU, ("--gates=standard",), num_epochs=1000)}
+    for lines in PANELS.values():
+        for label, settings in lines.items():
+            run = make_run(label, () if label in DEFAULTS else settings)
+            runs.setdefault(file_of(label), run)
+    run_all(list(runs.values()), flags.jobs)
+    for run in runs.values():
+        run.copy(RECORDS / file_of(run.name))
+    found = read()
+    draw(found, ROOT / "docs/ablations.png")
+    print(*table(found), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
