@@ -78,7 +78,9 @@ def memory():
     with terminal.quiet_import():
         from fast_weights import checkpoints, figures, sampling
 
-    model, config = checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed)
+    model, config = checkpoints.load_model(
+        FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed, terminal.note
+    )
     sample = FLAGS.sample or sampling.default_sample(config.num_pairs)
     watched = sampling.watch(model, sample, config.num_pairs)
     yield figures.plot_memory(watched, FLAGS.output_dir, FLAGS.format)
@@ -90,7 +92,9 @@ def attention():
     with terminal.quiet_import():
         from fast_weights import checkpoints, data, figures, sampling
 
-    model, config = checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed)
+    model, config = checkpoints.load_model(
+        FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed, terminal.note
+    )
     _, validation = data.load_or_make(
         FLAGS.data_dir, config.num_pairs, config.num_training, config.num_validation, config.seed
     )
@@ -103,7 +107,9 @@ def weights():
     with terminal.quiet_import():
         from fast_weights import checkpoints, figures
 
-    model, config = checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed)
+    model, config = checkpoints.load_model(
+        FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed, terminal.note
+    )
     pairs = []
     for one in (checkpoints.new_state(config).model, model):
         cell = one.get_layer("rnn").cell

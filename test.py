@@ -31,7 +31,9 @@ def main(argv):
     with terminal.quiet_import():
         from fast_weights import checkpoints, data, sampling
 
-    model, config = checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed)
+    model, config = checkpoints.load_model(
+        FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed, terminal.note
+    )
     if FLAGS.evaluate:
         _, validation = data.load_or_make(
             FLAGS.data_dir,

@@ -7,7 +7,8 @@ Trains every model with every seed through `train.py`, as many at a time as ther
 cores. It can be stopped at any time and goes on with the same command; runs that are
 complete in `checkpoints/` are not run again. At the end it writes, to `docs/`, the
 records and the configuration of each run (`results/<MODEL_NAME>-seed<N>.jsonl`,
-`.json`), the figures, and the table of `docs/reproduction.md`. A number of epochs other
+`.json`), the figures, and the table of `docs/reproduction.md`; to
+`checkpoints/shipped/`, the weights of seed 0. A number of epochs other
 than 1000 keeps to folders of its own, `checkpoints/blog-<epochs>` and
 `figures/blog-<epochs>`; `--quick` is 200 epochs of one seed, some minutes.
 """
@@ -19,8 +20,7 @@ import pathlib
 import numpy as np
 
 from benchmarks.runs import ROOT, Run, run_all
-from fast_weights import figures, results
-from fast_weights.checkpoints import model_folder
+from fast_weights import checkpoints, figures, results, shipped
 
 # Best first.
 MODELS = ("RNN-LN-FW", "GRU-LN", "RNN-LN", "CONTROL")
@@ -36,7 +36,7 @@ def name_of(model_name: str, seed: int) -> str:
 def make_run(model_name: str, seed: int, num_epochs: int, checkpoint_dir: pathlib.Path) -> Run:
     """The defaults but for these."""
     flags = (f"--model_name={model_name}", f"--seed={seed}", f"--checkpoint_dir={checkpoint_dir}")
-    folder = model_folder(checkpoint_dir, model_name, seed)
+    folder = checkpoints.model_folder(checkpoint_dir, model_name, seed)
     return Run(name_of(model_name, seed), folder, num_epochs, flags)
 
 
@@ -113,6 +113,10 @@ def main():
     run_all(list(runs.values()), flags.jobs)
     for (model, seed), run in runs.items():
         run.copy(output_dir / "results" / name_of(model, seed))
+    if whole and 0 in seeds:
+        for model_name in flags.models.split(","):
+            model, config = checkpoints.load_model(checkpoint_dir, model_name)
+            shipped.save(shipped.shipped_path(checkpoint_dir, model_name), model, config)
     found = read(output_dir / "results")
     for path in figures.plot_curves(found, output_dir):
         print(f"Wrote {path.relative_to(ROOT)}")

@@ -11,10 +11,12 @@ import dataclasses
 import os
 import pathlib
 import shutil
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
+from fast_weights import shipped
 from fast_weights.config import Config
 from fast_weights.errors import UserError
 from fast_weights.models import build_model
@@ -169,13 +171,18 @@ def clear(folder) -> None:
                 path.unlink()
 
 
-def load_model(checkpoint_dir, model_name: str, seed: int = 0) -> tuple[keras.Model, Config]:
+def load_model(
+    checkpoint_dir, model_name: str, seed: int = 0, say: Callable[[str], None] = print
+) -> tuple[keras.Model, Config]:
     """Builds a trained model from its configuration and reads its newest weights.
+
+    Where the model was never trained, the weights that come with the project are read.
 
     Args:
         checkpoint_dir: the folder of all models' folders.
         model_name: which of them.
         seed: that it was trained with.
+        say: called with a line if the weights are those that come with the project.
 
     Returns:
         The model, from tokens (B, T) to logits (B, 37), and its configuration.
@@ -186,6 +193,14 @@ def load_model(checkpoint_dir, model_name: str, seed: int = 0) -> tuple[keras.Mo
     folder = model_folder(checkpoint_dir, model_name, seed)
     if not is_trained(folder):
         command = f"python train.py --model_name={model_name}" + (f" --seed={seed}" if seed else "")
+        path = shipped.shipped_path(checkpoint_dir, model_name)
+        if seed == 0 and path.exists():
+            model, config = shipped.load(path)
+            say(
+                f"{model_name} has not been trained here; these are the weights that come with "
+                f"the project, of {config.num_epochs} epochs. To train your own: {command}"
+            )
+            return model, config
         raise UserError(f"{model_name} has no checkpoint in {folder}. Train it first: {command}")
     config = load_config(folder)
     model = build_model(config)

@@ -71,6 +71,11 @@ def one_line_errors(main: Callable) -> Callable:
     return wrapped
 
 
+def note(line: str) -> None:
+    """Says on standard error what a person may want to know."""
+    print(f"note: {line}", file=sys.stderr)
+
+
 def warn(line: str) -> None:
     """Says on standard error what a person should know and need not act on."""
     print(f"warning: {line}", file=sys.stderr)
