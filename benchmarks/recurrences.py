@@ -2,25 +2,21 @@
 
 python -m benchmarks.recurrences
 
-Trains RNN-LN-FW twelve times through `train.py`, else with the defaults, `--jobs` at a
-time; a run that was stopped goes on where it was. Copies the records to
+Trains RNN-LN-FW twelve times through `train.py`, else with the defaults, as many at a time
+as there are cores; a run that was stopped goes on where it was. Copies the records to
 `docs/results/recurrences/`, draws `docs/recurrences.png` and prints the table of
 `docs/recurrences.md`.
 """
 
 import argparse
-import concurrent.futures
-import pathlib
-import shutil
-import subprocess
-import sys
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
-from fast_weights import results
+from benchmarks.reproduce_blog import first_epoch, read_file
+from benchmarks.runs import ROOT, Run, run_all
+from fast_weights import checkpoints
 
-ROOT = pathlib.Path(__file__).parent.parent
 RECORDS = ROOT / "docs/results/recurrences"
 COLORS = {"original": "#0072B2", "paper": "#D55E00"}
 SEEDS = (0, 1, 2)
@@ -33,16 +29,13 @@ def name_of(recurrence, rate, seed):
     return f"{recurrence}-{rate}-seed{seed}"
 
 
-def train(run, num_epochs):
-    """One run to its end; its records are copied to the docs."""
-    (recurrence, rate, seed), name = run, name_of(*run)
+def make_run(recurrence, rate, seed, num_epochs):
+    """A training with the defaults but for these."""
+    name = name_of(recurrence, rate, seed)
     folder = ROOT / "checkpoints/recurrences" / name
-    command = [sys.executable, "train.py", f"--recurrence={recurrence}", f"--learning_rate={rate}"]
-    command += [f"--seed={seed}", f"--num_epochs={num_epochs}", f"--checkpoint_dir={folder}"]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    (RECORDS / name).mkdir(parents=True, exist_ok=True)
-    shutil.copy(folder / "RNN-LN-FW" / results.FILE_NAME, RECORDS / name)
-    print(f"{name}: done", flush=True)
+    flags = (f"--recurrence={recurrence}", f"--learning_rate={rate}", f"--seed={seed}")
+    model_folder = checkpoints.model_folder(folder, "RNN-LN-FW", seed)
+    return Run(name, model_folder, num_epochs, (*flags, f"--checkpoint_dir={folder}"))
 
 
 def draw(records, path):
@@ -67,18 +60,13 @@ def draw(records, path):
     figure.savefig(path)
 
 
-def first_epoch(records, accuracy):
-    """The first epoch, counted from 1, with at least that validation accuracy, or a dash."""
-    return next((r.epoch + 1 for r in records if r.valid_accuracy >= accuracy), "-")
-
-
 def table(records):
     """The rows of the page's table; in a cell the seeds in their order."""
     for setting in SETTINGS:
         seeds = [records[*setting, seed] for seed in SEEDS]
         cells = [
-            [first_epoch(one, 0.99) for one in seeds],
-            [first_epoch(one, 0.999) for one in seeds],
+            [first_epoch(one, 0.99) or "-" for one in seeds],
+            [first_epoch(one, 0.999) or "-" for one in seeds],
             [f"{one[-1].valid_accuracy:.2%}" for one in seeds],
             [f"{one[-1].valid_loss:.4f}" for one in seeds],
         ]
@@ -88,11 +76,13 @@ def table(records):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--num_epochs", type=int, default=200)
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument("--jobs", type=int, help="runs at a time; default: as many as cores")
     flags = parser.parse_args()
-    with concurrent.futures.ThreadPoolExecutor(flags.jobs) as pool:
-        list(pool.map(train, RUNS, [flags.num_epochs] * len(RUNS)))
-    records = {run: results.read(RECORDS / name_of(*run)) for run in RUNS}
+    runs = {run: make_run(*run, flags.num_epochs) for run in RUNS}
+    run_all(list(runs.values()), flags.jobs)
+    for run in runs.values():
+        run.copy(RECORDS / run.name)
+    records = {run: read_file(RECORDS / f"{name_of(*run)}.jsonl") for run in RUNS}
     draw(records, ROOT / "docs/recurrences.png")
     print(*table(records), sep="\n")
 
