@@ -7,7 +7,7 @@ Trains every model with every seed through `train.py`, as many at a time as ther
 cores. It can be stopped at any time and goes on with the same command; runs that are
 complete in `checkpoints/` are not run again. At the end it writes, to `docs/`, the
 records and the configuration of each run (`results/<MODEL_NAME>-seed<N>.jsonl`,
-`.json`), the figures, and the table of `docs/reproduction.md`; to
+`.json`), the figures, and the tables of `docs/reproduction.md`; to
 `checkpoints/shipped/`, the weights of seed 0. A number of epochs other
 than 1000 keeps to folders of its own, `checkpoints/blog-<epochs>` and
 `figures/blog-<epochs>`; `--quick` is 200 epochs of one seed, some minutes.
@@ -68,26 +68,42 @@ def spread(values, form: str) -> str:
     return mean if len(values) == 1 else f"{mean} ({low} to {high})"
 
 
-def table(found: dict[str, list[list[results.Record]]]) -> list[str]:
-    """The results in Markdown: mean over seeds, and from lowest to highest."""
-    num_epochs = min(len(records) for seeds in found.values() for records in seeds)
-    marks = [epochs for epochs in (150, 500, NUM_EPOCHS) if epochs <= num_epochs]
+def accuracy_table(found: dict[str, list[list[results.Record]]]) -> list[str]:
+    """Validation accuracies in Markdown: mean over seeds, and from lowest to highest."""
+    marks = epochs_to_show(found)
     heads = ["model", "seeds", "99 % in epoch", "99.9 % in epoch"]
-    heads += [f"accuracy at {mark}" for mark in marks] + ["published at 1000"]
-    heads += [f"loss at {mark}" for mark in marks] + ["minutes a run"]
+    heads += [f"accuracy at {mark}" for mark in marks] + ["published, at 1000"]
     rows = [heads, ["---"] * len(heads)]
     for name, seeds in found.items():
-        rows.append([name, str(len(seeds))])
-        for accuracy in (0.99, 0.999):
-            rows[-1].append(spread([first_epoch(one, accuracy) for one in seeds], ".0f"))
-        for mark in marks:
-            rows[-1].append(spread([one[mark - 1].valid_accuracy for one in seeds], ".2%"))
-        rows[-1].append(f"{figures.PUBLISHED[name]:.0%}")
-        for mark in marks:
-            rows[-1].append(spread([one[mark - 1].valid_loss for one in seeds], ".4f"))
-        # An epoch may have been stopped in, or run beside others: the median.
+        row = [name, str(len(seeds))]
+        row += [spread([first_epoch(one, mark) for one in seeds], ".0f") for mark in (0.99, 0.999)]
+        row += [spread([one[mark - 1].valid_accuracy for one in seeds], ".2%") for mark in marks]
+        rows.append([*row, f"{figures.PUBLISHED[name]:.0%}"])
+    return markdown(rows)
+
+
+def loss_table(found: dict[str, list[list[results.Record]]]) -> list[str]:
+    """Validation losses in nats, and minutes, in Markdown."""
+    marks = epochs_to_show(found)
+    heads = ["model", *(f"loss at {mark}" for mark in marks), "minutes a run"]
+    rows = [heads, ["---"] * len(heads)]
+    for name, seeds in found.items():
+        row = [name]
+        row += [spread([one[mark - 1].valid_loss for one in seeds], ".4f") for mark in marks]
+        # The median: an epoch may have been stopped in.
         minutes = [np.median([r.seconds for r in one]) * len(one) / 60 for one in seeds]
-        rows[-1].append(spread(minutes, ".1f"))
+        rows.append([*row, spread(minutes, ".1f")])
+    return markdown(rows)
+
+
+def epochs_to_show(found) -> list[int]:
+    """Of 150, 500 and 1000, those that all runs have."""
+    num_epochs = min(len(records) for seeds in found.values() for records in seeds)
+    return [epochs for epochs in (150, 500, NUM_EPOCHS) if epochs <= num_epochs]
+
+
+def markdown(rows: list[list[str]]) -> list[str]:
+    """A table's lines."""
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
@@ -120,7 +136,7 @@ def main():
     found = read(output_dir / "results")
     for path in figures.plot_curves(found, output_dir):
         print(f"Wrote {path.relative_to(ROOT)}")
-    print(*table(found), sep="\n")
+    print(*accuracy_table(found), "", *loss_table(found), sep="\n")
 
 
 if __name__ == "__main__":

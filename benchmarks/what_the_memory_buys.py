@@ -13,7 +13,7 @@ import argparse
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from benchmarks.reproduce_blog import first_epoch, read_file
+from benchmarks.reproduce_blog import first_epoch, markdown, read_file
 from benchmarks.runs import ROOT, Run, run_all
 
 RECORDS = ROOT / "docs/results/ablations"
@@ -44,12 +44,16 @@ GRU = "GRU-LN, standard gates"
 
 def file_of(label: str) -> str:
     """The name of a run's files."""
-    return "defaults" if label in DEFAULTS else label.replace(" = ", "").replace(", ", "-")
+    if label in DEFAULTS:
+        return "defaults"
+    for part, plain in {" = ": "", ", ": "-", " ": "-", "η": "eta", "λ": "lambda"}.items():
+        label = label.replace(part, plain)
+    return label
 
 
 def make_run(label: str, flags: tuple[str, ...], num_epochs: int = 200) -> Run:
     """RNN-LN-FW, or what the flags say."""
-    folder, program = FOLDER / file_of(label).replace(" ", "-"), ("train.py",)
+    folder, program = FOLDER / file_of(label), ("train.py",)
     if flags == ("without_layer_norm",):
         flags, program = (), ("-m", "benchmarks.without_layer_norm")
     model_name = "GRU-LN" if label == GRU else "RNN-LN-FW"
@@ -96,7 +100,7 @@ def table(found):
             rows.append(
                 [*row, f"{records[-1].valid_accuracy:.2%}", f"{records[-1].valid_loss:.4f}"]
             )
-    return [f"| {' | '.join(row)} |" for row in rows]
+    return markdown(rows)
 
 
 def main():
