@@ -41,6 +41,7 @@ flags.DEFINE_bool("quiet", False, "print nothing but errors and the last line")
 def main(argv):
     """Flags -> Config -> training."""
     del argv
+    terminal.stop_at_once()
     asked = {field.name: FLAGS[field.name].value for field in SETTINGS if FLAGS[field.name].present}
     # A bad value is told before TensorFlow takes its seconds to load.
     check_settings(asked)

@@ -1,8 +1,8 @@
 """What a run leaves on disk, and how it is found again.
 
 A model's folder, `checkpoints/<MODEL_NAME>/`, holds `config.json`, the last
-checkpoints of weights, optimizer and epoch (`ckpt-N`, N epochs done, and the
-index `checkpoint`), `results.jsonl` and TensorBoard's events, with the runs
+checkpoints of weights, optimizer and epoch (`ckpt-N`, N epochs done),
+`results.jsonl` and TensorBoard's events, with the runs
 `training/` and `validation/`. Seeds other than 0 have such a folder each in it.
 """
 
@@ -10,10 +10,12 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from fast_weights import shipped
@@ -21,7 +23,13 @@ from fast_weights.config import Config
 from fast_weights.errors import UserError
 from fast_weights.models import build_model
 
+try:
+    import fcntl
+except ImportError:  # Windows: two trainings at once are not kept apart
+    fcntl = None
+
 CONFIG_NAME = "config.json"
+LOCK_NAME = "lock"
 OWN_FILES = (
     CONFIG_NAME,
     "results.jsonl*",
@@ -45,27 +53,36 @@ class TrainingState:
     """How many epochs are done."""
 
     def save(self, folder) -> None:
-        """Writes `ckpt-<epoch>` and moves the folder's index to it."""
-        self._manager(folder).save(checkpoint_number=self.epoch)
+        """Writes `ckpt-<epoch>` and deletes all but the newest `MAX_TO_KEEP`."""
+        self._checkpoint().write(str(pathlib.Path(folder) / f"ckpt-{int(self.epoch)}"))
+        for path in _all_checkpoints(folder)[MAX_TO_KEEP:]:
+            # The index first: what has none is no checkpoint.
+            for part in sorted(pathlib.Path(folder).glob(f"{path.name}.*"), reverse=True):
+                part.unlink()
 
-    def restore(self, folder) -> bool:
-        """Takes on the folder's newest checkpoint; returns whether there is one.
+    def restore(self, folder, say: Callable[[str], None] = print) -> bool:
+        """Takes on the folder's newest whole checkpoint; returns whether there is one.
+
+        Args:
+            folder: a model's folder.
+            say: called with a line if a newer one is broken.
 
         Raises:
-            UserError: if the checkpoint is broken or of another model.
+            UserError: if there are checkpoints and none is whole and of this model.
         """
-        manager = self._manager(folder)
-        if manager.latest_checkpoint is None:
+        if not is_trained(folder):
             return False
-        with _one_line_if_broken(manager.latest_checkpoint):
-            manager.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+
+        def restore(path):
+            status = self._checkpoint().read(str(path))
+            status.assert_existing_objects_matched().expect_partial()
+            return self.model
+
+        _restore_newest(folder, restore, say)
         return True
 
-    def _manager(self, folder) -> tf.train.CheckpointManager:
-        checkpoint = tf.train.Checkpoint(
-            model=self.model, optimizer=self.optimizer, epoch=self.epoch
-        )
-        return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=MAX_TO_KEEP)
+    def _checkpoint(self) -> tf.train.Checkpoint:
+        return tf.train.Checkpoint(model=self.model, optimizer=self.optimizer, epoch=self.epoch)
 
 
 def new_state(config: Config, form: str | None = None) -> TrainingState:
@@ -90,14 +107,78 @@ def model_folder(checkpoint_dir, model_name: str, seed: int = 0) -> pathlib.Path
 
 
 def is_trained(folder) -> bool:
-    """Whether the folder holds a checkpoint."""
-    return _newest(folder) is not None
+    """Whether the folder holds a checkpoint, be it broken."""
+    # A run killed while it wrote its first one has none; later ones leave one before them.
+    numbers = [_number(path) for path in pathlib.Path(folder).glob("ckpt-*.data-*")]
+    return bool(_all_checkpoints(folder)) or max(numbers, default=0) > 1
 
 
-def _newest(folder) -> str | None:
-    """The newest checkpoint by the folder's index, whether its files are there or not."""
-    state = tf.train.get_checkpoint_state(str(folder))
-    return state.model_checkpoint_path if state else None
+def _all_checkpoints(folder) -> list[pathlib.Path]:
+    """The folder's checkpoints, newest first: the index file of each is written last."""
+    paths = [path for path in pathlib.Path(folder).glob("ckpt-*.index") if _number(path) >= 0]
+    return [path.with_suffix("") for path in sorted(paths, key=_number, reverse=True)]
+
+
+def _number(path: pathlib.Path) -> int:
+    """N of `ckpt-N.<anything>`; -1 of other files."""
+    match = re.match(r"ckpt-(\d+)\.", path.name)
+    return int(match[1]) if match else -1
+
+
+def _restore_newest(folder, restore: Callable[[pathlib.Path], keras.Model], say) -> None:
+    """Calls `restore(path)` for the newest checkpoint, and for older ones as long as it fails.
+
+    Raises:
+        UserError: if it fails for all of them, or what comes back has weights that are
+            no numbers.
+    """
+    paths = _all_checkpoints(folder)
+    for path in paths:
+        try:
+            model = restore(path)
+            whole = all(np.isfinite(weight.numpy()).all() for weight in model.weights)
+        except Exception:
+            # Depending on the byte that is wrong, half a dozen types of error.
+            whole = False
+        if whole:
+            if path != paths[0]:
+                say(f"{paths[0]} is broken; going back to the checkpoint before it, {path}")
+            return
+    raise UserError(
+        f"the checkpoint in {folder} is broken, of another model, or has weights that are no "
+        "numbers. Train with --restart to begin anew"
+    )
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Keeps a second training out of a model's folder, which is made where it is missing.
+
+    The lock is the operating system's: it goes when the process does, however it ends.
+
+    Raises:
+        UserError: if another process holds it, or the folder cannot be written.
+    """
+    path = pathlib.Path(folder) / LOCK_NAME
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
+    with file:
+        if fcntl:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise UserError(
+                    f"process {file.read(20).strip()} is training in {folder}. Wait for it, stop "
+                    "it, or name another --checkpoint_dir"
+                ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
 
 
 def save_config(folder, config: Config) -> None:
@@ -204,23 +285,11 @@ def load_model(
         raise UserError(f"{model_name} has no checkpoint in {folder}. Train it first: {command}")
     config = load_config(folder)
     model = build_model(config)
-    path = _newest(folder)
-    with _one_line_if_broken(path):
+
+    def restore(path):
         checkpoint = tf.train.Checkpoint(model=model)
-        checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
+        checkpoint.read(str(path)).assert_existing_objects_matched().expect_partial()
+        return model
+
+    _restore_newest(folder, restore, say)
     return model, config
-
-
-@contextlib.contextmanager
-def _one_line_if_broken(path):
-    """Turns whatever TensorFlow raises while it reads a checkpoint into one line.
-
-    Depending on the byte that is wrong it raises half a dozen types of error.
-    """
-    try:
-        yield
-    except Exception as error:
-        raise UserError(
-            f"the checkpoint {path} is broken or of another model. "
-            "Train with --restart to begin anew"
-        ) from error

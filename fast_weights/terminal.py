@@ -7,8 +7,10 @@ import contextlib
 import functools
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 
 from fast_weights.errors import UserError
@@ -17,6 +19,8 @@ COLUMNS = (
     f"{'epoch':>11}  {'train loss':>10}  {'accuracy':>8}  {'valid loss':>10}  {'accuracy':>8}"
     f"  {'best':>7}  {'grad norm':>9}  {'seconds':>7}  {'left':>8}"
 )
+
+STOPPED = "\nStopped. Whole epochs are kept; the same command goes on."
 
 
 @contextlib.contextmanager
@@ -61,7 +65,7 @@ def one_line_errors(main: Callable) -> Callable:
             print(f"error: {error}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
-            print("\nStopped. Whole epochs are kept; the same command goes on.", file=sys.stderr)
+            print(STOPPED, file=sys.stderr)
             return 130
         except BrokenPipeError:
             # Nothing more can be said, not even when Python flushes at its end.
@@ -69,6 +73,28 @@ def one_line_errors(main: Callable) -> Callable:
             return 141
 
     return wrapped
+
+
+def stop_at_once() -> None:
+    """Makes Ctrl-C and SIGTERM end the process within a moment, whatever it is doing.
+
+    A thread waits for them: Python's own handlers run between two instructions, and
+    compiling takes seconds. Nothing needs tidying up, as no file is ever half written.
+    Call it before other threads start, which would take the signals otherwise.
+
+    Exit status: 130 for SIGINT, 143 for SIGTERM.
+    """
+    signals = {signal.SIGINT, signal.SIGTERM}
+    if not hasattr(signal, "pthread_sigmask"):  # Windows: at the next instruction
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+
+    def wait():
+        number = signal.sigwait(signals)
+        print(STOPPED, file=sys.stderr, flush=True)
+        os._exit(128 + number)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def note(line: str) -> None:

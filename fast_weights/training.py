@@ -17,6 +17,7 @@ import tensorflow as tf
 from fast_weights import checkpoints, data, results, summaries
 from fast_weights.checkpoints import TrainingState
 from fast_weights.config import Config
+from fast_weights.errors import UserError
 from fast_weights.results import Record
 
 # A chunk is meant to last this long: short enough to stop at once on Ctrl-C.
@@ -248,22 +249,39 @@ def train(
         config.seed,
         say=reporter.say,
     )
-    if restart:
-        checkpoints.clear(folder)
-    state = checkpoints.new_state(config)
-    # Before anything is written: what cannot be gone on with stays as it is.
-    if checkpoints.is_trained(folder) and state.restore(folder):
-        reporter.say(f"Going on after {int(state.epoch)} epochs from {folder}")
-    checkpoints.save_config(folder, config)
-    results.truncate(folder, int(state.epoch))
-    summaries.truncate(folder, int(state.epoch))
-    board = summaries.Summaries(folder, config, state.model, validation)
-    board.describe()
-    if int(state.epoch) == 0:
-        board.look(0)
-    _train_epochs(config, state, folder, (training, validation), reporter, board, summary_every)
-    board.close()
-    return results.read(folder)
+    with checkpoints.locked(folder):
+        if restart:
+            checkpoints.clear(folder)
+        state = checkpoints.new_state(config)
+        # Before anything is written: what cannot be gone on with stays as it is.
+        if state.restore(folder, reporter.say):
+            reporter.say(f"Going on after {int(state.epoch)} epochs from {folder}")
+        try:
+            checkpoints.save_config(folder, config)
+            results.truncate(folder, int(state.epoch))
+            summaries.truncate(folder, int(state.epoch))
+            board = summaries.Summaries(folder, config, state.model, validation)
+            board.describe()
+            if int(state.epoch) == 0:
+                board.look(0)
+            splits = training, validation
+            _train_epochs(config, state, folder, splits, reporter, board, summary_every)
+            board.close()
+        except BrokenPipeError:  # who reads the output went away
+            raise
+        except (OSError, tf.errors.OpError) as error:
+            raise UserError(
+                f"cannot write to {folder}: {_reason(error)}. What was done before is kept; once "
+                "there is room, the same command goes on"
+            ) from error
+        return results.read(folder)
+
+
+def _reason(error: OSError | tf.errors.OpError) -> str:
+    """In a few words, without a path."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0].rsplit("; ", maxsplit=1)[-1]
 
 
 def _train_epochs(config, state, folder, splits, reporter, board, summary_every) -> None:
@@ -288,6 +306,7 @@ def _train_epochs(config, state, folder, splits, reporter, board, summary_every)
         train_totals = train_chunks.run(training_batches, report, (0, TRAINING_SHARE))
         valid_totals = evaluate_chunks.run(validation_batches, report, (TRAINING_SHARE, 1))
         seconds.append(time.perf_counter() - start)
+        _check_numbers(epoch, state, (*train_totals, *valid_totals), records)
         record = Record(
             epoch,
             *_means(train_totals[:2], training_batches),
@@ -308,6 +327,20 @@ def _train_epochs(config, state, folder, splits, reporter, board, summary_every)
         recent = seconds[1:][-9:]
         left = float(np.median(recent)) * (config.num_epochs - epoch - 1) if recent else None
         reporter.epoch(record, max(one.valid_accuracy for one in records), left)
+
+
+def _check_numbers(epoch: int, state: TrainingState, totals, records: list[Record]) -> None:
+    """Raises a `UserError` if the totals of an epoch or the weights after it are no numbers."""
+    weights = [weight.numpy() for weight in state.model.weights]
+    if np.isfinite(totals).all() and all(np.isfinite(weight).all() for weight in weights):
+        return
+    norms = ", ".join(f"{record.gradient_norm:.3g}" for record in records[-5:])
+    raise UserError(
+        f"training diverged in epoch {epoch + 1}: the loss or a weight is no finite number any "
+        f"more (gradient norms of the epochs before: {norms or 'none'}). The checkpoint of epoch "
+        f"{epoch} is kept. Train anew (--restart) with a lower --learning_rate"
+        " or --fast_learning_rate"
+    )
 
 
 def epoch_order(seed: int, epoch: int, num_sequences: int) -> np.ndarray:

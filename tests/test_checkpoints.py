@@ -1,7 +1,12 @@
 """What is found again on disk, and what is refused."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from fast_weights import checkpoints, data, sampling
 from fast_weights.errors import UserError
@@ -55,7 +60,7 @@ def test_a_model_never_trained_is_named(tmp_path):
 def test_broken_files_are_refused_in_one_line(trained, tmp_path):
     shard = next(trained.glob("ckpt-*.data*"))
     shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(UserError, match="is broken or of another model"):
+    with pytest.raises(UserError, match="is broken, of another model"):
         checkpoints.load_model(tmp_path, "RNN-LN-FW")
     (trained / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"config\.json: not a configuration in JSON"):
@@ -63,6 +68,86 @@ def test_broken_files_are_refused_in_one_line(trained, tmp_path):
     (trained / "config.json").unlink()
     with pytest.raises(UserError, match=r"cannot read .*config\.json"):
         checkpoints.load_model(tmp_path, "RNN-LN-FW")
+
+
+def test_a_broken_checkpoint_falls_back_to_the_one_before(tiny_config, trained, tmp_path):
+    """A run that is lost to its last file; one that goes back and does not say so."""
+    state = checkpoints.new_state(tiny_config)
+    expected = state.model.get_layer("rnn").cell.kernel.numpy()
+    state.model.get_layer("rnn").cell.kernel.assign_add(tf.ones((37, 5)))
+    state.epoch.assign(1)
+    state.save(trained)
+    newest = trained / "ckpt-1.data-00000-of-00001"
+    newest.write_bytes(newest.read_bytes()[:100])
+    said = []
+    resumed = checkpoints.new_state(tiny_config)
+    assert resumed.restore(trained, said.append)
+    assert int(resumed.epoch) == 0
+    np.testing.assert_array_equal(resumed.model.get_layer("rnn").cell.kernel, expected)
+    loaded, _ = checkpoints.load_model(tmp_path, "RNN-LN-FW", say=said.append)
+    np.testing.assert_array_equal(loaded.get_layer("rnn").cell.kernel, expected)
+    assert len(said) == 2
+    assert all("ckpt-1 is broken; going back to the checkpoint before it" in line for line in said)
+
+
+def test_weights_that_are_no_numbers_are_refused(tiny_config, tmp_path):
+    folder = checkpoints.model_folder(tmp_path, "RNN-LN-FW")
+    checkpoints.save_config(folder, tiny_config)
+    state = checkpoints.new_state(tiny_config)
+    state.model.get_layer("logits").bias.assign(np.full(37, np.nan))
+    state.save(folder)
+    with pytest.raises(UserError, match="weights that are no numbers"):
+        checkpoints.load_model(tmp_path, "RNN-LN-FW")
+    with pytest.raises(UserError, match="weights that are no numbers"):
+        checkpoints.new_state(tiny_config).restore(folder)
+
+
+def test_two_checkpoints_are_kept(tiny_config, trained):
+    """A disk that fills up; a checkpoint that is taken for a newer one by its name."""
+    state = checkpoints.new_state(tiny_config)
+    for epoch in range(8, 12):
+        state.epoch.assign(epoch)
+        state.save(trained)
+    assert sorted(path.name for path in trained.glob("*.index")) == [
+        "ckpt-10.index",
+        "ckpt-11.index",
+    ]
+    assert len(list(trained.glob("ckpt-*"))) == 4
+    resumed = checkpoints.new_state(tiny_config)
+    assert resumed.restore(trained)
+    assert int(resumed.epoch) == 11
+
+
+def test_a_run_killed_in_its_first_save_begins_anew(tiny_config, tmp_path):
+    """A folder that is taken for a broken model's, so that nothing goes on."""
+    (tmp_path / "ckpt-1.data-00000-of-00001").write_bytes(b"half of it")
+    (tmp_path / "ckpt-1_temp").mkdir()
+    assert not checkpoints.is_trained(tmp_path)
+    assert not checkpoints.new_state(tiny_config).restore(tmp_path)
+    (tmp_path / "ckpt-2.data-00000-of-00001").write_bytes(b"the index was deleted")
+    with pytest.raises(UserError, match="broken"):
+        checkpoints.new_state(tiny_config).restore(tmp_path)
+
+
+def test_a_second_training_is_refused(tiny_config, trained):
+    """Two processes that write one folder; a lock that outlives its process."""
+    program = (
+        "import sys, time; from fast_weights import checkpoints\n"
+        "with checkpoints.locked(sys.argv[1]): print('locked', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", program, str(trained)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout.readline() == "locked\n"
+        message = f"process {other.pid} is training in"
+        with pytest.raises(UserError, match=message), checkpoints.locked(trained):
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    with checkpoints.locked(trained):
+        assert (trained / "lock").read_text() == f"{os.getpid()}\n"
 
 
 def test_a_checkpoint_of_another_size_is_refused(tiny, trained, tmp_path):

@@ -23,7 +23,7 @@ ALLOWED = {
     "shipped": {"config", "errors", "models"},
     "checkpoints": {"config", "errors", "models", "shipped"},
     "summaries": {"config", "data", "figures", "results", "sampling"},
-    "training": {"checkpoints", "config", "data", "results", "summaries"},
+    "training": {"checkpoints", "config", "data", "errors", "results", "summaries"},
     "sampling": {"checkpoints", "data", "errors", "memory_trace"},
     "figures": {"errors", "results"},
     "terminal": {"errors"},

@@ -12,6 +12,7 @@ from event_files import events
 
 from fast_weights import checkpoints, data, results, training
 from fast_weights.config import MODEL_NAMES
+from fast_weights.errors import UserError
 
 
 def weights_after(config, tmp_path, name):
@@ -123,6 +124,25 @@ def test_a_torn_event_file_is_mended(tiny, tmp_path):
     found = events(tmp_path / "run")
     assert [step for step, _ in found["validation", "accuracy"]] == [1]
     assert [step for step, _ in found["training", "accuracy"]] == [1]
+
+
+def test_numbers_gone_bad_stop_the_run(tiny, tmp_path):
+    """A run that goes on for hours with a loss that is no number, and keeps that."""
+    training.train(tiny(num_epochs=2), tmp_path / "data", tmp_path / "run")
+    state = checkpoints.new_state(tiny())
+    assert state.restore(tmp_path / "run")
+    state.model.get_layer("logits").kernel.assign(np.full((5, 37), 1e38))
+    state.epoch.assign(3)
+    state.save(tmp_path / "run")
+    results.append(
+        tmp_path / "run", dataclasses.replace(results.read(tmp_path / "run")[1], epoch=2)
+    )
+    with pytest.raises(UserError, match=r"diverged in epoch 4.*gradient norms.*of epoch 3 is kept"):
+        training.train(tiny(num_epochs=9), tmp_path / "data", tmp_path / "run")
+    assert len(results.read(tmp_path / "run")) == 3
+    restored = checkpoints.new_state(tiny())
+    assert restored.restore(tmp_path / "run")
+    assert int(restored.epoch) == 3
 
 
 def test_shuffling_is_a_function_of_seed_and_epoch():
