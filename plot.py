@@ -16,18 +16,19 @@ FLAGS = flags.FLAGS
 FIGURES = ("curves", "memory", "attention", "weights")
 FORMATS = ("png", "svg", "pdf")
 
-flags.DEFINE_string(
+flags.DEFINE_enum(
     "figure",
     "curves",
+    FIGURES,
     "curves: accuracy, loss and gradient norm of all models; memory: one sequence step by step, "
     "also as a GIF; attention: who reads whom, over the validation sequences; weights: before "
     "training and after",
 )
-flags.DEFINE_string("model_name", "RNN-LN-FW", "which model; curves takes all of them")
+flags.DEFINE_enum("model_name", "RNN-LN-FW", MODEL_NAMES, "which model; curves takes all of them")
 flags.DEFINE_integer("seed", 0, "that the model was trained with; curves takes all of them")
 flags.DEFINE_string("sample", None, "memory: the sequence, such as g5o8k1??g")
 flags.DEFINE_bool("log_epochs", False, "curves: draw epochs on a logarithmic axis")
-flags.DEFINE_string("format", "png", "one of png, svg, pdf")
+flags.DEFINE_enum("format", "png", FORMATS, "of the figures; animations are GIFs")
 flags.DEFINE_string("output_dir", "figures", "folder to write the figures to")
 flags.DEFINE_string("data_dir", "data", "folder of the sequences; they are made where missing")
 flags.DEFINE_string("checkpoint_dir", "checkpoints", "folder of the models' folders")
@@ -37,11 +38,6 @@ flags.DEFINE_string("checkpoint_dir", "checkpoints", "folder of the models' fold
 def main(argv):
     """Flags -> figures."""
     del argv
-    for name, choices in (("figure", FIGURES), ("format", FORMATS), ("model_name", MODEL_NAMES)):
-        if FLAGS[name].value not in choices:
-            raise UserError(
-                f"--{name} must be one of {', '.join(choices)}. Received: {FLAGS[name].value!r}"
-            )
     if FLAGS.figure in ("memory", "attention") and FLAGS.model_name != "RNN-LN-FW":
         raise UserError(
             f"--figure={FLAGS.figure} shows fast weights, and RNN-LN-FW alone keeps them. "
@@ -118,4 +114,4 @@ def weights():
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=terminal.flags_parser(flags))

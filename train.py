@@ -9,7 +9,7 @@ import dataclasses
 
 from absl import app, flags
 
-from fast_weights import terminal
+from fast_weights import folders, terminal
 from fast_weights.config import Config, check_settings
 from fast_weights.errors import UserError
 
@@ -32,7 +32,7 @@ flags.DEFINE_bool("restart", False, "delete the model's checkpoint and results a
 flags.DEFINE_integer(
     "summary_every",
     50,
-    "epochs between two looks at weights and memory in TensorBoard; at least 1",
+    "epochs between two looks at weights and memory in TensorBoard; from 1 to 1000000",
 )
 flags.DEFINE_bool("quiet", False, "print nothing but errors and the last line")
 
@@ -45,17 +45,18 @@ def main(argv):
     asked = {field.name: FLAGS[field.name].value for field in SETTINGS if FLAGS[field.name].present}
     # A bad value is told before TensorFlow takes its seconds to load.
     check_settings(asked)
-    if FLAGS.summary_every < 1:
+    if not 1 <= FLAGS.summary_every <= 10**6:
         raise UserError(
-            f"--summary_every must be at least 1. Received: --summary_every={FLAGS.summary_every}"
+            "--summary_every must be from 1 to 1000000. "
+            f"Received: --summary_every={FLAGS.summary_every}"
         )
     model_name = FLAGS.model_name
-    with terminal.quiet_import():
-        from fast_weights import checkpoints, training
-
-    folder = checkpoints.model_folder(FLAGS.checkpoint_dir, model_name, FLAGS.seed)
+    folder = folders.model_folder(FLAGS.checkpoint_dir, model_name, FLAGS.seed)
     asked["model_name"] = model_name
-    config = Config(**asked) if FLAGS.restart else checkpoints.settle_config(folder, asked)
+    config = Config(**asked) if FLAGS.restart else folders.settle_config(folder, asked)
+    with terminal.quiet_import():
+        from fast_weights import training
+
     table = None if FLAGS.quiet else terminal.ProgressTable(config.num_epochs)
     records = training.train(
         config, FLAGS.data_dir, folder, table, FLAGS.restart, FLAGS.summary_every
@@ -73,4 +74,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=terminal.flags_parser(flags))

@@ -15,7 +15,7 @@ from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from benchmarks.reproduce_blog import first_epoch, read_file
 from benchmarks.runs import ROOT, Run, run_all
-from fast_weights import checkpoints
+from fast_weights import folders
 
 RECORDS = ROOT / "docs/results/recurrences"
 COLORS = {"original": "#0072B2", "paper": "#D55E00"}
@@ -34,7 +34,7 @@ def make_run(recurrence, rate, seed, num_epochs):
     name = name_of(recurrence, rate, seed)
     folder = ROOT / "checkpoints/recurrences" / name
     flags = (f"--recurrence={recurrence}", f"--learning_rate={rate}", f"--seed={seed}")
-    model_folder = checkpoints.model_folder(folder, "RNN-LN-FW", seed)
+    model_folder = folders.model_folder(folder, "RNN-LN-FW", seed)
     return Run(name, model_folder, num_epochs, (*flags, f"--checkpoint_dir={folder}"))
 
 

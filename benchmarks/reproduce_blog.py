@@ -20,7 +20,7 @@ import pathlib
 import numpy as np
 
 from benchmarks.runs import ROOT, Run, run_all
-from fast_weights import checkpoints, figures, results, shipped
+from fast_weights import checkpoints, figures, folders, results, shipped
 
 # Best first.
 MODELS = ("RNN-LN-FW", "GRU-LN", "RNN-LN", "CONTROL")
@@ -36,7 +36,7 @@ def name_of(model_name: str, seed: int) -> str:
 def make_run(model_name: str, seed: int, num_epochs: int, checkpoint_dir: pathlib.Path) -> Run:
     """The defaults but for these."""
     flags = (f"--model_name={model_name}", f"--seed={seed}", f"--checkpoint_dir={checkpoint_dir}")
-    folder = checkpoints.model_folder(checkpoint_dir, model_name, seed)
+    folder = folders.model_folder(checkpoint_dir, model_name, seed)
     return Run(name_of(model_name, seed), folder, num_epochs, flags)
 
 

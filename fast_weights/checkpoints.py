@@ -1,16 +1,12 @@
-"""What a run leaves on disk, and how it is found again.
+"""Weights, optimizer and epoch on disk: saved, found again, and read no further than they go.
 
-A model's folder, `checkpoints/<MODEL_NAME>/`, holds `config.json`, the last
-checkpoints of weights, optimizer and epoch (`ckpt-N`, N epochs done),
-`results.jsonl` and TensorBoard's events, with the runs
-`training/` and `validation/`. Seeds other than 0 have such a folder each in it.
+They lie in TensorFlow's own checkpoint files, each tensor with a checksum, and are read
+tensor by tensor, each only once its shape and type have been found right. (Restoring
+through `tf.train.Checkpoint` would read whatever a file claims to hold.)
 """
 
-import contextlib
 import dataclasses
-import os
 import pathlib
-import re
 import shutil
 from collections.abc import Callable
 
@@ -18,27 +14,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fast_weights import shipped
+from fast_weights import files, folders, shipped
 from fast_weights.config import Config
 from fast_weights.errors import UserError
 from fast_weights.models import build_model
 
-try:
-    import fcntl
-except ImportError:  # Windows: two trainings at once are not kept apart
-    fcntl = None
-
-CONFIG_NAME = "config.json"
-LOCK_NAME = "lock"
-OWN_FILES = (
-    CONFIG_NAME,
-    "results.jsonl*",
-    "checkpoint",
-    "ckpt-*",
-    "*.tfevents.*",
-    "training",
-    "validation",
-)
 # Two, so that there is always a whole one while the next is written.
 MAX_TO_KEEP = 2
 
@@ -54,11 +34,21 @@ class TrainingState:
 
     def save(self, folder) -> None:
         """Writes `ckpt-<epoch>` and deletes all but the newest `MAX_TO_KEEP`."""
-        self._checkpoint().write(str(pathlib.Path(folder) / f"ckpt-{int(self.epoch)}"))
-        for path in _all_checkpoints(folder)[MAX_TO_KEEP:]:
+        folder = pathlib.Path(folder)
+        path = folder / f"ckpt-{int(self.epoch)}"
+        tf.train.Checkpoint(
+            weights=self.model.weights, optimizer=self.optimizer.variables, epoch=self.epoch
+        ).write(str(path))
+        for part in folder.glob(f"{path.name}.*"):
+            files.sync(part)
+        files.sync(folder)
+        for old in folders.all_checkpoints(folder)[MAX_TO_KEEP:]:
             # The index first: what has none is no checkpoint.
-            for part in sorted(pathlib.Path(folder).glob(f"{path.name}.*"), reverse=True):
+            for part in sorted(folder.glob(f"{old.name}.*"), reverse=True):
                 part.unlink()
+        # Of a run killed while it wrote.
+        for leftover in folder.glob("ckpt-*_temp"):
+            shutil.rmtree(leftover)
 
     def restore(self, folder, say: Callable[[str], None] = print) -> bool:
         """Takes on the folder's newest whole checkpoint; returns whether there is one.
@@ -70,19 +60,12 @@ class TrainingState:
         Raises:
             UserError: if there are checkpoints and none is whole and of this model.
         """
-        if not is_trained(folder):
+        if not folders.is_trained(folder):
             return False
-
-        def restore(path):
-            status = self._checkpoint().read(str(path))
-            status.assert_existing_objects_matched().expect_partial()
-            return self.model
-
-        _restore_newest(folder, restore, say)
+        optimizer = {f"optimizer/{i}": one for i, one in enumerate(self.optimizer.variables)}
+        variables = {**_weights(self.model), **optimizer, "epoch": self.epoch}
+        _restore_newest(folder, variables, say)
         return True
-
-    def _checkpoint(self) -> tf.train.Checkpoint:
-        return tf.train.Checkpoint(model=self.model, optimizer=self.optimizer, epoch=self.epoch)
 
 
 def new_state(config: Config, form: str | None = None) -> TrainingState:
@@ -100,156 +83,67 @@ def new_state(config: Config, form: str | None = None) -> TrainingState:
     return TrainingState(model, optimizer, tf.Variable(0, dtype=tf.int64, name="epoch"))
 
 
-def model_folder(checkpoint_dir, model_name: str, seed: int = 0) -> pathlib.Path:
-    """Where a model's checkpoints lie: `<MODEL_NAME>`, and of other seeds `seed-N` in it."""
-    folder = pathlib.Path(checkpoint_dir) / model_name
-    return folder / f"seed-{seed}" if seed else folder
+def _weights(model: keras.Model) -> dict:
+    """A model's weights by their names in a checkpoint."""
+    return {f"weights/{i}": weight for i, weight in enumerate(model.weights)}
 
 
-def is_trained(folder) -> bool:
-    """Whether the folder holds a checkpoint, be it broken."""
-    # A run killed while it wrote its first one has none; later ones leave one before them.
-    numbers = [_number(path) for path in pathlib.Path(folder).glob("ckpt-*.data-*")]
-    return bool(_all_checkpoints(folder)) or max(numbers, default=0) > 1
-
-
-def _all_checkpoints(folder) -> list[pathlib.Path]:
-    """The folder's checkpoints, newest first: the index file of each is written last."""
-    paths = [path for path in pathlib.Path(folder).glob("ckpt-*.index") if _number(path) >= 0]
-    return [path.with_suffix("") for path in sorted(paths, key=_number, reverse=True)]
-
-
-def _number(path: pathlib.Path) -> int:
-    """N of `ckpt-N.<anything>`; -1 of other files."""
-    match = re.match(r"ckpt-(\d+)\.", path.name)
-    return int(match[1]) if match else -1
-
-
-def _restore_newest(folder, restore: Callable[[pathlib.Path], keras.Model], say) -> None:
-    """Calls `restore(path)` for the newest checkpoint, and for older ones as long as it fails.
+def _restore_newest(folder, variables: dict, say) -> None:
+    """Assigns to all variables what the newest whole checkpoint has, or to none.
 
     Raises:
-        UserError: if it fails for all of them, or what comes back has weights that are
-            no numbers.
+        UserError: if there is no whole checkpoint of these variables with finite values.
     """
-    paths = _all_checkpoints(folder)
+    paths = folders.all_checkpoints(folder)
     for path in paths:
         try:
-            model = restore(path)
-            whole = all(np.isfinite(weight.numpy()).all() for weight in model.weights)
+            values = _read(path, variables)
         except Exception:
             # Depending on the byte that is wrong, half a dozen types of error.
-            whole = False
-        if whole:
-            if path != paths[0]:
-                say(f"{paths[0]} is broken; going back to the checkpoint before it, {path}")
-            return
+            continue
+        for name, variable in variables.items():
+            variable.assign(values[name])
+        if path != paths[0]:
+            say(f"{paths[0]} is broken; going back to the checkpoint before it, {path}")
+        return
     raise UserError(
         f"the checkpoint in {folder} is broken, of another model, or has weights that are no "
         "numbers. Train with --restart to begin anew"
     )
 
 
-@contextlib.contextmanager
-def locked(folder):
-    """Keeps a second training out of a model's folder, which is made where it is missing.
-
-    The lock is the operating system's: it goes when the process does, however it ends.
+def _read(path: pathlib.Path, variables: dict) -> dict:
+    """The variables' values in a checkpoint, checked against its checksums.
 
     Raises:
-        UserError: if another process holds it, or the folder cannot be written.
+        ValueError: if one has another shape or type, or is no finite number; besides,
+            whatever TensorFlow raises for a file that is broken.
     """
-    path = pathlib.Path(folder) / LOCK_NAME
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
-    with file:
-        if fcntl:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise UserError(
-                    f"process {file.read(20).strip()} is training in {folder}. Wait for it, stop "
-                    "it, or name another --checkpoint_dir"
-                ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
+    reader = tf.train.load_checkpoint(str(path))
+    shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    values = {}
+    for name, variable in variables.items():
+        keys = [f"{one}/.ATTRIBUTES/VARIABLE_VALUE" for one in (name, _name_before(name))]
+        key = keys[0] if keys[0] in shapes else keys[1]
+        if tuple(shapes[key]) != tuple(variable.shape):
+            raise ValueError(f"{name}: another shape")
+        if types[key] != tf.as_dtype(variable.dtype):
+            raise ValueError(f"{name}: another type")
+        values[name] = reader.get_tensor(key)
+        if not np.isfinite(values[name]).all():
+            raise ValueError(f"{name}: no finite number")
+    return values
 
 
-def save_config(folder, config: Config) -> None:
-    """Writes the configuration beside the checkpoints; makes the folder where it is missing."""
-    folder = pathlib.Path(folder)
-    temporary = folder / (CONFIG_NAME + ".partial")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(config.to_json(), encoding="utf-8")
-        os.replace(temporary, folder / CONFIG_NAME)
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
-
-
-def load_config(folder) -> Config:
-    """Reads the configuration beside the checkpoints.
-
-    Raises:
-        UserError: if there is none, or a broken one.
-    """
-    path = pathlib.Path(folder) / CONFIG_NAME
-    try:
-        return Config.from_json(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a configuration in JSON") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-
-
-def settle_config(folder, asked: dict) -> Config:
-    """The configuration to train with: the checkpoint's where there is one.
-
-    Args:
-        folder: a model's folder.
-        asked: settings that were asked for by name; the others are the
-            checkpoint's, or else the defaults.
-
-    Returns:
-        A `Config` that agrees with `asked`. Only `num_epochs` may differ from the
-        checkpoint's.
-
-    Raises:
-        UserError: if what was asked for contradicts the checkpoint.
-    """
-    if not is_trained(folder):
-        return Config(**asked)
-    stored = load_config(folder)
-    contradictions = [
-        f"--{name}={value} but the checkpoint has {getattr(stored, name)}"
-        for name, value in asked.items()
-        if name != "num_epochs" and value != getattr(stored, name)
-    ]
-    if contradictions:
-        raise UserError(
-            f"flags contradict the checkpoint in {folder}: {'; '.join(contradictions)}. "
-            "Leave them out to go on with it, give --restart to begin anew, "
-            "or name another --checkpoint_dir"
-        )
-    return dataclasses.replace(stored, num_epochs=asked.get("num_epochs", stored.num_epochs))
-
-
-def clear(folder) -> None:
-    """Deletes a model's checkpoints, results and TensorBoard runs, and nothing else."""
-    for pattern in OWN_FILES:
-        for path in pathlib.Path(folder).glob(pattern):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+def _name_before(name: str) -> str:
+    """What Keras's optimizer called a variable, up to configuration format 2."""
+    kind, _, number = name.partition("/")
+    if kind == "weights":
+        return f"optimizer/_trainable_variables/{number}"
+    if kind == "optimizer":
+        named = {"0": "_iterations", "1": "_learning_rate"}
+        return f"optimizer/{named.get(number, f'_variables/{number}')}"
+    return name
 
 
 def load_model(
@@ -271,8 +165,8 @@ def load_model(
     Raises:
         UserError: if the model was never trained, or its files are broken.
     """
-    folder = model_folder(checkpoint_dir, model_name, seed)
-    if not is_trained(folder):
+    folder = folders.model_folder(checkpoint_dir, model_name, seed)
+    if not folders.is_trained(folder):
         command = f"python train.py --model_name={model_name}" + (f" --seed={seed}" if seed else "")
         path = shipped.shipped_path(checkpoint_dir, model_name)
         if seed == 0 and path.exists():
@@ -283,13 +177,7 @@ def load_model(
             )
             return model, config
         raise UserError(f"{model_name} has no checkpoint in {folder}. Train it first: {command}")
-    config = load_config(folder)
+    config = folders.load_config(folder)
     model = build_model(config)
-
-    def restore(path):
-        checkpoint = tf.train.Checkpoint(model=model)
-        checkpoint.read(str(path)).assert_existing_objects_matched().expect_partial()
-        return model
-
-    _restore_newest(folder, restore, say)
+    _restore_newest(folder, _weights(model), say)
     return model, config

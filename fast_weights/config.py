@@ -10,33 +10,34 @@ import json
 import math
 from typing import Any
 
+from fast_weights import files
 from fast_weights.errors import UserError
 
 MODEL_NAMES = ("RNN-LN-FW", "RNN-LN", "CONTROL", "GRU-LN")
 RECURRENCES = ("original", "paper")
 GATES = ("original", "standard")
-FORMAT_VERSION = 2
+# Format 2 had no checksum; format 1 besides knew one recurrence.
+FORMAT_VERSION = 3
 
 
-def _setting(default: Any, help: str, *, low=-math.inf, high=math.inf, above=None, choices=None):
+def _setting(default: Any, help: str, *, low=None, high=math.inf, above=None, choices=None):
     """A dataclass field that carries its help text and its bounds.
 
-    `low` and `high` are inclusive, `above` is exclusive, `choices` lists the
-    only values allowed.
+    A number has `high` and either `low`, inclusive, or `above`, exclusive; `choices`
+    lists the only values of a word. The upper bounds lie far beyond what is of use, and
+    below what no machine can hold.
     """
     if choices:
         bound = "one of " + ", ".join(choices)
     elif isinstance(default, bool):
         bound = ""
     elif above is not None:
-        bound = f"greater than {above}"
-    elif high == math.inf:
-        bound = f"at least {low}"
+        bound = f"greater than {above} and at most {high}"
     else:
         bound = f"from {low} to {high}"
     metadata = {
         "help": help,
-        "low": low,
+        "low": -math.inf if low is None else low,
         "high": high,
         "above": -math.inf if above is None else above,
         "choices": choices,
@@ -62,26 +63,28 @@ class Config:
     """
 
     model_name: str = _setting("RNN-LN-FW", "which of the four models", choices=MODEL_NAMES)
-    num_epochs: int = _setting(1000, "passes over the training sequences", low=1)
-    batch_size: int = _setting(128, "sequences a step", low=1)
-    units: int = _setting(50, "H, hidden size", low=1)
-    inner_steps: int = _setting(1, "S, steps of the inner loop (RNN-LN-FW)", low=0)
+    num_epochs: int = _setting(1000, "passes over the training sequences", low=1, high=10**6)
+    batch_size: int = _setting(128, "sequences a step", low=1, high=10**6)
+    units: int = _setting(50, "H, hidden size", low=1, high=10**4)
+    inner_steps: int = _setting(1, "S, steps of the inner loop (RNN-LN-FW)", low=0, high=100)
     decay_rate: float = _setting(
         0.95, "lambda, share of the fast weights kept at each step (RNN-LN-FW)", low=0, high=1
     )
     fast_learning_rate: float = _setting(
-        0.5, "eta, strength of a write to the fast weights (RNN-LN-FW)", low=0
+        0.5, "eta, strength of a write to the fast weights (RNN-LN-FW)", low=0, high=1000
     )
-    epsilon: float = _setting(1e-5, "added to layer normalization's variance", low=0)
+    epsilon: float = _setting(1e-5, "added to layer normalization's variance", low=0, high=1)
     recurrence: str = _setting(
         "original", "what is written to the fast weights (RNN-LN-FW)", choices=RECURRENCES
     )
     gates: str = _setting("original", "GRU-LN's update gate", choices=GATES)
-    learning_rate: float = _setting(1e-4, "Adam's learning rate", above=0)
-    max_gradient_norm: float = _setting(5.0, "global norm that gradients are clipped to", above=0)
+    learning_rate: float = _setting(1e-4, "Adam's learning rate", above=0, high=10)
+    max_gradient_norm: float = _setting(
+        5.0, "global norm that gradients are clipped to", above=0, high=10**6
+    )
     num_pairs: int = _setting(3, "K, key-value pairs in a sequence", low=1, high=26)
-    num_training: int = _setting(64_000, "training sequences", low=1)
-    num_validation: int = _setting(32_000, "validation sequences", low=1)
+    num_training: int = _setting(64_000, "training sequences", low=1, high=10**7)
+    num_validation: int = _setting(32_000, "validation sequences", low=1, high=10**7)
     seed: int = _setting(0, "decides data, initial weights and order", low=0, high=2**32 - 1)
     shuffle: bool = _setting(False, "draw a new order of the training sequences each epoch")
 
@@ -89,16 +92,9 @@ class Config:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             # A whole number is a fine value for a float setting.
-            if field.type is float and type(value) is int:
-                value = float(value)
-                object.__setattr__(self, field.name, value)
-            _check(field, value)
-        for name in ("num_training", "num_validation"):
-            if getattr(self, name) < self.batch_size:
-                raise UserError(
-                    f"`{name}` must be at least `batch_size`, or no batch is whole. "
-                    f"Received: {name}={getattr(self, name)}, batch_size={self.batch_size}"
-                )
+            if field.type is float and type(value) is int and abs(value) < 2**53:
+                object.__setattr__(self, field.name, float(value))
+        check_settings(dataclasses.asdict(self))
 
     @property
     def sequence_length(self) -> int:
@@ -106,44 +102,56 @@ class Config:
         return 2 * self.num_pairs + 3
 
     def to_json(self) -> str:
-        """The settings and the format version as a JSON object."""
-        return json.dumps({"version": FORMAT_VERSION, **dataclasses.asdict(self)}, indent=2) + "\n"
+        """The settings, the format version and a checksum as a JSON object."""
+        values = {"version": FORMAT_VERSION, **dataclasses.asdict(self)}
+        return json.dumps({**values, "checksum": files.checksum(values)}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Config":
         """Reads what `to_json` wrote.
 
         Raises:
-            UserError: if the text is not such an object, or of another version.
+            UserError: if the text is not such an object, is not what was written, or of
+                a newer version.
         """
         try:
-            values = json.loads(text)
+            values = files.parse_json(text)
         except ValueError as error:
             raise UserError(f"not a configuration in JSON: {error}") from None
         if not isinstance(values, dict):
             raise UserError(f"expected a JSON object. Received: {type(values).__name__}")
-        version = values.pop("version", None)
-        if version == 1:
-            # It knew one recurrence.
-            version, values = FORMAT_VERSION, {**values, "recurrence": "original"}
-        if version != FORMAT_VERSION:
+        version = values.get("version")
+        if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
             raise UserError(
-                f"expected configuration format {FORMAT_VERSION}. Received: version={version!r}"
+                f"expected configuration format 1 to {FORMAT_VERSION}; a newer version of this "
+                f"project reads newer ones. Received: version={_excerpt(version)}"
             )
+        if version >= 3 and values.pop("checksum", None) != files.checksum(values):
+            raise UserError("it does not agree with its checksum: it was edited, or is broken")
+        if version == 1:
+            values["recurrence"] = "original"
+        del values["version"]
         names = {field.name for field in dataclasses.fields(cls)}
         if values.keys() != names:
             raise UserError(
-                f"missing settings: {sorted(names - values.keys())}; "
-                f"unknown settings: {sorted(values.keys() - names)}"
+                f"missing settings: {_excerpt(sorted(names - values.keys()))}; "
+                f"unknown settings: {_excerpt(sorted(values.keys() - names))}"
             )
         return cls(**values)
 
 
 def check_settings(settings: dict[str, Any]) -> None:
-    """Raises a `UserError` unless each value is one that its setting may have."""
+    """Raises a `UserError` unless each value, of some settings or all, is one that it may have."""
     for field in dataclasses.fields(Config):
         if field.name in settings:
             _check(field, settings[field.name])
+    batch_size = settings.get("batch_size", 1)
+    for name in ("num_training", "num_validation"):
+        if settings.get(name, batch_size) < batch_size:
+            raise UserError(
+                f"`{name}` must be at least `batch_size`, or no batch is whole. "
+                f"Received: {name}={settings[name]}, batch_size={batch_size}"
+            )
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:
@@ -151,13 +159,19 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     name, limits = field.name, field.metadata
     if type(value) is not field.type:
         raise UserError(
-            f"`{name}` must be of type {field.type.__name__}. Received: {name}={value!r}"
+            f"`{name}` must be of type {field.type.__name__}. Received: {name}={_excerpt(value)}"
         )
     if limits["choices"]:
         good = value in limits["choices"]
     elif field.type is bool:
         good = True
     else:
-        good = limits["low"] <= value <= limits["high"] and limits["above"] < value < math.inf
+        good = limits["low"] <= value <= limits["high"] and limits["above"] < value
     if not good:
-        raise UserError(f"`{name}` must be {limits['bound']}. Received: {name}={value!r}")
+        raise UserError(f"`{name}` must be {limits['bound']}. Received: {name}={_excerpt(value)}")
+
+
+def _excerpt(value: Any) -> str:
+    """The value as Python writes it, cut where it is long."""
+    text = ascii(value)
+    return text if len(text) <= 100 else text[:100] + "..."

@@ -11,15 +11,16 @@ where it is missing.
 
 import argparse
 import json
-import os
 import pathlib
 import string
 import sys
 import time
+import zipfile
 from typing import NamedTuple
 
 import numpy as np
 
+from fast_weights import arrays, files
 from fast_weights.errors import UserError
 
 ALPHABET = string.ascii_lowercase + string.digits + "?"
@@ -29,6 +30,8 @@ QUESTION_MARK = 36
 NUM_CLASSES = 37
 MAX_PAIRS = NUM_LETTERS
 FORMAT_VERSION = 1
+# Of what a data file says of itself.
+MAX_ABOUT_BYTES = 10_000
 
 
 class Split(NamedTuple):
@@ -163,10 +166,8 @@ def save(path, training: Split, validation: Split, num_pairs: int, seed: int) ->
     """Writes both splits, with what made them, to `path`; a reader never sees half a file."""
     path = pathlib.Path(path)
     about = _about(num_pairs, len(training.targets), len(validation.targets), seed)
-    temporary = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with files.replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(
                 file,
                 about=np.array(json.dumps(about)),
@@ -175,7 +176,6 @@ def save(path, training: Split, validation: Split, num_pairs: int, seed: int) ->
                 validation_tokens=validation.tokens,
                 validation_targets=validation.targets,
             )
-        os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"cannot write data to {path}: {error.strerror}") from None
 
@@ -191,34 +191,47 @@ def load(
     """
     path = pathlib.Path(path)
     remedy = "delete the file to have it made anew, or name another --data_dir"
+    expected = _about(num_pairs, num_training, num_validation, seed)
     try:
-        # A zip member is checked against its CRC as it is read.
-        with np.load(path, allow_pickle=False) as file:
-            about = json.loads(str(file["about"]))
-            training = Split(file["training_tokens"], file["training_targets"])
-            validation = Split(file["validation_tokens"], file["validation_targets"])
-    except OSError as error:
-        if error.strerror:
+        with zipfile.ZipFile(path) as archive:
+            about = files.parse_json(str(arrays.read(archive, "about", MAX_ABOUT_BYTES)))
+            if about == expected:
+                training = _read_split(archive, "training", num_training, num_pairs)
+                validation = _read_split(archive, "validation", num_validation, num_pairs)
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
             raise UserError(f"cannot read data from {path}: {error.strerror}") from None
-        raise UserError(f"{path} is no data file, or a broken one; {remedy}") from None
-    except Exception:
         # Depending on the byte that is wrong, half a dozen types from three libraries.
         raise UserError(f"{path} is no data file, or a broken one; {remedy}") from None
-    expected = _about(num_pairs, num_training, num_validation, seed)
     if about != expected:
         about = about if isinstance(about, dict) else {}
         differences = ", ".join(
-            f"{name} {about.get(name)!r} and not {value!r}"
+            f"{name} {ascii(about.get(name))[:40]} and not {value}"
             for name, value in expected.items()
             if about.get(name) != value
         )
         raise UserError(f"{path} was made with {differences}; {remedy}")
-    for split, size in ((training, num_training), (validation, num_validation)):
-        if not _is_whole(split, size, num_pairs):
-            raise UserError(
-                f"{path} holds something else than {size} sequences of tokens 0..36; {remedy}"
-            )
+    for split in (training, validation):
+        if not all((array < NUM_CLASSES).all() for array in split):
+            raise UserError(f"{path} holds something else than tokens 0..36; {remedy}")
     return training, validation
+
+
+def _read_split(archive: zipfile.ZipFile, name: str, size: int, num_pairs: int) -> Split:
+    """Two arrays of a data file.
+
+    Raises:
+        ValueError: if they are not of the task's shapes and type; besides, whatever
+            `arrays.read` raises.
+    """
+    length = 2 * num_pairs + 3
+    tokens = arrays.read(archive, f"{name}_tokens", size * length)
+    targets = arrays.read(archive, f"{name}_targets", size)
+    if tokens.shape != (size, length) or targets.shape != (size,):
+        raise ValueError(f"{name}: other shapes")
+    if tokens.dtype != np.uint8 or targets.dtype != np.uint8:
+        raise ValueError(f"{name}: other types")
+    return Split(tokens, targets)
 
 
 def load_or_make(
@@ -261,18 +274,6 @@ def _about(num_pairs: int, num_training: int, num_validation: int, seed: int) ->
         "num_validation": num_validation,
         "seed": seed,
     }
-
-
-def _is_whole(split: Split, size: int, num_pairs: int) -> bool:
-    """Whether the arrays have the shapes, the type and the values of the task."""
-    tokens, targets = split
-    return (
-        tokens.shape == (size, 2 * num_pairs + 3)
-        and targets.shape == (size,)
-        and tokens.dtype == targets.dtype == np.uint8
-        and bool((tokens < NUM_CLASSES).all())
-        and bool((targets < NUM_CLASSES).all())
-    )
 
 
 def main(arguments=None) -> int:

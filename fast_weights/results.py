@@ -1,12 +1,18 @@
-"""What each epoch came to: one JSON line an epoch in `results.jsonl`."""
+"""What each epoch came to: one JSON line an epoch, with a checksum, in `results.jsonl`."""
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 from collections.abc import Callable
 
+from fast_weights import files
+from fast_weights.errors import UserError
+
 FILE_NAME = "results.jsonl"
+# A million epochs have a quarter of a gigabyte.
+MAX_BYTES = 10**9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +34,8 @@ class Record:
 def append(folder, record: Record) -> None:
     """Adds one line to the folder's results and waits until it is on disk."""
     with open(pathlib.Path(folder) / FILE_NAME, "a", encoding="utf-8") as file:
-        file.write(json.dumps(dataclasses.asdict(record)) + "\n")
+        values = dataclasses.asdict(record)
+        file.write(json.dumps({**values, "checksum": files.checksum(values)}) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -39,19 +46,11 @@ def read(folder, say: Callable[[str], None] = print) -> list[Record]:
     Args:
         folder: where `results.jsonl` lies.
         say: called with a line for each line that is not a record, which is skipped.
+
+    Raises:
+        UserError: if the file cannot be read.
     """
-    path = pathlib.Path(folder) / FILE_NAME
-    if not path.exists():
-        return []
-    records = []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        record = _parse(line)
-        if record:
-            records.append(record)
-        else:
-            say(f"{path}, line {number} is no record of an epoch and is skipped: {line[:60]!r}")
-    return records
+    return [record for _, record in _lines(pathlib.Path(folder) / FILE_NAME, say)]
 
 
 def read_seeds(folder, say: Callable[[str], None] = print) -> list[list[Record]]:
@@ -61,25 +60,55 @@ def read_seeds(folder, say: Callable[[str], None] = print) -> list[list[Record]]
     return [records for records in seeds if records]
 
 
-def truncate(folder, num_epochs: int) -> None:
-    """Drops what is not a record of one of the first `num_epochs` epochs."""
+def truncate(folder, num_epochs: int, say: Callable[[str], None] = print) -> None:
+    """Drops what is not a record of one of the first `num_epochs` epochs.
+
+    Args:
+        folder: where `results.jsonl` lies.
+        num_epochs: how many epochs are done.
+        say: called with a line for each line that is not a record.
+    """
     path = pathlib.Path(folder) / FILE_NAME
+    if path.exists():
+        kept = [line for line, record in _lines(path, say) if record.epoch < num_epochs]
+        with files.replacing(path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
+def _lines(path: pathlib.Path, say) -> list[tuple[str, Record]]:
+    """The lines that are records, and those; says which are none."""
     if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    records = [(line, _parse(line)) for line in lines]
-    kept = [line for line, record in records if record and record.epoch < num_epochs]
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    os.replace(temporary, path)
+        return []
+    try:
+        text = files.read_text(path, MAX_BYTES)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path} holds no results: {error}") from None
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        record = _parse(line)
+        if record:
+            found.append((line, record))
+        else:
+            say(f"{path}, line {number} is no record of an epoch and is skipped: {line[:60]!a}")
+    return found
 
 
 def _parse(line: str) -> Record | None:
-    """The line's record; `None` if it is none."""
+    """The line's record; `None` if it is none, or not what was written."""
     try:
-        record = Record(**json.loads(line))
-    except (ValueError, TypeError):
+        values = files.parse_json(line)
+        # Lines of version 0.1 have none.
+        if "checksum" in values and values.pop("checksum") != files.checksum(values):
+            return None
+        record = Record(**values)
+        numbers = dataclasses.astuple(record)
+        is_record = (
+            type(record.epoch) is int
+            and record.epoch >= 0
+            and all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
+        )
+    except (ValueError, TypeError, AttributeError, OverflowError):
         return None
-    numbers = dataclasses.astuple(record)
-    is_record = type(record.epoch) is int and all(type(n) in (int, float) for n in numbers)
     return record if is_record else None

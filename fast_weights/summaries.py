@@ -6,17 +6,18 @@ every event is the number of epochs done: 0 is before training.
 """
 
 import dataclasses
-import os
 import pathlib
 import shutil
 import zlib
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorboard.plugins.hparams import api as hparams
 
-from fast_weights import data, figures, sampling
+from fast_weights import data, figures, files, sampling
 from fast_weights.config import Config
 from fast_weights.results import Record
 
@@ -144,12 +145,17 @@ def _answers_table(watched: sampling.Watched) -> str:
     return "\n".join([head, "| answer | probability |", "|---|---|", *rows])
 
 
-def truncate(folder, num_epochs: int) -> None:
+def truncate(folder, num_epochs: int, say: Callable[[str], None] = print) -> None:
     """Drops what was written after the first `num_epochs` epochs, so that no step is doubled.
 
     An epoch's events reach the disk before its checkpoint does: a run stopped
     between the two repeats that epoch. What `describe` writes is dropped too: it is
     written anew each time that training goes on.
+
+    Args:
+        folder: the model's.
+        num_epochs: how many epochs are done.
+        say: called with a line if a broken file has cost events.
     """
     folder = pathlib.Path(folder)
     if num_epochs == 0:
@@ -158,16 +164,21 @@ def truncate(folder, num_epochs: int) -> None:
         for run in RUNS:
             shutil.rmtree(folder / run, ignore_errors=True)
         return
-    for path in (path for run in ("", *RUNS) for path in (folder / run).glob(EVENT_FILES)):
-        events, is_whole = _read_events(path)
-        kept = [event for event in events if event.step <= num_epochs and not _describes(event)]
-        if is_whole and len(kept) == len(events):
-            continue
-        temporary = path.with_name("partial")
-        with tf.io.TFRecordWriter(str(temporary)) as writer:
-            for event in kept:
-                writer.write(event.SerializeToString())
-        os.replace(temporary, path)
+    for run in ("", *RUNS):
+        steps, is_broken = set(), False
+        for path in (folder / run).glob(EVENT_FILES):
+            events, is_whole = _read_events(path)
+            kept = [one for one in events if one.step <= num_epochs and not _describes(one)]
+            steps.update(event.step for event in kept)
+            is_broken = is_broken or not is_whole
+            if len(kept) < len(events) or not is_whole:
+                with files.replacing(path) as new, tf.io.TFRecordWriter(str(new)) as writer:
+                    for event in kept:
+                        writer.write(event.SerializeToString())
+        # A file that ends amid an event is nothing to speak of where that epoch is repeated.
+        lost = set(range(1, num_epochs + 1)) - steps
+        if is_broken and lost:
+            say(f"TensorBoard lacks {len(lost)} epochs of {folder / run}: a file was broken")
 
 
 def _describes(event) -> bool:
@@ -179,11 +190,11 @@ def _describes(event) -> bool:
 
 
 def _read_events(path) -> tuple[list, bool]:
-    """The events of a file, and whether the file ends where a record does."""
+    """The events of a file up to where it is broken, and whether it is whole."""
     events = []
     try:
         for record in tf.data.TFRecordDataset(str(path)):
             events.append(tf.compat.v1.Event.FromString(record.numpy()))
-    except tf.errors.DataLossError:
+    except (tf.errors.DataLossError, DecodeError):
         return events, False
     return events, True

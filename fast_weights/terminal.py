@@ -7,6 +7,7 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -20,6 +21,8 @@ COLUMNS = (
     f"  {'best':>7}  {'grad norm':>9}  {'seconds':>7}  {'left':>8}"
 )
 
+# Of what is said on one line: a path may be long.
+MAX_LINE = 10_000
 STOPPED = "\nStopped. Whole epochs are kept; the same command goes on."
 
 
@@ -62,7 +65,7 @@ def one_line_errors(main: Callable) -> Callable:
                 raise UserError(f"expected only --flags. Received: {' '.join(argv[1:])}")
             return main(argv)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            complain(error)
             return 2
         except KeyboardInterrupt:
             print(STOPPED, file=sys.stderr)
@@ -71,8 +74,75 @@ def one_line_errors(main: Callable) -> Callable:
             # Nothing more can be said, not even when Python flushes at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
+        except OSError as error:  # such as a name that is too long
+            complain(f"{error.strerror}: {error.filename}")
+            return 2
 
     return wrapped
+
+
+def flags_parser(flags) -> Callable:
+    """For `app.run`: reads the flags, and ends with one line where absl's error has several.
+
+    Args:
+        flags: the module `absl.flags`.
+    """
+
+    def parse(argv):
+        _mend_streams()
+        try:
+            rest = flags.FLAGS(argv)
+            for name in flags.FLAGS:
+                value = flags.FLAGS[name].value
+                if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+                    raise UserError(f"--{name} must be UTF-8. Received: --{name}={value}")
+            return rest
+        except UserError as error:
+            complain(error)
+        except flags.Error as error:
+            complain(_what_a_flag_must_be(flags.FLAGS, str(error)))
+        sys.exit(2)
+
+    return parse
+
+
+def _what_a_flag_must_be(known, error: str) -> str:
+    """absl's error, with the flag's bounds where it is about a value."""
+    found = re.match(r"flag --(\w+)=(.*?): ", error, re.DOTALL)
+    if not found or found[1] not in known:
+        return error
+    flag = known[found[1]]
+    kinds = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+    kind = kinds.get(flag.flag_type()) or "one of " + ", ".join(flag.parser.enum_values)
+    help = flag.help.split(">: ")[-1]  # absl puts an enumeration's values before it
+    return f"--{flag.name} must be {kind} ({help}). Received: --{flag.name}={found[2]}"
+
+
+def _mend_streams() -> None:
+    """Makes printing work wherever it goes: nowhere, or to what knows few characters.
+
+    A closed descriptor would be given to the next file that is opened, and what is
+    printed would be written into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            setattr(sys, name, open(number, "r+" if number else "r", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def complain(error) -> None:
+    """Says on standard error, in one line, what went wrong."""
+    print(f"error: {one_line(str(error))}", file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """The text with what would move the cursor, or cannot be seen, as Python writes it."""
+    text = text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]}..."
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def stop_at_once() -> None:
@@ -99,12 +169,12 @@ def stop_at_once() -> None:
 
 def note(line: str) -> None:
     """Says on standard error what a person may want to know."""
-    print(f"note: {line}", file=sys.stderr)
+    print(f"note: {one_line(line)}", file=sys.stderr)
 
 
 def warn(line: str) -> None:
     """Says on standard error what a person should know and need not act on."""
-    print(f"warning: {line}", file=sys.stderr)
+    print(f"warning: {one_line(line)}", file=sys.stderr)
 
 
 class ProgressTable:
@@ -119,7 +189,7 @@ class ProgressTable:
 
     def say(self, line: str) -> None:
         """Prints a line of its own."""
-        self._print(line)
+        self._print(one_line(line))
 
     def progress(self, epoch: int, fraction: float) -> None:
         """Shows on a terminal how much of the epoch under way is done."""

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fast_weights import checkpoints, data, results, summaries
+from fast_weights import checkpoints, data, folders, results, summaries
 from fast_weights.checkpoints import TrainingState
 from fast_weights.config import Config
 from fast_weights.errors import UserError
@@ -226,7 +226,7 @@ def train(
 
     Args:
         config: the settings; where there is a checkpoint, its own but for
-            `num_epochs` (see `checkpoints.settle_config`).
+            `num_epochs` (see `folders.settle_config`).
         data_dir: where the sequences lie, or are made.
         folder: where checkpoints, results and TensorBoard runs go.
         reporter: told of every chunk and epoch.
@@ -249,17 +249,17 @@ def train(
         config.seed,
         say=reporter.say,
     )
-    with checkpoints.locked(folder):
+    with folders.locked(folder):
         if restart:
-            checkpoints.clear(folder)
+            folders.clear(folder)
         state = checkpoints.new_state(config)
         # Before anything is written: what cannot be gone on with stays as it is.
         if state.restore(folder, reporter.say):
             reporter.say(f"Going on after {int(state.epoch)} epochs from {folder}")
         try:
-            checkpoints.save_config(folder, config)
-            results.truncate(folder, int(state.epoch))
-            summaries.truncate(folder, int(state.epoch))
+            folders.save_config(folder, config)
+            results.truncate(folder, int(state.epoch), reporter.say)
+            summaries.truncate(folder, int(state.epoch), reporter.say)
             board = summaries.Summaries(folder, config, state.model, validation)
             board.describe()
             if int(state.epoch) == 0:

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fast_weights import checkpoints, data, sampling
+from fast_weights import checkpoints, data, folders, sampling
 from fast_weights.errors import UserError
 
 
 @pytest.fixture
 def trained(tiny_config, tmp_path):
     """A folder with the checkpoint of a model that was never stepped."""
-    folder = checkpoints.model_folder(tmp_path, tiny_config.model_name)
-    checkpoints.save_config(folder, tiny_config)
+    folder = folders.model_folder(tmp_path, tiny_config.model_name)
+    folders.save_config(folder, tiny_config)
     checkpoints.new_state(tiny_config).save(folder)
     return folder
 
@@ -35,21 +35,21 @@ def test_a_loaded_model_is_the_saved_one(tiny, trained, tmp_path):
 def test_settings_come_from_the_checkpoint(tiny_config, trained):
     """A resume that falls back to defaults for what was not asked for again."""
     asked = {"model_name": "RNN-LN-FW", "num_epochs": 7}
-    config = checkpoints.settle_config(trained, asked)
+    config = folders.settle_config(trained, asked)
     assert (config.units, config.num_pairs, config.num_epochs) == (5, 2, 7)
-    assert checkpoints.settle_config(trained, {"units": 5}) == tiny_config
+    assert folders.settle_config(trained, {"units": 5}) == tiny_config
 
 
 def test_contradictions_are_named_with_both_values(trained):
     with pytest.raises(UserError) as caught:
-        checkpoints.settle_config(trained, {"units": 6, "decay_rate": 0.5, "batch_size": 8})
+        folders.settle_config(trained, {"units": 6, "decay_rate": 0.5, "batch_size": 8})
     assert "--units=6 but the checkpoint has 5" in str(caught.value)
     assert "--decay_rate=0.5 but the checkpoint has 0.95" in str(caught.value)
     assert "batch_size" not in str(caught.value)
 
 
 def test_a_folder_without_checkpoint_takes_what_is_asked(tmp_path):
-    assert checkpoints.settle_config(tmp_path, {"units": 6}).units == 6
+    assert folders.settle_config(tmp_path, {"units": 6}).units == 6
 
 
 def test_a_model_never_trained_is_named(tmp_path):
@@ -91,8 +91,8 @@ def test_a_broken_checkpoint_falls_back_to_the_one_before(tiny_config, trained, 
 
 
 def test_weights_that_are_no_numbers_are_refused(tiny_config, tmp_path):
-    folder = checkpoints.model_folder(tmp_path, "RNN-LN-FW")
-    checkpoints.save_config(folder, tiny_config)
+    folder = folders.model_folder(tmp_path, "RNN-LN-FW")
+    folders.save_config(folder, tiny_config)
     state = checkpoints.new_state(tiny_config)
     state.model.get_layer("logits").bias.assign(np.full(37, np.nan))
     state.save(folder)
@@ -122,7 +122,7 @@ def test_a_run_killed_in_its_first_save_begins_anew(tiny_config, tmp_path):
     """A folder that is taken for a broken model's, so that nothing goes on."""
     (tmp_path / "ckpt-1.data-00000-of-00001").write_bytes(b"half of it")
     (tmp_path / "ckpt-1_temp").mkdir()
-    assert not checkpoints.is_trained(tmp_path)
+    assert not folders.is_trained(tmp_path)
     assert not checkpoints.new_state(tiny_config).restore(tmp_path)
     (tmp_path / "ckpt-2.data-00000-of-00001").write_bytes(b"the index was deleted")
     with pytest.raises(UserError, match="broken"):
@@ -132,8 +132,8 @@ def test_a_run_killed_in_its_first_save_begins_anew(tiny_config, tmp_path):
 def test_a_second_training_is_refused(tiny_config, trained):
     """Two processes that write one folder; a lock that outlives its process."""
     program = (
-        "import sys, time; from fast_weights import checkpoints\n"
-        "with checkpoints.locked(sys.argv[1]): print('locked', flush=True); time.sleep(60)"
+        "import sys, time; from fast_weights import folders\n"
+        "with folders.locked(sys.argv[1]): print('locked', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", program, str(trained)], stdout=subprocess.PIPE, text=True
@@ -141,24 +141,24 @@ def test_a_second_training_is_refused(tiny_config, trained):
     try:
         assert other.stdout.readline() == "locked\n"
         message = f"process {other.pid} is training in"
-        with pytest.raises(UserError, match=message), checkpoints.locked(trained):
+        with pytest.raises(UserError, match=message), folders.locked(trained):
             pass
     finally:
         other.kill()
         other.wait()
-    with checkpoints.locked(trained):
+    with folders.locked(trained):
         assert (trained / "lock").read_text() == f"{os.getpid()}\n"
 
 
 def test_a_checkpoint_of_another_size_is_refused(tiny, trained, tmp_path):
-    checkpoints.save_config(trained, tiny(units=6))
+    folders.save_config(trained, tiny(units=6))
     with pytest.raises(UserError, match="of another model"):
         checkpoints.load_model(tmp_path, "RNN-LN-FW")
 
 
 def test_clear_deletes_what_training_made_and_nothing_else(trained):
     (trained / "notes.txt").write_text("a person's own")
-    checkpoints.clear(trained)
+    folders.clear(trained)
     assert [path.name for path in trained.iterdir()] == ["notes.txt"]
 
 

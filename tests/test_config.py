@@ -44,11 +44,13 @@ def test_json_keeps_every_setting():
     assert Config.from_json(config.to_json()) == config
 
 
-def test_first_format_is_read():
-    """Checkpoints of the first format that are refused: it knew one recurrence."""
+def test_earlier_formats_are_read():
+    """Checkpoints of theirs that are refused: the first knew one recurrence, none a checksum."""
     values = json.loads(Config(units=7).to_json())
-    del values["recurrence"]
+    del values["recurrence"], values["checksum"]
     assert Config.from_json(json.dumps({**values, "version": 1})) == Config(units=7)
+    second = {**values, "version": 2, "recurrence": "paper"}
+    assert Config.from_json(json.dumps(second)) == Config(units=7, recurrence="paper")
 
 
 @pytest.mark.parametrize(
@@ -83,15 +85,28 @@ def test_bad_values_are_named(name, value):
     assert f"Received: {name}={value!r}" in str(caught.value)
 
 
+FIRST = {
+    "version": 1,
+    **{name: value for name, value in dataclasses.asdict(Config()).items() if name != "recurrence"},
+}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("{", "not a configuration in JSON"),
         ("[]", "expected a JSON object"),
         ("{}", "version=None"),
-        (json.dumps({"version": 3}), "version=3"),
+        (json.dumps({"version": 4}), "newer ones. Received: version=4"),
+        (json.dumps({"version": "3"}), "version='3'"),
+        (json.dumps({"version": 3}), "checksum"),
+        ("[" * 100_000, "too deeply nested"),
+        (json.dumps({**FIRST, "units": 10**400}), "`units` must be from 1 to 10000"),
+        (json.dumps({**FIRST, "epsilon": 10**400}), "`epsilon` must be of type float"),
+        (json.dumps({**FIRST, "units": "5" * 5_000}), "..."),
+        (json.dumps({**FIRST, "units": "50"}), "Received: units='50'"),
         (json.dumps({"version": 1, "unit": 3}), "unknown settings: ['unit']"),
-        (Config().to_json().replace("50", '"50"'), "Received: units='50'"),
+        (Config().to_json().replace("50", "51"), "does not agree with its checksum"),
     ],
 )
 def test_bad_json_is_refused(text, words):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fast_weights import checkpoints, data, shipped
+from fast_weights import checkpoints, data, folders, shipped
 from fast_weights.config import MODEL_NAMES
 from fast_weights.errors import UserError
 
@@ -36,8 +36,8 @@ def test_loaded_weights_are_the_saved_ones(tiny, tmp_path, model_name):
 
 def test_ones_own_training_takes_their_place(tiny, path, tmp_path):
     state, said = checkpoints.new_state(tiny(seed=1)), []
-    folder = checkpoints.model_folder(tmp_path, "RNN-LN-FW")
-    checkpoints.save_config(folder, tiny(seed=1))
+    folder = folders.model_folder(tmp_path, "RNN-LN-FW")
+    folders.save_config(folder, tiny(seed=1))
     state.save(folder)
     loaded, _ = checkpoints.load_model(tmp_path, "RNN-LN-FW", say=said.append)
     np.testing.assert_array_equal(logits(loaded), logits(state.model))

@@ -14,7 +14,7 @@ import tensorflow as tf
 from event_files import events
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from fast_weights import checkpoints, data, sampling, summaries, training
+from fast_weights import checkpoints, data, results, sampling, summaries, training
 from fast_weights.results import Record
 
 SLOW_WEIGHTS = ["kernel", "recurrent_kernel", "bias"]
@@ -75,8 +75,7 @@ def test_steps_are_epochs_done(folder):
 
 def test_scalars_are_the_records(folder):
     found = events(folder / "RNN-LN-FW")
-    text = (folder / "RNN-LN-FW/results.jsonl").read_text()
-    records = [Record(**json.loads(line)) for line in text.splitlines()]
+    records = results.read(folder / "RNN-LN-FW")
     for key, values in {
         ("training", "loss"): [r.train_loss for r in records],
         ("training", "accuracy"): [r.train_accuracy for r in records],

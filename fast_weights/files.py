@@ -1,0 +1,81 @@
+"""Files that are whole or not there, and that tell when they are not what was written.
+
+Standard library only: what a bad flag needs.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import zlib
+from collections.abc import Iterator
+
+# Begins the names of files that are not whole yet.
+PARTIAL = "partial-"
+
+
+@contextlib.contextmanager
+def replacing(path) -> Iterator[pathlib.Path]:
+    """Gives a name beside `path` to write to, and puts that file in the place of `path`.
+
+    Whoever reads `path`, and whatever happens meanwhile, finds the old file or the new one.
+    The name is the process's own: two that write the same file do not write into each other.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+
+    Raises:
+        OSError: if the file cannot be written; then `path` is as it was.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f"{PARTIAL}{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+        sync(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def sync(path) -> None:
+    """Waits until a file, or a folder's list of files, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_text(path, max_bytes: int) -> str:
+    """The text of a file; bytes that are no UTF-8 come as U+FFFD.
+
+    Raises:
+        ValueError: if it is longer than `max_bytes`; no more than that is read.
+        OSError: if it cannot be read.
+    """
+    with open(path, "rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"expected at most {max_bytes:,} bytes")
+    return content.decode(errors="replace")
+
+
+def parse_json(text: str):
+    """`json.loads` with one type of error.
+
+    Raises:
+        ValueError: if the text is no JSON, or nested beyond reason.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("too deeply nested") from None
+
+
+def checksum(values: dict) -> str:
+    """CRC-32 of a JSON object's content, 8 hexadecimal digits."""
+    return f"{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"

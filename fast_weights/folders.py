@@ -1,0 +1,170 @@
+"""What a run leaves on disk, and what of it can be told without TensorFlow.
+
+A model's folder, `checkpoints/<MODEL_NAME>/`, holds `config.json`, the last
+checkpoints of weights, optimizer and epoch (`ckpt-N`, N epochs done),
+`results.jsonl` and TensorBoard's events, with the runs
+`training/` and `validation/`. Seeds other than 0 have such a folder each in it.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import re
+import shutil
+
+from fast_weights import files
+from fast_weights.config import Config
+from fast_weights.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two trainings at once are not kept apart
+    fcntl = None
+
+CONFIG_NAME = "config.json"
+MAX_CONFIG_BYTES = 10_000
+LOCK_NAME = "lock"
+# The first to go is what makes a folder one of a trained model, the last what tells of which.
+OWN_FILES = (
+    "ckpt-*.index",
+    "ckpt-*",
+    "checkpoint",
+    "results.jsonl",
+    "*.tfevents.*",
+    "training",
+    "validation",
+    f"{files.PARTIAL}*",
+    CONFIG_NAME,
+)
+
+
+def model_folder(checkpoint_dir, model_name: str, seed: int = 0) -> pathlib.Path:
+    """Where a model's checkpoints lie: `<MODEL_NAME>`, and of other seeds `seed-N` in it."""
+    folder = pathlib.Path(checkpoint_dir) / model_name
+    return folder / f"seed-{seed}" if seed else folder
+
+
+def is_trained(folder) -> bool:
+    """Whether the folder holds a checkpoint, be it broken."""
+    # A run killed while it wrote its first one has none; later ones leave one before them.
+    numbers = [_number(path) for path in pathlib.Path(folder).glob("ckpt-*.data-*")]
+    return bool(all_checkpoints(folder)) or max(numbers, default=0) > 1
+
+
+def all_checkpoints(folder) -> list[pathlib.Path]:
+    """The folder's checkpoints, newest first: the index file of each is written last."""
+    paths = [path for path in pathlib.Path(folder).glob("ckpt-*.index") if _number(path) >= 0]
+    return [path.with_suffix("") for path in sorted(paths, key=_number, reverse=True)]
+
+
+def _number(path: pathlib.Path) -> int:
+    """N of `ckpt-N.<anything>`; -1 of other files."""
+    match = re.match(r"ckpt-(\d+)\.", path.name)
+    return int(match[1]) if match else -1
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Keeps a second training out of a model's folder, which is made where it is missing.
+
+    The lock is the operating system's: it goes when the process does, however it ends.
+
+    Raises:
+        UserError: if another process holds it, or the folder cannot be written.
+    """
+    path = pathlib.Path(folder) / LOCK_NAME
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
+    with file:
+        if fcntl:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise UserError(
+                    f"process {file.read(20).strip()} is training in {folder}. Wait for it, stop "
+                    "it, or name another --checkpoint_dir"
+                ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        # Of a process that was killed.
+        for leftover in pathlib.Path(folder).rglob(f"{files.PARTIAL}*"):
+            leftover.unlink()
+        yield
+
+
+def save_config(folder, config: Config) -> None:
+    """Writes the configuration beside the checkpoints; makes the folder where it is missing."""
+    try:
+        with files.replacing(pathlib.Path(folder) / CONFIG_NAME) as temporary:
+            temporary.write_text(config.to_json(), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
+
+
+def load_config(folder) -> Config:
+    """Reads the configuration beside the checkpoints.
+
+    Raises:
+        UserError: if there is none, or a broken one.
+    """
+    path = pathlib.Path(folder) / CONFIG_NAME
+    try:
+        return Config.from_json(files.read_text(path, MAX_CONFIG_BYTES))
+    except OSError as error:
+        raise UserError(
+            f"cannot read {path}: {error.strerror}. Put it back, or train with --restart to "
+            "begin anew"
+        ) from None
+    except ValueError as error:
+        raise UserError(
+            f"{path}: {error}. Put back the file that was there, or train with --restart to "
+            "begin anew"
+        ) from None
+
+
+def settle_config(folder, asked: dict) -> Config:
+    """The configuration to train with: the checkpoint's where there is one.
+
+    Args:
+        folder: a model's folder.
+        asked: settings that were asked for by name; the others are the
+            checkpoint's, or else the defaults.
+
+    Returns:
+        A `Config` that agrees with `asked`. Only `num_epochs` may differ from the
+        checkpoint's.
+
+    Raises:
+        UserError: if what was asked for contradicts the checkpoint.
+    """
+    if not is_trained(folder):
+        return Config(**asked)
+    stored = load_config(folder)
+    contradictions = [
+        f"--{name}={value} but the checkpoint has {getattr(stored, name)}"
+        for name, value in asked.items()
+        if name != "num_epochs" and value != getattr(stored, name)
+    ]
+    if contradictions:
+        raise UserError(
+            f"flags contradict the checkpoint in {folder}: {'; '.join(contradictions)}. "
+            "Leave them out to go on with it, give --restart to begin anew, "
+            "or name another --checkpoint_dir"
+        )
+    return dataclasses.replace(stored, num_epochs=asked.get("num_epochs", stored.num_epochs))
+
+
+def clear(folder) -> None:
+    """Deletes a model's checkpoints, results and TensorBoard runs, and nothing else."""
+    for pattern in OWN_FILES:
+        for path in pathlib.Path(folder).glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
