@@ -1,0 +1,53 @@
+"""SIGTERM and SIGINT: an end within three seconds, whatever the program is at."""
+
+import signal
+import time
+
+import pytest
+from harm import STOPPED, TINY, model_folder, read_until, records, run, start, tensors
+
+SECONDS = 3
+
+
+def stop(process, number):
+    """Sends a signal and returns how the process ended, with what it said."""
+    process.send_signal(number)
+    began = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - began < SECONDS
+    return process.returncode, said.strip()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stop_in_an_epoch_keeps_what_is_done(tmp_path, number, status):
+    process = start(tmp_path / "stopped", *TINY)
+    read_until(process, " 3/1000")
+    time.sleep(0.02)
+    assert stop(process, number) == (status, STOPPED)
+    done = len(records(model_folder(tmp_path / "stopped")))
+    assert done >= 3
+    for name in ("stopped", "whole"):
+        assert run(tmp_path / name, *TINY, f"--num_epochs={done + 1}").returncode == 0
+    folders = [model_folder(tmp_path / name) for name in ("stopped", "whole")]
+    assert tensors(folders[0]) == tensors(folders[1])
+    assert records(folders[0]) == records(folders[1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_while_it_compiles(tmp_path, number):
+    """Python's own handler, which waits for the compiler: 26 pairs take it some seconds."""
+    sizes = ("--num_pairs=26", "--num_training=128", "--num_validation=128", "--inner_steps=3")
+    process = start(tmp_path, *sizes)
+    read_until(process, "Compiling")
+    time.sleep(1)
+    status, said = stop(process, number)
+    assert (status, said) == (128 + number, STOPPED)
+    assert not list(model_folder(tmp_path).glob("ckpt-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [n / 4 for n in range(2, 26)])
+def test_a_stop_at_any_moment_of_the_start(tmp_path, moment):
+    process = start(tmp_path, *TINY)
+    time.sleep(moment)
+    assert stop(process, signal.SIGTERM) == (143, STOPPED)
