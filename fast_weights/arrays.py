@@ -1,4 +1,7 @@
-"""Arrays from `.npz` files that nobody vouches for."""
+"""Arrays to `.npz` files, and from ones that nobody vouches for.
+
+Each array has a checksum, the archive's CRC. No size that a file claims is believed.
+"""
 
 import io
 import math
@@ -6,8 +9,23 @@ import zipfile
 
 import numpy as np
 
+from fast_weights import files
+
+# The member that holds a configuration's JSON.
+CONFIG = "config"
+MAX_CONFIG_BYTES = 100_000
 # More than NumPy writes before the values of an array of a few dimensions.
 HEADER_BYTES = 1_000
+
+
+def save(path, arrays: dict) -> None:
+    """Writes named arrays; a reader never sees half of them.
+
+    Raises:
+        OSError: if the file cannot be written; then `path` is as it was.
+    """
+    with files.replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def read(archive: zipfile.ZipFile, name: str, max_bytes: int) -> np.ndarray:
@@ -37,3 +55,29 @@ def read(archive: zipfile.ZipFile, name: str, max_bytes: int) -> np.ndarray:
     if dtype.hasobject or is_fortran or math.prod(shape) * dtype.itemsize != len(values):
         raise ValueError(f"{name}: not the values of an array")
     return np.frombuffer(values, dtype).reshape(shape)
+
+
+def read_like(archive: zipfile.ZipFile, variables: dict) -> dict[str, np.ndarray]:
+    """The values of Keras variables, by name, none of another shape or type, all finite.
+
+    Raises:
+        Exception: as `read`.
+    """
+    values = {}
+    for name, variable in variables.items():
+        shape, dtype = tuple(variable.shape), np.dtype(variable.dtype)
+        values[name] = read(archive, name, math.prod(shape) * dtype.itemsize)
+        if values[name].shape != shape or values[name].dtype != dtype:
+            raise ValueError(f"{name}: another shape or type")
+        if not np.isfinite(values[name]).all():
+            raise ValueError(f"{name}: no finite number")
+    return values
+
+
+def read_config(archive: zipfile.ZipFile) -> str:
+    """The JSON of the configuration in it.
+
+    Raises:
+        Exception: as `read`.
+    """
+    return str(read(archive, CONFIG, MAX_CONFIG_BYTES))

@@ -1,54 +1,49 @@
-"""Weights, optimizer and epoch on disk: saved, found again, and read no further than they go.
+"""Weights, optimizer and epoch on disk: saved, and found again.
 
-They lie in TensorFlow's own checkpoint files, each tensor with a checksum, and are read
-tensor by tensor, each only once its shape and type have been found right. (Restoring
-through `tf.train.Checkpoint` would read whatever a file claims to hold.)
+A checkpoint is one `.npz` file with a checksum for each array. (TensorFlow's own
+checkpoints are several files, and its reader takes the process down on some that were
+made to do so.)
 """
 
 import dataclasses
 import pathlib
-import shutil
+import zipfile
 from collections.abc import Callable
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from fast_weights import files, folders, shipped
+from fast_weights import arrays, folders, shipped
 from fast_weights.config import Config
 from fast_weights.errors import UserError
-from fast_weights.models import build_model
+from fast_weights.models import build_model, weights_by_name
 
-# Two, so that there is always a whole one while the next is written.
+# Two, so that there is one to go back to.
 MAX_TO_KEEP = 2
+EPOCH = "epoch"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class TrainingState:
-    """All that training changes."""
+    """All that training changes, and the settings that it has from the start."""
 
+    config: Config
     model: keras.Model
     optimizer: keras.optimizers.Optimizer
-    epoch: tf.Variable
+    epoch: int = 0
     """How many epochs are done."""
 
     def save(self, folder) -> None:
-        """Writes `ckpt-<epoch>` and deletes all but the newest `MAX_TO_KEEP`."""
-        folder = pathlib.Path(folder)
-        path = folder / f"ckpt-{int(self.epoch)}"
-        tf.train.Checkpoint(
-            weights=self.model.weights, optimizer=self.optimizer.variables, epoch=self.epoch
-        ).write(str(path))
-        for part in folder.glob(f"{path.name}.*"):
-            files.sync(part)
-        files.sync(folder)
-        for old in folders.all_checkpoints(folder)[MAX_TO_KEEP:]:
-            # The index first: what has none is no checkpoint.
-            for part in sorted(folder.glob(f"{old.name}.*"), reverse=True):
-                part.unlink()
-        # Of a run killed while it wrote.
-        for leftover in folder.glob("ckpt-*_temp"):
-            shutil.rmtree(leftover)
+        """Writes `ckpt-<epoch>.npz` and deletes all but the newest `MAX_TO_KEEP`.
+
+        Raises:
+            OSError: if it cannot be written; then the others are as they were.
+        """
+        values = {n: keras.ops.convert_to_numpy(one) for n, one in self._variables().items()}
+        about = {arrays.CONFIG: np.array(self.config.to_json()), EPOCH: np.int64(self.epoch)}
+        arrays.save(pathlib.Path(folder) / f"ckpt-{self.epoch}.npz", {**about, **values})
+        for path in folders.all_checkpoints(folder)[MAX_TO_KEEP:]:
+            path.unlink()
 
     def restore(self, folder, say: Callable[[str], None] = print) -> bool:
         """Takes on the folder's newest whole checkpoint; returns whether there is one.
@@ -62,10 +57,12 @@ class TrainingState:
         """
         if not folders.is_trained(folder):
             return False
-        optimizer = {f"optimizer/{i}": one for i, one in enumerate(self.optimizer.variables)}
-        variables = {**_weights(self.model), **optimizer, "epoch": self.epoch}
-        _restore_newest(folder, variables, say)
+        self.epoch = _restore_newest(folder, self._variables(), say)
         return True
+
+    def _variables(self) -> dict:
+        optimizer = {f"optimizer.{i}": one for i, one in enumerate(self.optimizer.variables)}
+        return {**weights_by_name(self.model), **optimizer}
 
 
 def new_state(config: Config, form: str | None = None) -> TrainingState:
@@ -80,70 +77,44 @@ def new_state(config: Config, form: str | None = None) -> TrainingState:
     # TensorFlow 1's epsilon; Keras's default is 1e-7.
     optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=1e-8)
     optimizer.build(model.trainable_variables)
-    return TrainingState(model, optimizer, tf.Variable(0, dtype=tf.int64, name="epoch"))
+    return TrainingState(config, model, optimizer)
 
 
-def _weights(model: keras.Model) -> dict:
-    """A model's weights by their names in a checkpoint."""
-    return {f"weights/{i}": weight for i, weight in enumerate(model.weights)}
-
-
-def _restore_newest(folder, variables: dict, say) -> None:
+def _restore_newest(folder, variables: dict, say) -> int:
     """Assigns to all variables what the newest whole checkpoint has, or to none.
+
+    Returns:
+        How many epochs were done.
 
     Raises:
         UserError: if there is no whole checkpoint of these variables with finite values.
     """
-    paths = folders.all_checkpoints(folder)
-    for path in paths:
-        try:
-            values = _read(path, variables)
-        except Exception:
-            # Depending on the byte that is wrong, half a dozen types of error.
-            continue
-        for name, variable in variables.items():
-            variable.assign(values[name])
-        if path != paths[0]:
-            say(f"{paths[0]} is broken; going back to the checkpoint before it, {path}")
-        return
+    paths = []
+    # Again, if a training has put others in their place meanwhile.
+    while (found := folders.all_checkpoints(folder)) != paths:
+        paths = found
+        for path in paths:
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    values = arrays.read_like(archive, variables)
+                    epoch = int(arrays.read(archive, EPOCH, np.int64().itemsize))
+            except Exception:
+                # Depending on the byte that is wrong, half a dozen types of error.
+                continue
+            for name, variable in variables.items():
+                variable.assign(values[name])
+            if path != paths[0]:
+                say(f"{paths[0]} is broken; going back to the checkpoint before it, {path.name}")
+            return epoch
+    if not paths:
+        raise UserError(
+            f"the checkpoint in {folder} is of an earlier version of this project, or parts of it "
+            "are missing. Train with --restart to begin anew"
+        )
     raise UserError(
         f"the checkpoint in {folder} is broken, of another model, or has weights that are no "
         "numbers. Train with --restart to begin anew"
     )
-
-
-def _read(path: pathlib.Path, variables: dict) -> dict:
-    """The variables' values in a checkpoint, checked against its checksums.
-
-    Raises:
-        ValueError: if one has another shape or type, or is no finite number; besides,
-            whatever TensorFlow raises for a file that is broken.
-    """
-    reader = tf.train.load_checkpoint(str(path))
-    shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-    values = {}
-    for name, variable in variables.items():
-        keys = [f"{one}/.ATTRIBUTES/VARIABLE_VALUE" for one in (name, _name_before(name))]
-        key = keys[0] if keys[0] in shapes else keys[1]
-        if tuple(shapes[key]) != tuple(variable.shape):
-            raise ValueError(f"{name}: another shape")
-        if types[key] != tf.as_dtype(variable.dtype):
-            raise ValueError(f"{name}: another type")
-        values[name] = reader.get_tensor(key)
-        if not np.isfinite(values[name]).all():
-            raise ValueError(f"{name}: no finite number")
-    return values
-
-
-def _name_before(name: str) -> str:
-    """What Keras's optimizer called a variable, up to configuration format 2."""
-    kind, _, number = name.partition("/")
-    if kind == "weights":
-        return f"optimizer/_trainable_variables/{number}"
-    if kind == "optimizer":
-        named = {"0": "_iterations", "1": "_learning_rate"}
-        return f"optimizer/{named.get(number, f'_variables/{number}')}"
-    return name
 
 
 def load_model(
@@ -157,7 +128,8 @@ def load_model(
         checkpoint_dir: the folder of all models' folders.
         model_name: which of them.
         seed: that it was trained with.
-        say: called with a line if the weights are those that come with the project.
+        say: called with a line if the weights are those that come with the project, or a
+            file is broken.
 
     Returns:
         The model, from tokens (B, T) to logits (B, 37), and its configuration.
@@ -177,7 +149,7 @@ def load_model(
             )
             return model, config
         raise UserError(f"{model_name} has no checkpoint in {folder}. Train it first: {command}")
-    config = folders.load_config(folder)
+    config = folders.load_config(folder, say)
     model = build_model(config)
-    _restore_newest(folder, _weights(model), say)
+    _restore_newest(folder, weights_by_name(model), say)
     return model, config

@@ -167,15 +167,14 @@ def save(path, training: Split, validation: Split, num_pairs: int, seed: int) ->
     path = pathlib.Path(path)
     about = _about(num_pairs, len(training.targets), len(validation.targets), seed)
     try:
-        with files.replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(
-                file,
-                about=np.array(json.dumps(about)),
-                training_tokens=training.tokens,
-                training_targets=training.targets,
-                validation_tokens=validation.tokens,
-                validation_targets=validation.targets,
-            )
+        members = {
+            "about": np.array(json.dumps(about)),
+            "training_tokens": training.tokens,
+            "training_targets": training.targets,
+            "validation_tokens": validation.tokens,
+            "validation_targets": validation.targets,
+        }
+        arrays.save(path, members)
     except OSError as error:
         raise UserError(f"cannot write data to {path}: {error.strerror}") from None
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pathlib
+import stat
 import zlib
 from collections.abc import Iterator
 
@@ -54,14 +55,17 @@ def read_text(path, max_bytes: int) -> str:
     """The text of a file; bytes that are no UTF-8 come as U+FFFD.
 
     Raises:
-        ValueError: if it is longer than `max_bytes`; no more than that is read.
+        ValueError: if it is longer than `max_bytes`, before that takes any memory, or
+            has no end to speak of.
         OSError: if it cannot be read.
     """
+    # A pipe would keep whoever opens it waiting.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("expected a regular file")
     with open(path, "rb") as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise ValueError(f"expected at most {max_bytes:,} bytes")
-    return content.decode(errors="replace")
+        if os.fstat(file.fileno()).st_size > max_bytes:
+            raise ValueError(f"expected at most {max_bytes:,} bytes")
+        return file.read(max_bytes).decode(errors="replace")
 
 
 def parse_json(text: str):

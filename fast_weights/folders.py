@@ -1,7 +1,7 @@
 """What a run leaves on disk, and what of it can be told without TensorFlow.
 
 A model's folder, `checkpoints/<MODEL_NAME>/`, holds `config.json`, the last
-checkpoints of weights, optimizer and epoch (`ckpt-N`, N epochs done),
+checkpoints of weights, optimizer and epoch (`ckpt-N.npz`, N epochs done),
 `results.jsonl` and TensorBoard's events, with the runs
 `training/` and `validation/`. Seeds other than 0 have such a folder each in it.
 """
@@ -12,8 +12,10 @@ import os
 import pathlib
 import re
 import shutil
+import zipfile
+from collections.abc import Callable
 
-from fast_weights import files
+from fast_weights import arrays, files
 from fast_weights.config import Config
 from fast_weights.errors import UserError
 
@@ -25,11 +27,10 @@ except ImportError:  # Windows: two trainings at once are not kept apart
 CONFIG_NAME = "config.json"
 MAX_CONFIG_BYTES = 10_000
 LOCK_NAME = "lock"
-# The first to go is what makes a folder one of a trained model, the last what tells of which.
+# What makes a folder one of a trained model goes first.
 OWN_FILES = (
-    "ckpt-*.index",
     "ckpt-*",
-    "checkpoint",
+    "checkpoint",  # of version 0.1
     "results.jsonl",
     "*.tfevents.*",
     "training",
@@ -46,22 +47,18 @@ def model_folder(checkpoint_dir, model_name: str, seed: int = 0) -> pathlib.Path
 
 
 def is_trained(folder) -> bool:
-    """Whether the folder holds a checkpoint, be it broken."""
-    # A run killed while it wrote its first one has none; later ones leave one before them.
-    numbers = [_number(path) for path in pathlib.Path(folder).glob("ckpt-*.data-*")]
-    return bool(all_checkpoints(folder)) or max(numbers, default=0) > 1
+    """Whether the folder holds a checkpoint, be it broken or of an earlier version."""
+    return any(pathlib.Path(folder).glob("ckpt-*"))
 
 
 def all_checkpoints(folder) -> list[pathlib.Path]:
-    """The folder's checkpoints, newest first: the index file of each is written last."""
-    paths = [path for path in pathlib.Path(folder).glob("ckpt-*.index") if _number(path) >= 0]
-    return [path.with_suffix("") for path in sorted(paths, key=_number, reverse=True)]
-
-
-def _number(path: pathlib.Path) -> int:
-    """N of `ckpt-N.<anything>`; -1 of other files."""
-    match = re.match(r"ckpt-(\d+)\.", path.name)
-    return int(match[1]) if match else -1
+    """The folder's checkpoints, newest first."""
+    numbers = {
+        int(found[1]): path
+        for path in pathlib.Path(folder).glob("ckpt-*.npz")
+        if (found := re.fullmatch(r"ckpt-(\d{1,18})\.npz", path.name))
+    }
+    return [numbers[number] for number in sorted(numbers, reverse=True)]
 
 
 @contextlib.contextmanager
@@ -107,34 +104,40 @@ def save_config(folder, config: Config) -> None:
         raise UserError(f"cannot write to {folder}: {error.strerror}") from None
 
 
-def load_config(folder) -> Config:
-    """Reads the configuration beside the checkpoints.
+def load_config(folder, say: Callable[[str], None] = print) -> Config:
+    """Reads the configuration beside the checkpoints or, where it is broken, the copy in one.
+
+    Args:
+        folder: a model's folder.
+        say: called with a line if it is broken.
 
     Raises:
-        UserError: if there is none, or a broken one.
+        UserError: if there is none, or none that is whole.
     """
     path = pathlib.Path(folder) / CONFIG_NAME
     try:
         return Config.from_json(files.read_text(path, MAX_CONFIG_BYTES))
     except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror}. Put it back, or train with --restart to "
-            "begin anew"
-        ) from None
+        reason = f"cannot read {path}: {error.strerror}"
     except ValueError as error:
-        raise UserError(
-            f"{path}: {error}. Put back the file that was there, or train with --restart to "
-            "begin anew"
-        ) from None
+        reason = f"{path}: {error}"
+    for checkpoint in all_checkpoints(folder):
+        # Depending on the byte that is wrong, half a dozen types of error.
+        with contextlib.suppress(Exception), zipfile.ZipFile(checkpoint) as archive:
+            config = Config.from_json(arrays.read_config(archive))
+            say(f"{reason}; taking the copy in {checkpoint.name}")
+            return config
+    raise UserError(f"{reason}. Put it back, or train with --restart to begin anew")
 
 
-def settle_config(folder, asked: dict) -> Config:
+def settle_config(folder, asked: dict, say: Callable[[str], None] = print) -> Config:
     """The configuration to train with: the checkpoint's where there is one.
 
     Args:
         folder: a model's folder.
         asked: settings that were asked for by name; the others are the
             checkpoint's, or else the defaults.
+        say: called with a line if `config.json` is broken and the checkpoint's copy is not.
 
     Returns:
         A `Config` that agrees with `asked`. Only `num_epochs` may differ from the
@@ -145,7 +148,7 @@ def settle_config(folder, asked: dict) -> Config:
     """
     if not is_trained(folder):
         return Config(**asked)
-    stored = load_config(folder)
+    stored = load_config(folder, say)
     contradictions = [
         f"--{name}={value} but the checkpoint has {getattr(stored, name)}"
         for name, value in asked.items()

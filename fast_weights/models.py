@@ -66,3 +66,8 @@ def model_around(layer: keras.layers.Layer, config: Config) -> keras.Model:
         hidden
     )
     return keras.Model(tokens, logits, name=config.model_name.replace("-", "_"))
+
+
+def weights_by_name(model: keras.Model) -> dict:
+    """A model's weights by names that do not depend on how it was built."""
+    return {f"{layer.name}.{one.name}": one for layer in model.layers for one in layer.weights}

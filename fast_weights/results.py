@@ -66,13 +66,15 @@ def truncate(folder, num_epochs: int, say: Callable[[str], None] = print) -> Non
     Args:
         folder: where `results.jsonl` lies.
         num_epochs: how many epochs are done.
-        say: called with a line for each line that is not a record.
+        say: called with a line for each line that is not a record, and if epochs are missing.
     """
     path = pathlib.Path(folder) / FILE_NAME
-    if path.exists():
-        kept = [line for line, record in _lines(path, say) if record.epoch < num_epochs]
-        with files.replacing(path) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    kept = [(line, record) for line, record in _lines(path, say) if record.epoch < num_epochs]
+    missing = num_epochs - len({record.epoch for _, record in kept})
+    if missing:
+        say(f"{path} lacks {missing} of the {num_epochs} epochs that are done")
+    with files.replacing(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line, _ in kept), encoding="utf-8")
 
 
 def _lines(path: pathlib.Path, say) -> list[tuple[str, Record]]:

@@ -11,13 +11,10 @@ import zipfile
 import keras
 import numpy as np
 
-from fast_weights import arrays, files
+from fast_weights import arrays
 from fast_weights.config import Config
 from fast_weights.errors import UserError
-from fast_weights.models import build_model
-
-CONFIG = "config"
-MAX_CONFIG_BYTES = 100_000
+from fast_weights.models import build_model, weights_by_name
 
 
 def shipped_path(checkpoint_dir, model_name: str) -> pathlib.Path:
@@ -31,11 +28,9 @@ def save(path, model: keras.Model, config: Config) -> None:
     Raises:
         UserError: if the file cannot be written.
     """
-    path = pathlib.Path(path)
-    arrays = {name: keras.ops.convert_to_numpy(weight) for name, weight in _weights(model).items()}
+    weights = {n: keras.ops.convert_to_numpy(one) for n, one in weights_by_name(model).items()}
     try:
-        with files.replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, **{CONFIG: np.array(config.to_json()), **arrays})
+        arrays.save(path, {arrays.CONFIG: np.array(config.to_json()), **weights})
     except OSError as error:
         raise UserError(f"cannot write weights to {path}: {error.strerror}") from None
 
@@ -51,16 +46,12 @@ def load(path) -> tuple[keras.Model, Config]:
             the model that its configuration describes.
     """
     try:
-        with zipfile.ZipFile(path) as file:
-            config = Config.from_json(str(arrays.read(file, CONFIG, MAX_CONFIG_BYTES)))
+        with zipfile.ZipFile(path) as archive:
+            config = Config.from_json(arrays.read_config(archive))
             model = build_model(config)
-            for name, weight in _weights(model).items():
-                array = arrays.read(file, name, 4 * int(np.prod(weight.shape)))
-                if array.shape != tuple(weight.shape) or array.dtype != np.float32:
-                    raise ValueError(name)
-                if not np.isfinite(array).all():
-                    raise ValueError(name)
-                weight.assign(array)
+            weights = weights_by_name(model)
+            for name, value in arrays.read_like(archive, weights).items():
+                weights[name].assign(value)
     except Exception as error:
         # Depending on the byte that is wrong, half a dozen types from three libraries.
         raise UserError(
@@ -68,8 +59,3 @@ def load(path) -> tuple[keras.Model, Config]:
             f"Get it anew (git checkout {path}), or train a model of your own: python train.py"
         ) from error
     return model, config
-
-
-def _weights(model) -> dict:
-    """The model's weights by a name that does not depend on how it was built."""
-    return {f"{layer.name}.{one.name}": one for layer in model.layers for one in layer.weights}

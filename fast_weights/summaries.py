@@ -155,7 +155,7 @@ def truncate(folder, num_epochs: int, say: Callable[[str], None] = print) -> Non
     Args:
         folder: the model's.
         num_epochs: how many epochs are done.
-        say: called with a line if a broken file has cost events.
+        say: called with a line if events are missing: a file was broken, or deleted.
     """
     folder = pathlib.Path(folder)
     if num_epochs == 0:
@@ -165,20 +165,18 @@ def truncate(folder, num_epochs: int, say: Callable[[str], None] = print) -> Non
             shutil.rmtree(folder / run, ignore_errors=True)
         return
     for run in ("", *RUNS):
-        steps, is_broken = set(), False
+        steps = set()
         for path in (folder / run).glob(EVENT_FILES):
             events, is_whole = _read_events(path)
             kept = [one for one in events if one.step <= num_epochs and not _describes(one)]
             steps.update(event.step for event in kept)
-            is_broken = is_broken or not is_whole
             if len(kept) < len(events) or not is_whole:
                 with files.replacing(path) as new, tf.io.TFRecordWriter(str(new)) as writer:
                     for event in kept:
                         writer.write(event.SerializeToString())
-        # A file that ends amid an event is nothing to speak of where that epoch is repeated.
-        lost = set(range(1, num_epochs + 1)) - steps
-        if is_broken and lost:
-            say(f"TensorBoard lacks {len(lost)} epochs of {folder / run}: a file was broken")
+        lost = num_epochs - len(steps & set(range(1, num_epochs + 1)))
+        if lost:
+            say(f"TensorBoard lacks {lost} of the {num_epochs} epochs of {folder / run}")
 
 
 def _describes(event) -> bool:

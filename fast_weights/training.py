@@ -255,14 +255,14 @@ def train(
         state = checkpoints.new_state(config)
         # Before anything is written: what cannot be gone on with stays as it is.
         if state.restore(folder, reporter.say):
-            reporter.say(f"Going on after {int(state.epoch)} epochs from {folder}")
+            reporter.say(f"Going on after {state.epoch} epochs from {folder}")
         try:
             folders.save_config(folder, config)
-            results.truncate(folder, int(state.epoch), reporter.say)
-            summaries.truncate(folder, int(state.epoch), reporter.say)
+            results.truncate(folder, state.epoch, reporter.say)
+            summaries.truncate(folder, state.epoch, reporter.say)
             board = summaries.Summaries(folder, config, state.model, validation)
             board.describe()
-            if int(state.epoch) == 0:
+            if state.epoch == 0:
                 board.look(0)
             splits = training, validation
             _train_epochs(config, state, folder, splits, reporter, board, summary_every)
@@ -295,9 +295,9 @@ def _train_epochs(config, state, folder, splits, reporter, board, summary_every)
     asked = data.asked_pair(validation_batches.tokens.numpy().reshape(-1, config.sequence_length))
     num_asked = np.bincount(asked, minlength=config.num_pairs)
     records, seconds = results.read(folder), []
-    if int(state.epoch) < config.num_epochs:
+    if state.epoch < config.num_epochs:
         reporter.say("Compiling; the first epoch takes some seconds longer.")
-    for epoch in range(int(state.epoch), config.num_epochs):
+    for epoch in range(state.epoch, config.num_epochs):
         start = time.perf_counter()
         if config.shuffle:
             order = epoch_order(config.seed, epoch, len(training.targets))
@@ -321,7 +321,7 @@ def _train_epochs(config, state, folder, splits, reporter, board, summary_every)
             board.write(record, valid_totals[1:] / num_asked, records)
         if (epoch + 1) % summary_every == 0 or epoch + 1 == config.num_epochs:
             board.look(epoch + 1)
-        state.epoch.assign(epoch + 1)
+        state.epoch = epoch + 1
         state.save(folder)
         # The first epoch compiles; only the later ones tell how long one takes.
         recent = seconds[1:][-9:]

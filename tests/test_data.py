@@ -186,7 +186,7 @@ def test_a_file_with_a_wrong_byte_is_refused_or_right(file):
         ("training_tokens", lambda array: array.view("int8"), "broken one"),
         ("training_tokens", lambda array: np.zeros((2_000, 1_000), "uint8"), "broken one"),
     ],
-    ids=str,
+    ids=["value", "target", "shape", "flat", "size", "signed", "large"],
 )
 def test_other_values_than_tokens_are_refused(file, name, spoil, words):
     with np.load(file) as archive:

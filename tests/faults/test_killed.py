@@ -21,9 +21,7 @@ def at_the_instant_of_saving(process, folder, rng):
     """After a few epochs, as a checkpoint, a line of results or an event file is written."""
     read_until(process, "%")
     time.sleep(rng.uniform(0, 0.2))
-    sign = rng.choice(
-        ["ckpt-*_temp", "ckpt-*.data-*", "ckpt-*.index", "results.jsonl", "*tfevents*"]
-    )
+    sign = rng.choice(["partial-*", "ckpt-*", "results.jsonl", "*tfevents*"])
 
     def look():
         found = sorted(folder.glob(sign))

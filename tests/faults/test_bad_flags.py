@@ -1,0 +1,110 @@
+"""Every flag's bad values: one line that names flag, value and bound, before TensorFlow loads."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+from harm import ROOT, command, refused, run
+
+from fast_weights.config import Config
+from fast_weights.terminal import one_line
+
+WORDS = ("", "abc", "1e999", "\x1b[2J", "ünïcode", "--units=3", "9" * 5_000)
+NUMBERS = ("nan", "inf", "-inf", "-1", "-1e-30", "9" * 30, "1e300")
+
+
+def bad_values():
+    """(flag, value, what the bound is called) of the settings; zero where it is bad."""
+    for field in dataclasses.fields(Config):
+        limits = field.metadata
+        if field.type is bool:
+            yield from ((field.name, value, "true or false") for value in WORDS)
+        elif field.type is str:
+            yield from ((field.name, value, limits["bound"]) for value in (*WORDS, *NUMBERS))
+        else:
+            yield from ((field.name, value, limits["bound"]) for value in WORDS if value != "1e999")
+            yield from ((field.name, value, limits["bound"]) for value in NUMBERS)
+            for value in ("1.5",) if field.type is int else ():
+                yield field.name, value, limits["bound"]
+            if not (limits["low"] <= 0 and limits["above"] < 0):
+                yield field.name, "0", limits["bound"]
+    yield from (("summary_every", value, "from 1 to 1000000") for value in ("0", "-1", "x", "1.5"))
+
+
+@pytest.fixture(scope="module")
+def without_tensorflow(tmp_path_factory):
+    """A place in which importing TensorFlow or Keras fails, for PYTHONPATH."""
+    folder = tmp_path_factory.mktemp("path")
+    for name in ("tensorflow", "keras"):
+        (folder / f"{name}.py").write_text("raise RuntimeError('loaded')")
+    return folder
+
+
+def test_every_value_of_every_setting():
+    """A type, a bound or a character that none thought of; one process reads all of them."""
+    program = (
+        "import sys, train; from absl import flags\n"
+        "from fast_weights import terminal\n"
+        "terminal.stop_at_once = lambda: None\n"
+        "parse = terminal.flags_parser(flags)\n"
+        "for line in sys.stdin.read().split('\\0'):\n"
+        "    flags.FLAGS.unparse_flags()\n"
+        "    for name in flags.FLAGS: flags.FLAGS[name].unparse()\n"
+        "    try: status = train.main(parse(['train.py', line]))\n"
+        "    except SystemExit as error: status = error.code\n"
+        "    assert status == 2, (line, status)\n"
+        "    sys.stderr.write('\\0')\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    cases = list(bad_values())
+    lines = "\0".join(f"--{name}={value}" for name, value, _ in cases)
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=lines, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    said = done.stderr.split("\0")[:-1]
+    for (name, value, bound), line in zip(cases, said, strict=True):
+        assert line.count("\n") == 1
+        assert line.startswith("error: ")
+        assert line[:-1].isprintable()
+        assert f"Received: {name}=" in line or f"Received: --{name}={one_line(value[:9])}" in line
+        assert bound in line, (name, value, line)
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "words"),
+    [
+        ("train.py", ["--unit=3"], ["'unit'", "units"]),
+        ("train.py", ["--units"], ["Missing value", "--units"]),
+        ("train.py", ["--batch_size=200", "--num_training=100"], ["batch_size=200"]),
+        ("train.py", ["--batch_size=100000"], ["num_training=64000", "batch_size=100000"]),
+        ("train.py", ["--data_dir=\udcff"], ["--data_dir must be UTF-8", "\\udcff"]),
+        ("train.py", ["RNN-LN"], ["expected only --flags. Received: RNN-LN"]),
+        ("test.py", ["--model_name=LSTM"], ["one of RNN-LN-FW", "--model_name=LSTM"]),
+        ("test.py", ["--seed=-1"], ["seed=-1", "from 0 to 4294967295"]),
+        ("test.py", ["--evaluate=maybe"], ["true or false", "--evaluate=maybe"]),
+        ("plot.py", ["--figure=loss"], ["one of curves, memory", "--figure=loss"]),
+        ("plot.py", ["--format=gif"], ["one of png, svg, pdf", "--format=gif"]),
+        ("plot.py", ["--seed=1e3"], ["a whole number", "--seed=1e3"]),
+    ],
+)
+def test_one_line_and_no_tensorflow(tmp_path, without_tensorflow, script, flags, words):
+    done = run(tmp_path, *flags, script=script, env={"PYTHONPATH": str(without_tensorflow)})
+    refused(done, *words)
+
+
+@pytest.mark.parametrize("script", ["train.py", "test.py", "plot.py"])
+def test_help_needs_no_tensorflow(tmp_path, without_tensorflow, script):
+    """Help that takes seconds: it takes a tenth of one where nothing heavy is loaded."""
+    done = run(tmp_path, "--help", script=script, env={"PYTHONPATH": str(without_tensorflow)})
+    assert "--checkpoint_dir" in done.stdout
+    assert done.stderr == ""
+    assert "matplotlib" not in done.stdout
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    line = command(tmp_path, "--checkpoint_dir=" + "long/" * 2_000)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "File name too long" in done.stderr

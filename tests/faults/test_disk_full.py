@@ -1,0 +1,60 @@
+"""No room for another byte: a line, nothing lost, and on it goes once there is room."""
+
+import contextlib
+import functools
+import resource
+
+import pytest
+from harm import TINY, records, refused, run, tensors
+
+from fast_weights import checkpoints, training
+from fast_weights.errors import UserError
+
+
+@contextlib.contextmanager
+def room_for(size):
+    """No file of this process may be larger than `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, tmp_path_factory):
+    """Four untroubled epochs."""
+    folder = tmp_path_factory.mktemp("whole")
+    training.train(tiny(num_epochs=4), folder, folder)
+    return folder
+
+
+# Bytes that do for the configuration; for a checkpoint as well; for most of the events.
+@pytest.mark.parametrize(("size", "some_epochs"), [(600, False), (8_000, False), (200_000, True)])
+def test_a_full_disk_costs_the_epoch_in_progress(tiny, whole, tmp_path, size, some_epochs):
+    """A traceback; a checkpoint that is gone with the attempt to replace it."""
+    train = functools.partial(training.train, data_dir=tmp_path / "data", summary_every=1)
+    folder = tmp_path / "full/RNN-LN-FW"
+    train(tiny(num_epochs=2), folder=folder)
+    before = tensors(folder)
+    with (
+        pytest.raises(UserError, match=rf"cannot write to {folder}: .*File too large\."),
+        room_for(size),
+    ):
+        train(tiny(num_epochs=4), folder=folder)
+    assert (tensors(folder) != before) == some_epochs
+    checkpoints.load_model(tmp_path / "full", "RNN-LN-FW", say=pytest.fail)
+    train(tiny(num_epochs=4), folder=folder)
+    assert tensors(folder) == tensors(whole)
+    assert records(folder) == records(whole)
+    assert not list(folder.rglob("partial-*"))
+
+
+def test_no_room_for_the_data(tmp_path):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+
+    done = run(tmp_path, *TINY, preexec_fn=limit)
+    refused(done, "cannot write data to", "File too large")
+    assert list((tmp_path / "data_dir").iterdir()) == []
