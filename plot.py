@@ -77,7 +77,9 @@ def memory():
     model, config = checkpoints.load_model(
         FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed, terminal.note
     )
-    sample = FLAGS.sample or sampling.default_sample(config.num_pairs)
+    sample = FLAGS.sample
+    if sample is None:
+        sample = sampling.default_sample(config.num_pairs)
     watched = sampling.watch(model, sample, config.num_pairs)
     yield figures.plot_memory(watched, FLAGS.output_dir, FLAGS.format)
     yield figures.animate_memory(watched, FLAGS.output_dir)

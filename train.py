@@ -9,8 +9,8 @@ import dataclasses
 
 from absl import app, flags
 
-from fast_weights import folders, terminal
-from fast_weights.config import Config, check_settings
+from fast_weights import terminal
+from fast_weights.config import SUMMARY_EVERY, Config, check_settings
 from fast_weights.errors import UserError
 
 FLAGS = flags.FLAGS
@@ -31,7 +31,7 @@ flags.DEFINE_string("checkpoint_dir", "checkpoints", "folder of the models' fold
 flags.DEFINE_bool("restart", False, "delete the model's checkpoint and results and begin anew")
 flags.DEFINE_integer(
     "summary_every",
-    50,
+    SUMMARY_EVERY,
     "epochs between two looks at weights and memory in TensorBoard; from 1 to 1000000",
 )
 flags.DEFINE_bool("quiet", False, "print nothing but errors and the last line")
@@ -50,6 +50,9 @@ def main(argv):
             "--summary_every must be from 1 to 1000000. "
             f"Received: --summary_every={FLAGS.summary_every}"
         )
+    # NumPy's threads would take the signals, had they begun before.
+    from fast_weights import folders
+
     model_name = FLAGS.model_name
     folder = folders.model_folder(FLAGS.checkpoint_dir, model_name, FLAGS.seed)
     asked["model_name"] = model_name

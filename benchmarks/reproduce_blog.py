@@ -1,26 +1,33 @@
 """The blog's figure from runs of this code: four models, three seeds, 1000 epochs.
 
-python -m benchmarks.reproduce_blog
-python -m benchmarks.reproduce_blog --quick
+python benchmarks/reproduce_blog.py
+python benchmarks/reproduce_blog.py --quick
 
 Trains every model with every seed through `train.py`, as many at a time as there are
 cores. It can be stopped at any time and goes on with the same command; runs that are
 complete in `checkpoints/` are not run again. At the end it writes, to `docs/`, the
 records and the configuration of each run (`results/<MODEL_NAME>-seed<N>.jsonl`,
-`.json`), the figures, and the tables of `docs/reproduction.md`; to
-`checkpoints/shipped/`, the weights of seed 0. A number of epochs other
-than 1000 keeps to folders of its own, `checkpoints/blog-<epochs>` and
-`figures/blog-<epochs>`; `--quick` is 200 epochs of one seed, some minutes.
+`.json`), and of all records that lie there the figures and the tables
+(`results/README.md`, which `docs/reproduction.md` shows); to `checkpoints/shipped/`,
+the weights of seed 0. A number of epochs other than 1000 keeps to folders of its own,
+`checkpoints/blog-<epochs>` and `figures/blog-<epochs>`; `--quick` is 200 epochs of one
+seed, some minutes.
 """
 
 import argparse
-import json
+import dataclasses
 import pathlib
+import sys
 
 import numpy as np
 
+# A script finds what lies beside it; the project is one folder up.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
 from benchmarks.runs import ROOT, Run, run_all
 from fast_weights import checkpoints, figures, folders, results, shipped
+from fast_weights.config import Config
+from fast_weights.errors import UserError
 
 # Best first.
 MODELS = ("RNN-LN-FW", "GRU-LN", "RNN-LN", "CONTROL")
@@ -51,7 +58,7 @@ def read(folder: pathlib.Path) -> dict[str, list[list[results.Record]]]:
 
 def read_file(path: pathlib.Path) -> list[results.Record]:
     """The records of a file."""
-    return [results.Record(**json.loads(line)) for line in path.read_text().splitlines()]
+    return results.read_file(path, say=lambda line: sys.exit(f"error: {line}"))
 
 
 def first_epoch(records, accuracy: float) -> int | None:
@@ -97,9 +104,10 @@ def loss_table(found: dict[str, list[list[results.Record]]]) -> list[str]:
 
 
 def epochs_to_show(found) -> list[int]:
-    """Of 150, 500 and 1000, those that all runs have."""
+    """150, 500 and 1000 as far as all runs have them, and their last where that is less."""
     num_epochs = min(len(records) for seeds in found.values() for records in seeds)
-    return [epochs for epochs in (150, 500, NUM_EPOCHS) if epochs <= num_epochs]
+    marks = {150, 500, NUM_EPOCHS} if num_epochs >= NUM_EPOCHS else {150, 500, num_epochs}
+    return sorted(epochs for epochs in marks if epochs <= num_epochs)
 
 
 def markdown(rows: list[list[str]]) -> list[str]:
@@ -107,16 +115,70 @@ def markdown(rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
+def check(run: Run, model_name: str, seed: int) -> None:
+    """Ends if the run's folder holds one of other settings, which would be gone on with.
+
+    Raises:
+        SystemExit: with a line that names the settings.
+    """
+    if not folders.is_trained(run.folder):
+        return
+    try:
+        stored = dataclasses.asdict(folders.load_config(run.folder))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    expected = dataclasses.asdict(Config(model_name=model_name, seed=seed))
+    others = [f"{n}={v}" for n, v in stored.items() if n != "num_epochs" and v != expected[n]]
+    if len(run.records()) > run.num_epochs:
+        others.append(f"{len(run.records())} epochs")
+    if others:
+        sys.exit(f"error: {run.folder} holds a run of {', '.join(others)}. Move it elsewhere first")
+
+
+def whole_numbers(text: str) -> list[int]:
+    """`0,1,2` as a list."""
+    numbers = [int(one) for one in text.split(",")]
+    if min(numbers) < 0:
+        raise ValueError
+    return numbers
+
+
+def model_names(text: str) -> list[str]:
+    """Names of models, with commas between them."""
+    if not set(text.split(",")) <= set(MODELS):
+        raise argparse.ArgumentTypeError(f"expected of {','.join(MODELS)}. Received: {text}")
+    return text.split(",")
+
+
+def at_least_one(text: str) -> int:
+    """A whole number."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1. Received: {text}")
+    return int(text)
+
+
+def write(output_dir: pathlib.Path) -> None:
+    """Figures and tables of all the records that lie in `results/`."""
+    found = read(output_dir / "results")
+    lines = [*accuracy_table(found), "", *loss_table(found)]
+    for path in figures.plot_curves(found, output_dir):
+        print(f"Wrote {path.relative_to(ROOT)}")
+    text = "\n".join(["# Records of `benchmarks/reproduce_blog.py`", "", *lines, ""])
+    (output_dir / "results/README.md").write_text(text, encoding="utf-8")
+    print(*lines, sep="\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", default="0,1,2", help="such as 0,1,2")
-    parser.add_argument("--models", default=",".join(MODELS), help="such as RNN-LN-FW,GRU-LN")
-    parser.add_argument("--num_epochs", type=int, default=NUM_EPOCHS)
-    parser.add_argument("--jobs", type=int, help="runs at a time; default: as many as cores")
-    parser.add_argument("--quick", action="store_true", help="one seed, 200 epochs")
+    add = parser.add_argument
+    add("--seeds", type=whole_numbers, default=[0, 1, 2], help="such as 0,1,2")
+    add("--models", type=model_names, default=list(MODELS), help="such as RNN-LN-FW,GRU-LN")
+    add("--num_epochs", type=at_least_one, default=NUM_EPOCHS, help=f"default: {NUM_EPOCHS}")
+    add("--jobs", type=at_least_one, help="runs at a time; default: as many as cores")
+    add("--quick", action="store_true", help="the same as --seeds=0 --num_epochs=200")
     flags = parser.parse_args()
     num_epochs = 200 if flags.quick else flags.num_epochs
-    seeds = [0] if flags.quick else [int(seed) for seed in flags.seeds.split(",")]
+    seeds = [0] if flags.quick else flags.seeds
     whole = num_epochs == NUM_EPOCHS
     checkpoint_dir = ROOT / ("checkpoints" if whole else f"checkpoints/blog-{num_epochs}")
     output_dir = ROOT / ("docs" if whole else f"figures/blog-{num_epochs}")
@@ -124,19 +186,21 @@ def main():
     runs = {
         (model, seed): make_run(model, seed, num_epochs, checkpoint_dir)
         for seed in seeds
-        for model in flags.models.split(",")
+        for model in flags.models
     }
-    run_all(list(runs.values()), flags.jobs)
     for (model, seed), run in runs.items():
-        run.copy(output_dir / "results" / name_of(model, seed))
+        check(run, model, seed)
+    try:
+        run_all(list(runs.values()), flags.jobs)
+    finally:  # what is complete is kept, whatever became of the others
+        for (model, seed), run in runs.items():
+            if len(run.records()) == num_epochs:
+                run.copy(output_dir / "results" / name_of(model, seed))
     if whole and 0 in seeds:
-        for model_name in flags.models.split(","):
+        for model_name in flags.models:
             model, config = checkpoints.load_model(checkpoint_dir, model_name)
             shipped.save(shipped.shipped_path(checkpoint_dir, model_name), model, config)
-    found = read(output_dir / "results")
-    for path in figures.plot_curves(found, output_dir):
-        print(f"Wrote {path.relative_to(ROOT)}")
-    print(*accuracy_table(found), "", *loss_table(found), sep="\n")
+    write(output_dir)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import math
 import os
 import pathlib
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -17,13 +18,15 @@ import time
 from fast_weights import terminal
 
 with terminal.quiet_import():
-    from fast_weights import checkpoints, results
+    from fast_weights import folders, results
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Between two looks at what the runs have done.
 SECONDS = 2
 # Between two tables where the output is no terminal.
 SECONDS_IN_A_FILE = 60
+# Runs under way, by name.
+RUNNING: dict[str, subprocess.Popen] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +43,13 @@ class Run:
     def train(self) -> None:
         """Runs the command to its end; raises `subprocess.CalledProcessError` if it fails."""
         command = [sys.executable, *self.program, "--quiet", f"--num_epochs={self.num_epochs}"]
-        subprocess.run(
-            [*command, *self.flags], cwd=ROOT, check=True, capture_output=True, text=True
-        )
+        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        process = subprocess.Popen([*command, *self.flags], cwd=ROOT, text=True, **pipes)
+        RUNNING[self.name] = process
+        _, said = process.communicate()
+        del RUNNING[self.name]
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command, stderr=said)
 
     def records(self) -> list[results.Record]:
         """What it has done so far."""
@@ -52,17 +59,19 @@ class Run:
         """Copies its records to `<path>.jsonl` and its configuration to `<path>.json`."""
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(self.folder / results.FILE_NAME, f"{path}.jsonl")
-        shutil.copy(self.folder / checkpoints.CONFIG_NAME, f"{path}.json")
+        shutil.copy(self.folder / folders.CONFIG_NAME, f"{path}.json")
 
 
 def run_all(runs: list[Run], jobs: int | None = None) -> None:
     """Trains all runs, `jobs` at a time (default: as many as cores), and shows how far they are.
 
-    A run that fails does not stop the others; all that failed are named at the end.
+    A run that fails does not stop the others; all that failed are named at the end. Ctrl-C
+    and SIGTERM stop all of them.
 
     Raises:
-        SystemExit: if one failed.
+        SystemExit: if one failed, or they were stopped.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     pool = concurrent.futures.ThreadPoolExecutor(jobs or os.cpu_count())
     futures = {pool.submit(run.train): run for run in runs}
     table, pending = Table(runs, jobs or os.cpu_count()), set(futures)
@@ -71,7 +80,9 @@ def run_all(runs: list[Run], jobs: int | None = None) -> None:
             _, pending = concurrent.futures.wait(pending, timeout=SECONDS)
             table.show(is_last=not pending)
     except KeyboardInterrupt:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list(RUNNING.values()):
+            process.terminate()
         raise SystemExit("\nStopped. The same command goes on.") from None
     failed = [
         f"{run.name}: {str(getattr(future.exception(), 'stderr', '')).strip().splitlines()[-1:]}"
@@ -112,10 +123,13 @@ class Table:
         for run, done in zip(self._runs, records, strict=True):
             left = run.num_epochs - len(done)
             best, when = "", "waiting"
+            if run.name in RUNNING:
+                when = "begins"
             if done:
                 best = f"best {max(record.valid_accuracy for record in done):7.2%}"
                 seconds = left * statistics.median(record.seconds for record in done[-9:])
-                when = terminal.duration(seconds) if left > 0 else "done"
+                when = terminal.duration(seconds) if run.name in RUNNING else "waiting"
+                when = when if left > 0 else "done"
             elif epochs:  # like those that have begun
                 seconds = left * statistics.mean(epochs)
             else:

@@ -16,6 +16,9 @@ from fast_weights.errors import UserError
 MODEL_NAMES = ("RNN-LN-FW", "RNN-LN", "CONTROL", "GRU-LN")
 RECURRENCES = ("original", "paper")
 GATES = ("original", "standard")
+# Epochs between two looks of TensorBoard, which cost 2 to 3 % of the time then
+# (`python -m benchmarks.training_speed`).
+SUMMARY_EVERY = 50
 # Format 2 had no checksum; format 1 besides knew one recurrence.
 FORMAT_VERSION = 3
 

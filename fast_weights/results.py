@@ -50,7 +50,12 @@ def read(folder, say: Callable[[str], None] = print) -> list[Record]:
     Raises:
         UserError: if the file cannot be read.
     """
-    return [record for _, record in _lines(pathlib.Path(folder) / FILE_NAME, say)]
+    return read_file(pathlib.Path(folder) / FILE_NAME, say)
+
+
+def read_file(path, say: Callable[[str], None] = print) -> list[Record]:
+    """`read` of a file by any name."""
+    return [record for _, record in _lines(pathlib.Path(path), say)]
 
 
 def read_seeds(folder, say: Callable[[str], None] = print) -> list[list[Record]]:
@@ -109,6 +114,8 @@ def _parse(line: str) -> Record | None:
         is_record = (
             type(record.epoch) is int
             and record.epoch >= 0
+            and 0 <= record.train_accuracy <= 1
+            and 0 <= record.valid_accuracy <= 1
             and all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
         )
     except (ValueError, TypeError, AttributeError, OverflowError):

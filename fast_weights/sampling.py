@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from fast_weights import data
+from fast_weights.errors import UserError
 from fast_weights.memory_trace import trace_memory
 
 # Sequences whose A is in memory at a time.
@@ -88,14 +89,22 @@ def mean_attention(model: keras.Model, split: data.Split) -> np.ndarray:
 
     Args:
         model: from tokens to logits, an RNN-LN-FW.
-        split: N sequences of K pairs; each pair must be asked for.
+        split: N sequences of K pairs.
 
     Returns:
         (K, T, T), summed over the inner steps.
 
+    Raises:
+        UserError: if no sequence asks for one of the pairs.
     """
     num_sequences, length = split.tokens.shape
     asked = data.asked_pair(split.tokens)
+    missing = sorted(set(range((length - 3) // 2)) - set(asked.tolist()))
+    if missing:
+        raise UserError(
+            f"none of the {num_sequences} sequences asks for pair {missing[0] + 1}; "
+            "a larger --num_validation has one that does"
+        )
     sums = np.zeros(((length - 3) // 2, length, length))
     for start in range(0, num_sequences, TRACE_BATCH):
         part = slice(start, start + TRACE_BATCH)

@@ -99,24 +99,34 @@ class Summaries:
                 tf.summary.scalar("epochs_to_99_percent", steps)
         self._flush()
 
-    def look(self, steps: int) -> None:
-        """Writes what the weights are and do: histograms, pictures and the probe's answer."""
-        watched = sampling.watch(self._model, self._probe, self._config.num_pairs)
+    def look(self, steps: int, with_probe: bool) -> None:
+        """Writes what the weights are and do: histograms, pictures and the probe's answer.
+
+        Args:
+            steps: epochs done.
+            with_probe: whether the probe's pictures and answer are among it.
+        """
         with self._run.as_default(step=steps):
             for layer in self._model.layers:
                 for weight in layer.weights:
                     tf.summary.histogram(f"slow_weights/{layer.name}/{weight.name}", weight)
             hidden = sampling.hidden_states(self._model, self._some_tokens)
             tf.summary.histogram("hidden_state", hidden)
-            pictures = {"hidden_state": figures.hidden_figure}
-            if watched.fast_weights is not None:
-                pictures["fast_weights"] = figures.strip_figure
-            if watched.attention is not None and watched.attention.size:
-                pictures["attention"] = figures.attention_figure
-            for name, draw in pictures.items():
-                tf.summary.image(f"probe/{name}", figures.to_pixels(draw(watched))[None])
-            tf.summary.text("probe", _answers_table(watched))
+            if with_probe:
+                self._look_at_probe()
         self._flush()
+
+    def _look_at_probe(self) -> None:
+        """Writes one sequence's memory, in pictures, and the answer to it."""
+        watched = sampling.watch(self._model, self._probe, self._config.num_pairs)
+        pictures = {"hidden_state": figures.hidden_figure}
+        if watched.fast_weights is not None:
+            pictures["fast_weights"] = figures.strip_figure
+        if watched.attention is not None and watched.attention.size:
+            pictures["attention"] = figures.attention_figure
+        for name, draw in pictures.items():
+            tf.summary.image(f"probe/{name}", figures.to_pixels(draw(watched))[None])
+        tf.summary.text("probe", _answers_table(watched))
 
     def _flush(self) -> None:
         for writer in (self._run, self._training, self._validation):

@@ -161,8 +161,10 @@ def stop_at_once() -> None:
 
     def wait():
         number = signal.sigwait(signals)
-        print(STOPPED, file=sys.stderr, flush=True)
-        os._exit(128 + number)
+        try:
+            print(STOPPED, file=sys.stderr, flush=True)
+        finally:  # also where nobody reads it any more
+            os._exit(128 + number)
 
     threading.Thread(target=wait, daemon=True).start()
 

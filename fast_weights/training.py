@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from fast_weights import checkpoints, data, folders, results, summaries
 from fast_weights.checkpoints import TrainingState
-from fast_weights.config import Config
+from fast_weights.config import SUMMARY_EVERY, Config
 from fast_weights.errors import UserError
 from fast_weights.results import Record
 
@@ -25,9 +25,6 @@ CHUNK_SECONDS = 0.5
 MIN_CHUNK = 16  # steps
 # Of an epoch's time; the rest is validation. For the progress line alone.
 TRAINING_SHARE = 0.9
-# Epochs between two looks of TensorBoard: they cost 1 to 2 % of the time then
-# (`python -m benchmarks.training_speed`).
-SUMMARY_EVERY = 50
 
 
 def loss_and_gradients(model: keras.Model, tokens, targets, global_batch_size: int):
@@ -263,7 +260,7 @@ def train(
             board = summaries.Summaries(folder, config, state.model, validation)
             board.describe()
             if state.epoch == 0:
-                board.look(0)
+                board.look(0, with_probe=True)
             splits = training, validation
             _train_epochs(config, state, folder, splits, reporter, board, summary_every)
             board.close()
@@ -319,8 +316,11 @@ def _train_epochs(config, state, folder, splits, reporter, board, summary_every)
         records.append(record)
         with np.errstate(invalid="ignore"):
             board.write(record, valid_totals[1:] / num_asked, records)
-        if (epoch + 1) % summary_every == 0 or epoch + 1 == config.num_epochs:
-            board.look(epoch + 1)
+        looks, rest = divmod(epoch + 1, summary_every)
+        if rest == 0 or epoch + 1 == config.num_epochs:
+            # Ever fewer pictures: TensorBoard shows ten, and picks them by chance from more.
+            is_late = rest == 0 and looks & (looks - 1) and epoch + 1 < config.num_epochs
+            board.look(epoch + 1, with_probe=not is_late)
         state.epoch = epoch + 1
         state.save(folder)
         # The first epoch compiles; only the later ones tell how long one takes.

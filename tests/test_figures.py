@@ -47,13 +47,15 @@ def test_one_line_a_model_in_its_own_colour():
 
 
 def test_seeds_are_a_mean_and_a_band():
-    """A band of one seed, or a mean over epochs that a seed does not have."""
+    """A band of one seed; a young seed that takes the others' epochs away."""
     seeds = [records(0.0, epochs=4), [records(0.2)[0], records(0.2)[2]]]
     figure = curves._curves({"RNN-LN": seeds}, "T", "y", lambda record: record.valid_accuracy)
     (axes,) = figure.axes
     (line,), (band,) = axes.lines, axes.collections
-    assert list(line.get_xdata()) == [1, 3]
-    assert list(line.get_ydata()) == pytest.approx([0.3, 0.5])
+    assert list(line.get_xdata()) == [1, 2, 3, 4]
+    # Epochs 2 and 4 are of the first seed alone.
+    alone = [seeds[0][epoch].valid_accuracy for epoch in (1, 3)]
+    assert list(line.get_ydata()) == pytest.approx([0.3, alone[0], 0.5, alone[1]])
     low, high = band.get_paths()[0].get_extents().intervaly
     assert (low, high) == pytest.approx((0.2, 0.6))
     assert line.get_label() == "RNN-LN (2 seeds)"

@@ -38,6 +38,7 @@ CLAIMS = {
             "without-layer-normalization": {"num_epochs": 1000},
         }.items()
     },
+    "ablations/layer-normalization-over-the-batch": {"num_epochs": 200},
     "ablations/GRU-LN-standard-gates": {"model_name": "GRU-LN", "gates": "standard"},
     **{
         f"recurrences/{recurrences.name_of(recurrence, rate, seed)}": {
@@ -53,11 +54,14 @@ CLAIMS = {
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_a_run_is_whole_and_of_the_settings_it_claims(name):
-    """A gap, an epoch twice, a number gone bad, another run's records."""
+    """A gap, an epoch twice, a number gone bad, the same records by two names."""
     config = Config.from_json((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     assert config == Config(**CLAIMS[name])
     records = reproduce_blog.read_file(RESULTS / f"{name}.jsonl")
     assert [record.epoch for record in records] == list(range(config.num_epochs))
+    if config.seed:
+        first = reproduce_blog.read_file(RESULTS / f"{name[:-1]}0.jsonl")
+        assert records[0].train_loss != first[0].train_loss
     assert all(math.isfinite(n) for one in records for n in dataclasses.astuple(one))
 
 
@@ -76,6 +80,8 @@ def test_the_pages_have_the_tables_of_the_records():
         assert line in readme
     for line in reproduce_blog.loss_table(found):
         assert line in page
+    readme = (RESULTS / "README.md").read_text(encoding="utf-8")
+    assert set(reproduce_blog.accuracy_table(found)) <= set(readme.splitlines())
     for line in what_the_memory_buys.table(what_the_memory_buys.read()):
         assert line in page
     runs = {

@@ -35,12 +35,13 @@ def plot_curves(
         UserError: if the folder cannot be written.
     """
     accuracy = _curves(results, "Validation accuracy", "accuracy", lambda r: r.valid_accuracy)
-    axes = accuracy.axes[0]
+    axes, label = accuracy.axes[0], "published"
     for name, value in PUBLISHED.items():
-        if results.get(name):
-            color = style.STYLES[name]["color"]
-            axes.plot(PUBLISHED_EPOCHS, value, "D", color=color, markeredgecolor="black")
-    axes.plot([], [], "D", color="white", markeredgecolor="black", label="published")
+        # A short run's axis is not drawn out to 1000 epochs for it.
+        if any(2 * len(records) >= PUBLISHED_EPOCHS for records in results.get(name, [])):
+            look = {"color": style.STYLES[name]["color"], "markeredgecolor": "black"}
+            axes.plot(PUBLISHED_EPOCHS, value, "D", label=label, **look)
+            label = None
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylim(0, 1.02)
     loss = _curves(results, "Validation loss", "cross-entropy (nats)", lambda r: r.valid_loss)
@@ -68,16 +69,17 @@ def _curves(results, title: str, ylabel: str, value: Callable[[Record], float]) 
         if not seeds:
             continue
         by_epoch = [{record.epoch: value(record) for record in records} for records in seeds]
-        # As far as every seed has come.
-        common = sorted(set.intersection(*map(set, by_epoch)))
-        epochs = [epoch + 1 for epoch in common]
-        values = np.array([[one[epoch] for epoch in common] for one in by_epoch])
+        # Of each epoch the seeds that have come so far.
+        done = sorted(set.union(*map(set, by_epoch)))
+        epochs = [epoch + 1 for epoch in done]
+        values = np.array([[one.get(epoch, np.nan) for epoch in done] for one in by_epoch])
         label = model_name if len(seeds) == 1 else f"{model_name} ({len(seeds)} seeds)"
         # A single epoch has no line to draw.
         marker = "o" if len(epochs) == 1 else None
-        axes.plot(epochs, values.mean(axis=0), label=label, linewidth=2, marker=marker, **look)
+        mean = np.nanmean(values, axis=0)
+        axes.plot(epochs, mean, label=label, linewidth=2, marker=marker, **look)
         if len(seeds) > 1:
-            low, high = values.min(axis=0), values.max(axis=0)
+            low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
             axes.fill_between(epochs, low, high, color=look["color"], alpha=0.2, linewidth=0)
     axes.set_title(title)
     axes.set_xlabel("epoch")

@@ -14,6 +14,10 @@ from fast_weights.figures import style
 
 DIGITS = "0123456789"
 SECONDS_A_STEP = 1.2
+# Heat maps of A side by side, and names of steps along a map, that can still be seen.
+MAX_IN_A_ROW = 13
+MAX_NAMES = 13
+MAPS_IN_A_ROW = 3
 
 
 def plot_memory(watched, output_dir, format: str = "png") -> pathlib.Path:
@@ -35,9 +39,10 @@ def plot_memory(watched, output_dir, format: str = "png") -> pathlib.Path:
 
 def memory_figure(watched) -> Figure:
     """The figure of `plot_memory`."""
-    figure = style.new_figure(11, 4.6)
-    upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.5])
-    _draw_strip(upper, watched)
+    rows = -(-len(watched.text) // MAX_IN_A_ROW)
+    figure = style.new_figure(11, 2.8 + 1.8 * rows)
+    upper, lower = figure.subfigures(2, 1, height_ratios=[rows, 1.5])
+    _draw_strip(upper, watched, rows)
     left, right = lower.subplots(1, 2, width_ratios=[1.4, 1])
     _draw_attention(left, watched.text, watched.attention[-1])
     left.set_ylabel("attention η λ^age (v · h)")
@@ -88,7 +93,7 @@ def hidden_figure(watched) -> Figure:
     scale = style.color_scale(watched.hidden)
     image = axes.imshow(watched.hidden.T, aspect="auto", interpolation="nearest", **scale)
     axes.set_xticks(range(len(watched.text)), list(watched.text), family="monospace")
-    axes.set_ylabel("unit of h_t")
+    axes.set_ylabel("unit of $h_t$")
     figure.colorbar(image, ax=axes, label="hidden state")
     return figure
 
@@ -96,8 +101,11 @@ def hidden_figure(watched) -> Figure:
 def _draw_map(axes, shares, names, scale, **turn):
     """A T × T map of shares, by the names of the steps; returns the image."""
     image = axes.imshow(shares, **scale)
-    axes.set_xticks(range(len(names)), names, **turn)
-    axes.set_yticks(range(len(names)), names)
+    # Where there is no room for all, those that the map is about.
+    few = len(names) > MAX_NAMES
+    named = [i for i, name in enumerate(names) if not few or "◂" in name or name == "query"]
+    axes.set_xticks(named, [names[i] for i in named], **turn)
+    axes.set_yticks(named, [names[i] for i in named])
     axes.set_xlabel("written at")
     return image
 
@@ -120,11 +128,14 @@ def _draw_attention(axes, text: str, attention) -> None:
 
 
 def _draw_prediction(axes, watched) -> None:
-    """Bars: the probability of each digit; the likeliest symbol stands out."""
+    """Bars: the probability of each digit, and of all else; the likeliest stands out."""
     values = [watched.probability_of(digit) for digit in DIGITS]
-    colors = [style.ACCENT if d == watched.prediction else style.MUTED for d in DIGITS]
-    axes.bar(range(10), values, color=colors)
-    axes.set_xticks(range(10), list(DIGITS), family="monospace")
+    values.append(max(0.0, 1 - sum(values)))
+    likeliest = DIGITS.find(watched.prediction)  # -1, the last, of a symbol that is no digit
+    colors = [style.MUTED] * len(values)
+    colors[likeliest] = style.ACCENT
+    axes.bar(range(11), values, color=colors)
+    axes.set_xticks(range(11), [*DIGITS, "else"], family="monospace")
     axes.set_ylim(0, 1)
     axes.set_xlabel("answer")
     axes.set_ylabel("probability")
@@ -165,17 +176,18 @@ def animate_memory(watched, output_dir) -> pathlib.Path:
 def _draw_frame(figure, watched, t: int) -> None:
     """One step: the sequence with the symbol at hand, A, attention, at last the answer."""
     length = len(watched.text)
+    width = min(0.05, 0.7 / length)  # of a symbol, as a share of the picture
     header, body = figure.subfigures(2, 1, height_ratios=[1, 5])
     for i, symbol in enumerate(watched.text):
         now = i == t
         color = style.ACCENT if now else ("black" if i < t else style.MUTED)
-        weight = "bold" if now else "normal"
-        place = (0.5 + 0.05 * (i - (length - 1) / 2), 0.45)
-        header.text(
-            *place, symbol, color=color, weight=weight, fontsize=20, family="monospace", ha="center"
-        )
+        look = {"fontsize": 400 * width, "weight": "bold" if now else "normal"}
+        place = (0.45 + width * (i - (length - 1) / 2), 0.45)
+        header.text(*place, symbol, color=color, family="monospace", ha="center", **look)
     if t == length - 1:
-        header.text(0.9, 0.45, f"→ {watched.prediction}", color=style.ACCENT, fontsize=20)
+        share = watched.probability_of(watched.prediction)
+        answer = f"→ {watched.prediction}  {share:.0%}"
+        header.text(0.47 + width * length / 2, 0.45, answer, color=style.ACCENT, fontsize=18)
     left, right = body.subplots(1, 2, width_ratios=[1, 1.5])
     image = left.imshow(watched.fast_weights[t], **style.color_scale(watched.fast_weights))
     left.set_title("fast weights A")
@@ -213,14 +225,20 @@ def plot_attention(maps, output_dir, format: str = "png") -> pathlib.Path:
     Raises:
         UserError: if the folder cannot be written.
     """
-    figure = style.new_figure(11, 4)
-    panels = np.atleast_1d(figure.subplots(1, len(maps)))
+    columns = min(len(maps), MAPS_IN_A_ROW)
+    rows = -(-len(maps) // columns)
+    figure = style.new_figure(11, 4 * rows)
+    panels = np.ravel(figure.subplots(rows, columns))
     shares = shares_of(np.asarray(maps))
     scale = style.color_scale(shares)
-    for pair, (axes, values) in enumerate(zip(panels, shares, strict=True)):
+    for pair, values in enumerate(shares):
+        axes = panels[pair]
         image = _draw_map(axes, values, place_names(len(values), pair), scale, rotation=90)
         axes.set_title(f"asked for pair {pair + 1}")
-    panels[0].set_ylabel("read at")
+        if pair % columns == 0:
+            axes.set_ylabel("read at")
+    for spare in panels[len(maps) :]:
+        spare.set_visible(False)
     figure.colorbar(image, ax=panels, label="share of what is read", fraction=0.02)
     return style.write(output_dir, f"attention.{format}", figure.savefig)
 
@@ -257,10 +275,10 @@ def plot_weights(before, after, output_dir, format: str = "png") -> pathlib.Path
             panels[row], (before, after), ("before", "after"), strict=True
         ):
             image = axes.imshow(values[row], aspect="auto", interpolation="nearest", **scale)
-            axes.set_title(f"{name} {when} training")
-            axes.set_xlabel("unit of h_t")
-        panels[row, 0].set_ylabel("unit of h_{t-1}" if name == "W_h" else "symbol of x_t")
+            axes.set_title(f"${name}$ {when} training")
+            axes.set_xlabel("unit of $h_t$")
+        panels[row, 0].set_ylabel("unit of $h_{t-1}$" if name == "W_h" else "symbol of $x_t$")
         figure.colorbar(image, ax=panels[row], label="weight", fraction=0.03)
     for axes in panels[1]:
-        axes.set_yticks([0, 25, 26, 35, 36], ["a", "z", "0", "9", "?"])
+        axes.set_yticks([12.5, 30.5, 36], ["a-z", "0-9", "?"])
     return style.write(output_dir, f"weights.{format}", figure.savefig)

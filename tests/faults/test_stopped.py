@@ -51,3 +51,14 @@ def test_a_stop_at_any_moment_of_the_start(tmp_path, moment):
     process = start(tmp_path, *TINY)
     time.sleep(moment)
     assert stop(process, signal.SIGTERM) == (143, STOPPED)
+
+
+def test_a_stop_that_nobody_reads_of(tmp_path):
+    """A process that cannot be ended any more once its terminal, or its parent, is gone."""
+    process = start(tmp_path, *TINY, "--quiet")
+    process.stdout.close()
+    process.stderr.close()
+    while not list(model_folder(tmp_path).glob("ckpt-*")):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=SECONDS) == 143
