@@ -3,10 +3,8 @@
 import json
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -99,18 +97,6 @@ def test_restart_with_other_data_deletes_nothing(folder, tmp_path):
     run(tmp_path / "copy", "test.py", "--sample=g5o8??g")
 
 
-def test_a_checkpoint_with_a_file_missing_is_left_as_it_is(folder, tmp_path):
-    """A configuration that is overwritten by the defaults, since the model looks untrained."""
-    shutil.copytree(folder, tmp_path / "copy")
-    model = tmp_path / "copy/checkpoint_dir/RNN-LN-FW"
-    for path in model.glob("ckpt-*.index"):
-        path.unlink()
-    before = (model / "config.json").read_text()
-    refused(run(tmp_path / "copy", "train.py", expect=2), "broken")
-    refused(run(tmp_path / "copy", "test.py", expect=2), "broken")
-    assert (model / "config.json").read_text() == before
-
-
 def test_results_that_were_deleted(folder, tmp_path):
     """A trained model that is taken for one of no epochs."""
     shutil.copytree(folder, tmp_path / "copy")
@@ -146,25 +132,6 @@ def test_restart_begins_anew(folder):
     assert epochs_in(folder, "CONTROL") == [0]
     config = json.loads((folder / "checkpoint_dir/CONTROL/config.json").read_text())
     assert config["units"] == 4
-
-
-def test_ctrl_c_keeps_whole_epochs(folder):
-    """Ctrl-C that ends in a traceback, or costs more than the epoch under way."""
-    command = [sys.executable, str(ROOT / "train.py"), "--model_name=RNN-LN", *TINY]
-    command += [f"--{name}={folder / name}" for name in ("data_dir", "checkpoint_dir")]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder
-    )
-    while "3/1000" not in process.stdout.readline():
-        assert process.poll() is None
-    time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert err.strip() == "Stopped. Whole epochs are kept; the same command goes on."
-    done = len(epochs_in(folder, "RNN-LN"))
-    run(folder, "train.py", "--model_name=RNN-LN", f"--num_epochs={done + 1}")
-    assert epochs_in(folder, "RNN-LN") == list(range(done + 1))
 
 
 def test_seeds_are_runs_of_their_own(folder):
@@ -247,21 +214,11 @@ def test_a_folder_that_cannot_be_written_ends_in_one_line(folder, tmp_path):
 @pytest.mark.parametrize(
     ("script", "flags", "words"),
     [
-        ("train.py", ["--model_name=LSTM"], ["model_name='LSTM'", "RNN-LN-FW"]),
-        ("train.py", ["--units=0"], ["units=0", "at least 1"]),
-        ("train.py", ["--decay_rate=2"], ["decay_rate=2.0", "from 0 to 1"]),
-        ("train.py", ["--num_pairs=27"], ["num_pairs=27"]),
-        ("train.py", ["--recurrence=blog"], ["recurrence='blog'", "original, paper"]),
-        ("test.py", ["--evaluate", "--sample=g5o8k1??g"], ["--sample or --evaluate"]),
-        ("train.py", ["RNN-LN-FW"], ["expected only --flags. Received: RNN-LN-FW"]),
         ("test.py", [], ["python train.py --model_name=RNN-LN-FW"]),
         ("plot.py", [], ["no results", "python train.py"]),
-        ("plot.py", ["--figure=loss"], ["--figure", "curves, memory", "'loss'"]),
-        ("plot.py", ["--format=gif"], ["--format", "png, svg, pdf", "'gif'"]),
         ("plot.py", ["--figure=memory", "--model_name=CONTROL"], ["--model_name=CONTROL"]),
-        ("plot.py", ["--figure=memory", "--seed=-1"], ["seed=-1"]),
         ("plot.py", ["--figure=weights"], ["Train it first"]),
-        ("train.py", ["--summary_every=0"], ["at least 1", "--summary_every=0"]),
+        ("test.py", ["--evaluate", "--sample=g5o8k1??g"], ["--sample or --evaluate"]),
     ],
 )
 def test_mistakes_end_in_one_line(tmp_path, script, flags, words):
@@ -296,13 +253,9 @@ def test_data_alone(tmp_path):
     refused(done, "num_pairs=0")
 
 
-@pytest.mark.parametrize("script", ["train.py", "test.py", "plot.py"])
-def test_help_names_every_flag(script):
+def test_help_names_every_setting():
     done = subprocess.run(
-        [sys.executable, str(ROOT / script), "--help"], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, str(ROOT / "train.py"), "--help"], capture_output=True, text=True
     )
-    assert "--checkpoint_dir" in done.stdout
-    assert "tensorflow" not in done.stderr
-    if script == "train.py":
-        assert "lambda" in done.stdout
-        assert "default: '0.95'" in done.stdout
+    assert "lambda" in done.stdout
+    assert "default: '0.95'" in done.stdout

@@ -31,7 +31,10 @@ def whole(tiny, tmp_path_factory):
 
 
 # Bytes that do for the configuration; for a checkpoint as well; for most of the events.
-@pytest.mark.parametrize(("size", "some_epochs"), [(600, False), (8_000, False), (200_000, True)])
+@pytest.mark.parametrize(
+    ("size", "some_epochs"),
+    [pytest.param(600, False, marks=pytest.mark.slow), (8_000, False), (200_000, True)],
+)
 def test_a_full_disk_costs_the_epoch_in_progress(tiny, whole, tmp_path, size, some_epochs):
     """A traceback; a checkpoint that is gone with the attempt to replace it."""
     train = functools.partial(training.train, data_dir=tmp_path / "data", summary_every=1)

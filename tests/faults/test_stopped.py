@@ -18,7 +18,10 @@ def stop(process, number):
     return process.returncode, said.strip()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_stop_in_an_epoch_keeps_what_is_done(tmp_path, number, status):
     process = start(tmp_path / "stopped", *TINY)
     read_until(process, " 3/1000")
@@ -33,7 +36,9 @@ def test_a_stop_in_an_epoch_keeps_what_is_done(tmp_path, number, status):
     assert records(folders[0]) == records(folders[1])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_stop_while_it_compiles(tmp_path, number):
     """Python's own handler, which waits for the compiler: 26 pairs take it some seconds."""
     sizes = ("--num_pairs=26", "--num_training=128", "--num_validation=128", "--inner_steps=3")
