@@ -89,9 +89,10 @@ def locked(folder):
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
-        # Of a process that was killed.
-        for leftover in pathlib.Path(folder).rglob(f"{files.PARTIAL}*"):
-            leftover.unlink()
+        # Of a process that was killed. Not those of other seeds, which may be in use.
+        for run in ("", "training", "validation"):
+            for leftover in (pathlib.Path(folder) / run).glob(f"{files.PARTIAL}*"):
+                leftover.unlink()
         yield
 
 

@@ -141,8 +141,14 @@ def test_a_second_training_is_refused(tiny_config, trained):
     finally:
         other.kill()
         other.wait()
+    (trained / "seed-1").mkdir()
+    for run in (".", "seed-1"):
+        (trained / run / "partial-7").write_text("")
     with folders.locked(trained):
         assert (trained / "lock").read_text() == f"{os.getpid()}\n"
+    assert not (trained / "partial-7").exists()
+    # Of another training, that may be under way.
+    assert (trained / "seed-1/partial-7").exists()
 
 
 def test_a_checkpoint_of_another_size_is_refused(tiny, trained, tmp_path):
