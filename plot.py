@@ -71,28 +71,24 @@ def curves():
 
 def memory():
     """One sequence: a figure and an animation."""
-    with terminal.quiet_import():
-        from fast_weights import checkpoints, figures, sampling
+    from fast_weights import data
 
-    model, config = checkpoints.load_model(
-        FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed, terminal.note
-    )
-    sample = FLAGS.sample
-    if sample is None:
-        sample = sampling.default_sample(config.num_pairs)
-    watched = sampling.watch(model, sample, config.num_pairs)
+    num_pairs = find_config().num_pairs
+    sample = data.default_sample(num_pairs) if FLAGS.sample is None else FLAGS.sample
+    data.encode_sample(sample, num_pairs)
+    model, _ = load_model()
+    from fast_weights import figures, sampling
+
+    watched = sampling.watch(model, sample, num_pairs)
     yield figures.plot_memory(watched, FLAGS.output_dir, FLAGS.format)
     yield figures.animate_memory(watched, FLAGS.output_dir)
 
 
 def attention():
     """Who reads whom, averaged over the validation sequences."""
-    with terminal.quiet_import():
-        from fast_weights import checkpoints, data, figures, sampling
+    model, config = load_model()
+    from fast_weights import data, figures, sampling
 
-    model, config = checkpoints.load_model(
-        FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed, terminal.note
-    )
     _, validation = data.load_or_make(
         FLAGS.data_dir, config.num_pairs, config.num_training, config.num_validation, config.seed
     )
@@ -102,17 +98,32 @@ def attention():
 
 def weights():
     """W_h and W_x as drawn from the seed, and as trained."""
-    with terminal.quiet_import():
-        from fast_weights import checkpoints, figures
+    model, config = load_model()
+    from fast_weights import checkpoints, figures
 
-    model, config = checkpoints.load_model(
-        FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed, terminal.note
-    )
     pairs = []
     for one in (checkpoints.new_state(config).model, model):
         cell = one.get_layer("rnn").cell
         pairs.append((cell.recurrent_kernel.numpy(), cell.kernel.numpy()))
     yield figures.plot_weights(*pairs, FLAGS.output_dir, FLAGS.format)
+
+
+def find_config():
+    """The settings of the model that was asked for, or a line that there is none."""
+    from fast_weights import folders
+
+    return folders.find_config(
+        FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed, say=lambda line: None
+    )
+
+
+def load_model():
+    """The model that was asked for, and its settings."""
+    find_config()  # before TensorFlow takes its seconds to load
+    with terminal.quiet_import():
+        from fast_weights import checkpoints
+
+    return checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed, terminal.note)
 
 
 if __name__ == "__main__":

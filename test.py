@@ -28,12 +28,18 @@ def main(argv):
     check_settings({"seed": FLAGS.seed})
     if FLAGS.evaluate and FLAGS.sample:
         raise UserError("expected --sample or --evaluate. Received: both")
-    with terminal.quiet_import():
-        from fast_weights import checkpoints, data, sampling
+    from fast_weights import data, folders
 
-    model, config = checkpoints.load_model(
-        FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed, terminal.note
-    )
+    where = (FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed)
+    # All samples before the first answer, and before TensorFlow takes its seconds to load.
+    num_pairs = folders.find_config(*where, say=lambda line: None).num_pairs
+    samples = FLAGS.sample or [data.default_sample(num_pairs)]
+    for sample in samples:
+        data.encode_sample(sample, num_pairs)
+    with terminal.quiet_import():
+        from fast_weights import checkpoints, sampling
+
+    model, config = checkpoints.load_model(*where, terminal.note)
     if FLAGS.evaluate:
         _, validation = data.load_or_make(
             FLAGS.data_dir,
@@ -47,10 +53,8 @@ def main(argv):
         for number, pair_accuracy in enumerate(by_pair, start=1):
             print(f"  asked for pair {number}: {pair_accuracy:.2%}")
         return 0
-    samples = FLAGS.sample or [sampling.default_sample(config.num_pairs)]
-    # All of them before the first line: one bad sample is told alone.
-    predictions = [sampling.predict_text(model, text, config.num_pairs) for text in samples]
-    for sample, prediction in zip(samples, predictions, strict=True):
+    for sample in samples:
+        prediction = sampling.predict_text(model, sample, num_pairs)
         print(f"INPUT: {sample}\nPREDICTION: {prediction}")
     return 0
 

@@ -25,7 +25,7 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks.runs import ROOT, Run, run_all
-from fast_weights import checkpoints, figures, folders, results, shipped
+from fast_weights import figures, folders, results
 from fast_weights.config import Config
 from fast_weights.errors import UserError
 
@@ -197,9 +197,11 @@ def main():
             if len(run.records()) == num_epochs:
                 run.copy(output_dir / "results" / name_of(model, seed))
     if whole and 0 in seeds:
+        from fast_weights import checkpoints, shipped  # and with them TensorFlow
+
         for model_name in flags.models:
             model, config = checkpoints.load_model(checkpoint_dir, model_name)
-            shipped.save(shipped.shipped_path(checkpoint_dir, model_name), model, config)
+            shipped.save(folders.shipped_path(checkpoint_dir, model_name), model, config)
     write(output_dir)
 
 

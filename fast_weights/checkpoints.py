@@ -137,19 +137,10 @@ def load_model(
     Raises:
         UserError: if the model was never trained, or its files are broken.
     """
+    config = folders.find_config(checkpoint_dir, model_name, seed, say)
     folder = folders.model_folder(checkpoint_dir, model_name, seed)
     if not folders.is_trained(folder):
-        command = f"python train.py --model_name={model_name}" + (f" --seed={seed}" if seed else "")
-        path = shipped.shipped_path(checkpoint_dir, model_name)
-        if seed == 0 and path.exists():
-            model, config = shipped.load(path)
-            say(
-                f"{model_name} has not been trained here; these are the weights that come with "
-                f"the project, of {config.num_epochs} epochs. To train your own: {command}"
-            )
-            return model, config
-        raise UserError(f"{model_name} has no checkpoint in {folder}. Train it first: {command}")
-    config = folders.load_config(folder, say)
+        return shipped.load(folders.shipped_path(checkpoint_dir, model_name))
     model = build_model(config)
     _restore_newest(folder, weights_by_name(model), say)
     return model, config

@@ -69,23 +69,26 @@ def encode_sample(text: str, num_pairs: int) -> np.ndarray:
         UserError: if the text is not `num_pairs` letter-digit pairs with distinct
             letters, then `??`, then one of those letters.
     """
-    shape = f"{num_pairs} letter-digit pairs, then ??, then one of the letters"
+    expected = f"expected {num_pairs} letter-digit pairs, then ??, then one of the letters"
     length = 2 * num_pairs + 3
     if len(text) != length:
         raise UserError(
-            f"expected {length} symbols: {shape}. Received: {_excerpt(text)} of {len(text)} symbols"
+            f"sample: {expected} ({length} symbols). "
+            f"Received: {_excerpt(text)} of {len(text)} symbols"
         )
     tokens = encode(text)
     keys, values = tokens[:-3:2], tokens[1:-3:2]
     if (keys >= FIRST_DIGIT).any() or (values < FIRST_DIGIT).any() or (values > 35).any():
-        raise UserError(f"expected {shape}. Received: {text}, which does not start with such pairs")
+        raise UserError(
+            f"sample: {expected}. Received: {text}, which does not start with such pairs"
+        )
     if (tokens[-3:-1] != QUESTION_MARK).any():
-        raise UserError(f"expected {shape}. Received: {text}, which has no ?? before the query")
+        raise UserError(f"sample: {expected}. Received: {text}, which has no ?? before the query")
     if len(set(keys.tolist())) < num_pairs:
-        raise UserError(f"expected {shape}. Received: {text}, in which a letter occurs twice")
+        raise UserError(f"sample: {expected}. Received: {text}, in which a letter occurs twice")
     if tokens[-1] not in keys:
         raise UserError(
-            f"expected {shape}. Received: {text}, whose query {text[-1]} is no key of its pairs"
+            f"sample: {expected}. Received: {text}, whose query {text[-1]} is no key of its pairs"
         )
     return tokens
 
@@ -121,6 +124,13 @@ def generate(num_sequences: int, num_pairs: int, rng: np.random.Generator) -> Sp
     tokens[:, 1:-3:2] = digits
     tokens[:, -1] = letters[rows, asked]
     return Split(tokens, digits[rows, asked].astype(np.uint8))
+
+
+def default_sample(num_pairs: int) -> str:
+    """The sequence that is asked about where none is given."""
+    if num_pairs == 3:
+        return "g5o8k1??g"
+    return decode(generate(1, num_pairs, np.random.default_rng(0)).tokens[0])
 
 
 def asked_pair(tokens: np.ndarray) -> np.ndarray:

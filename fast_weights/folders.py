@@ -4,6 +4,7 @@ A model's folder, `checkpoints/<MODEL_NAME>/`, holds `config.json`, the last
 checkpoints of weights, optimizer and epoch (`ckpt-N.npz`, N epochs done),
 `results.jsonl` and TensorBoard's events, with the runs
 `training/` and `validation/`. Seeds other than 0 have such a folder each in it.
+`checkpoints/shipped/` holds the weights that come with the project (`shipped.py`).
 """
 
 import contextlib
@@ -27,6 +28,10 @@ except ImportError:  # Windows: two trainings at once are not kept apart
 CONFIG_NAME = "config.json"
 MAX_CONFIG_BYTES = 10_000
 LOCK_NAME = "lock"
+BROKEN_SHIPPED = (
+    "{path} holds no weights of this project, or is broken. "
+    "Get it anew (git checkout {path}), or train a model of your own: python train.py"
+)
 # What makes a folder one of a trained model goes first.
 OWN_FILES = (
     "ckpt-*",
@@ -44,6 +49,11 @@ def model_folder(checkpoint_dir, model_name: str, seed: int = 0) -> pathlib.Path
     """Where a model's checkpoints lie: `<MODEL_NAME>`, and of other seeds `seed-N` in it."""
     folder = pathlib.Path(checkpoint_dir) / model_name
     return folder / f"seed-{seed}" if seed else folder
+
+
+def shipped_path(checkpoint_dir, model_name: str) -> pathlib.Path:
+    """Where the weights of a model lie that come with the project."""
+    return pathlib.Path(checkpoint_dir) / "shipped" / f"{model_name}.npz"
 
 
 def is_trained(folder) -> bool:
@@ -129,6 +139,40 @@ def load_config(folder, say: Callable[[str], None] = print) -> Config:
             say(f"{reason}; taking the copy in {checkpoint.name}")
             return config
     raise UserError(f"{reason}. Put it back, or train with --restart to begin anew")
+
+
+def find_config(
+    checkpoint_dir, model_name: str, seed: int = 0, say: Callable[[str], None] = print
+) -> Config:
+    """The settings of a trained model or, where it never was, of one that comes with the project.
+
+    Args:
+        checkpoint_dir: the folder of all models' folders.
+        model_name: which of them.
+        seed: that it was trained with.
+        say: called with a line if it comes with the project, or a file is broken.
+
+    Raises:
+        UserError: if there is no such model, or its files are broken.
+    """
+    folder = model_folder(checkpoint_dir, model_name, seed)
+    if is_trained(folder):
+        return load_config(folder, say)
+    command = f"python train.py --model_name={model_name}" + (f" --seed={seed}" if seed else "")
+    path = shipped_path(checkpoint_dir, model_name)
+    if seed or not path.exists():
+        raise UserError(f"{model_name} has no checkpoint in {folder}. Train it first: {command}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = Config.from_json(arrays.read_config(archive))
+    except Exception:
+        # Depending on the byte that is wrong, half a dozen types from three libraries.
+        raise UserError(BROKEN_SHIPPED.format(path=path)) from None
+    say(
+        f"{model_name} has not been trained here; these are the weights that come with the "
+        f"project, of {config.num_epochs} epochs. To train your own: {command}"
+    )
+    return config
 
 
 def settle_config(folder, asked: dict, say: Callable[[str], None] = print) -> Config:

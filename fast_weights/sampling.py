@@ -140,13 +140,6 @@ def predict_text(model: keras.Model, text: str, num_pairs: int) -> str:
     return data.decode(predict(model, tokens[None]))
 
 
-def default_sample(num_pairs: int) -> str:
-    """The sequence that is asked about where none is given."""
-    if num_pairs == 3:
-        return "g5o8k1??g"
-    return data.decode(data.generate(1, num_pairs, np.random.default_rng(0)).tokens[0])
-
-
 def accuracy_by_pair(model: keras.Model, split: data.Split) -> tuple[float, list[float]]:
     """Accuracy over all sequences, and over those that ask for each pair.
 

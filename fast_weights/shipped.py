@@ -5,21 +5,15 @@ float32 array for each slow weight. There is no optimizer in it: it can be asked
 drawn, not trained on.
 """
 
-import pathlib
 import zipfile
 
 import keras
 import numpy as np
 
-from fast_weights import arrays
+from fast_weights import arrays, folders
 from fast_weights.config import Config
 from fast_weights.errors import UserError
 from fast_weights.models import build_model, weights_by_name
-
-
-def shipped_path(checkpoint_dir, model_name: str) -> pathlib.Path:
-    """Where the weights of a model lie that come with the project."""
-    return pathlib.Path(checkpoint_dir) / "shipped" / f"{model_name}.npz"
 
 
 def save(path, model: keras.Model, config: Config) -> None:
@@ -54,8 +48,5 @@ def load(path) -> tuple[keras.Model, Config]:
                 weights[name].assign(value)
     except Exception as error:
         # Depending on the byte that is wrong, half a dozen types from three libraries.
-        raise UserError(
-            f"{path} holds no weights of this project, or is broken. "
-            f"Get it anew (git checkout {path}), or train a model of your own: python train.py"
-        ) from error
+        raise UserError(folders.BROKEN_SHIPPED.format(path=path)) from error
     return model, config

@@ -48,7 +48,7 @@ class Summaries:
         self._config = config
         self._model = model
         self._some_tokens = validation.tokens[:NUM_HIDDEN].astype(np.int32)
-        self._probe = sampling.default_sample(config.num_pairs)
+        self._probe = data.default_sample(config.num_pairs)
         folder = pathlib.Path(folder)
         self._run, self._training, self._validation = (
             tf.summary.create_file_writer(str(path))

@@ -72,12 +72,12 @@ def test_all_runs_are_stopped_and_failures_named(tmp_path):
     )
     (tmp_path / "waits.py").write_text(
         f"import pathlib, time; pathlib.Path({str(tmp_path / 'begun')!r}).touch()\n"
-        f"time.sleep(8); pathlib.Path({str(tmp_path / 'outlived')!r}).touch()"
+        f"time.sleep(3); pathlib.Path({str(tmp_path / 'outlived')!r}).touch()"
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=runs.ROOT)
     while not (tmp_path / "begun").exists():
         time.sleep(0.05)
     process.terminate()
     assert process.wait(timeout=5) != 0
-    time.sleep(8)
+    time.sleep(3)
     assert not (tmp_path / "outlived").exists()

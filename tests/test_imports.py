@@ -23,7 +23,7 @@ ALLOWED = {
     "layers": {"cells"},
     "memory_trace": set(),
     "models": {"cells", "config", "layers"},
-    "shipped": {"arrays", "config", "errors", "models"},
+    "shipped": {"arrays", "config", "errors", "folders", "models"},
     "checkpoints": {"arrays", "config", "errors", "folders", "models", "shipped"},
     "summaries": {"config", "data", "figures", "files", "results", "sampling"},
     "training": {"checkpoints", "config", "data", "errors", "folders", "results", "summaries"},

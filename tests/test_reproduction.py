@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from benchmarks import recurrences, reproduce_blog, what_the_memory_buys
-from fast_weights import data, sampling, shipped
+from fast_weights import data, folders, sampling, shipped
 from fast_weights.config import MODEL_NAMES, Config
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -96,7 +96,7 @@ def test_the_pages_have_the_tables_of_the_records():
 @pytest.mark.parametrize("model_name", MODEL_NAMES)
 def test_the_shipped_weights_are_those_of_the_records(model_name):
     """Weights of another run, or of another epoch."""
-    model, config = shipped.load(shipped.shipped_path(ROOT / "checkpoints", model_name))
+    model, config = shipped.load(folders.shipped_path(ROOT / "checkpoints", model_name))
     records = reproduce_blog.read_file(RESULTS / f"{model_name}-seed0.jsonl")
     _, validation = data.make(3, config.num_training, config.num_validation, config.seed)
     accuracy, _ = sampling.accuracy_by_pair(model, validation)

@@ -178,7 +178,9 @@ def test_plot_draws_what_there_is_and_names_what_is_missing(folder):
     ("flags", "names"),
     [
         (["--figure=memory", "--sample=g5o8??g"], ["memory.png", "memory.gif"]),
-        (["--figure=attention", "--format=svg"], ["attention.svg"]),
+        pytest.param(
+            ["--figure=attention", "--format=svg"], ["attention.svg"], marks=pytest.mark.slow
+        ),
         (["--figure=weights", "--format=pdf"], ["weights.pdf"]),
         (["--log_epochs"], ["accuracy.png", "gradient_norm.png", "loss.png"]),
     ],
@@ -225,7 +227,7 @@ def test_mistakes_end_in_one_line(tmp_path, script, flags, words):
     refused(run(tmp_path, script, *flags, expect=2), *words)
 
 
-@pytest.mark.parametrize("sample", ["g5o8k1??g", "g5o8??z", "G5o8??G", ""])
+@pytest.mark.parametrize("sample", ["g5o8k1??g", ""])
 def test_bad_samples_end_in_one_line(folder, sample):
     refused(run(folder, "test.py", f"--sample={sample}", expect=2), "expected")
 

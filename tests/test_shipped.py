@@ -11,7 +11,7 @@ from fast_weights.errors import UserError
 @pytest.fixture
 def path(tiny_config, tmp_path):
     """The file of a model with weights of seed 0."""
-    path = shipped.shipped_path(tmp_path, "RNN-LN-FW")
+    path = folders.shipped_path(tmp_path, "RNN-LN-FW")
     shipped.save(path, checkpoints.new_state(tiny_config).model, tiny_config)
     return path
 
@@ -24,7 +24,7 @@ def logits(model):
 def test_loaded_weights_are_the_saved_ones(tiny, tmp_path, model_name):
     """A weight that is left as the seed of the configuration draws it."""
     model = checkpoints.new_state(tiny(model_name=model_name, seed=1)).model
-    path = shipped.shipped_path(tmp_path, model_name)
+    path = folders.shipped_path(tmp_path, model_name)
     shipped.save(path, model, tiny(model_name=model_name))
     said = []
     loaded, config = checkpoints.load_model(tmp_path, model_name, say=said.append)

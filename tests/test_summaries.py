@@ -117,7 +117,7 @@ def test_text_and_histograms(folder):
     table = found[".", "configuration"][0][1].decode()
     for name, value in dataclasses.asdict(config).items():
         assert f"| {name} | {value} |" in table
-    watched = sampling.watch(model, sampling.default_sample(2), 2)
+    watched = sampling.watch(model, data.default_sample(2), 2)
     answers = found[".", "probe"][-1][1].decode()
     assert answers.startswith(f"`{watched.text}` → `{watched.prediction}`")
     share = watched.probability_of(watched.prediction)
@@ -173,7 +173,7 @@ class StopsAfter(training.Reporter):
             raise Stopped
 
 
-@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize("within", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_resumed_run_has_the_events_of_an_untroubled_one(folder, tiny, tmp_path, within):
     """Gaps, doubles or steps that run backwards after a stop."""
     config = tiny(num_epochs=5)

@@ -100,7 +100,7 @@ def test_totals_are_means_of_the_split(tiny_config):
     assert accuracy == pytest.approx((logits.argmax(axis=1) == targets).mean())
 
 
-@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("shuffle", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_resumed_equals_uninterrupted_bit_for_bit(tiny, tmp_path, shuffle):
     """A lost optimizer state, a restarted order, a doubled or missing epoch."""
     whole = tiny(num_epochs=3, shuffle=shuffle)

@@ -210,5 +210,5 @@ def test_a_sample_of_a_million_characters(tmp_path):
     done.stderr = "".join(
         line for line in done.stderr.splitlines(keepends=True) if not line.startswith("note: ")
     )
-    refused(done, "expected 9 symbols", "of 1000000 symbols")
+    refused(done, "(9 symbols)", "of 1000000 symbols")
     assert len(done.stderr) < 300

@@ -114,6 +114,7 @@ def test_a_file_where_a_folder_should_be(tmp_path, blocked, words):
     assert (tmp_path / blocked).read_text() == "a file"
 
 
+@pytest.mark.slow
 def test_a_folder_where_a_file_should_be(trained, tmp_path):
     for name in ("results.jsonl", "config.json", "lock"):
         folder = tmp_path / name
@@ -127,6 +128,7 @@ def test_a_folder_where_a_file_should_be(trained, tmp_path):
         assert name in errors[0] or str(model_folder(folder)) in errors[0]
 
 
+@pytest.mark.slow
 def test_a_second_training_of_one_model(tmp_path):
     """Two that write each other's files; a lock that outlives whoever held it."""
     first = start(tmp_path, *TINY)
