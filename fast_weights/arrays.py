@@ -28,6 +28,17 @@ def save(path, arrays: dict) -> None:
         np.savez_compressed(file, **arrays)
 
 
+def open_archive(path) -> zipfile.ZipFile:
+    """Opens an `.npz` file to read from; close it.
+
+    Raises:
+        OSError: with its `filename`, if it cannot be opened.
+        Exception: of half a dozen types from three libraries, if it is no such file.
+    """
+    files.check_regular(path)
+    return zipfile.ZipFile(path)
+
+
 def read(archive: zipfile.ZipFile, name: str, max_bytes: int) -> np.ndarray:
     """An array of an `.npz` file, checked against the archive's CRC.
 

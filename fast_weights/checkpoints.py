@@ -7,7 +7,6 @@ made to do so.)
 
 import dataclasses
 import pathlib
-import zipfile
 from collections.abc import Callable
 
 import keras
@@ -95,7 +94,7 @@ def _restore_newest(folder, variables: dict, say) -> int:
         paths = found
         for path in paths:
             try:
-                with zipfile.ZipFile(path) as archive:
+                with arrays.open_archive(path) as archive:
                     values = arrays.read_like(archive, variables)
                     epoch = int(arrays.read(archive, EPOCH, np.int64().itemsize))
             except Exception:

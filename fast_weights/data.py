@@ -202,13 +202,14 @@ def load(
     remedy = "delete the file to have it made anew, or name another --data_dir"
     expected = _about(num_pairs, num_training, num_validation, seed)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with arrays.open_archive(path) as archive:
             about = files.parse_json(str(arrays.read(archive, "about", MAX_ABOUT_BYTES)))
             if about == expected:
                 training = _read_split(archive, "training", num_training, num_pairs)
                 validation = _read_split(archive, "validation", num_validation, num_pairs)
     except Exception as error:
-        if isinstance(error, OSError) and error.strerror:
+        # A seek to a place that rot made up names no file.
+        if isinstance(error, OSError) and error.filename:
             raise UserError(f"cannot read data from {path}: {error.strerror}") from None
         # Depending on the byte that is wrong, half a dozen types from three libraries.
         raise UserError(f"{path} is no data file, or a broken one; {remedy}") from None

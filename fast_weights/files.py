@@ -59,13 +59,22 @@ def read_text(path, max_bytes: int) -> str:
             has no end to speak of.
         OSError: if it cannot be read.
     """
-    # A pipe would keep whoever opens it waiting.
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError("expected a regular file")
+    check_regular(path)
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size > max_bytes:
             raise ValueError(f"expected at most {max_bytes:,} bytes")
         return file.read(max_bytes).decode(errors="replace")
+
+
+def check_regular(path) -> None:
+    """Ends where a pipe would keep whoever opens it waiting.
+
+    Raises:
+        ValueError: if the path is a folder, a pipe, a device.
+        OSError: if there is nothing.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("expected a regular file")
 
 
 def parse_json(text: str):

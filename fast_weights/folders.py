@@ -13,7 +13,6 @@ import os
 import pathlib
 import re
 import shutil
-import zipfile
 from collections.abc import Callable
 
 from fast_weights import arrays, files
@@ -134,7 +133,7 @@ def load_config(folder, say: Callable[[str], None] = print) -> Config:
         reason = f"{path}: {error}"
     for checkpoint in all_checkpoints(folder):
         # Depending on the byte that is wrong, half a dozen types of error.
-        with contextlib.suppress(Exception), zipfile.ZipFile(checkpoint) as archive:
+        with contextlib.suppress(Exception), arrays.open_archive(checkpoint) as archive:
             config = Config.from_json(arrays.read_config(archive))
             say(f"{reason}; taking the copy in {checkpoint.name}")
             return config
@@ -163,7 +162,7 @@ def find_config(
     if seed or not path.exists():
         raise UserError(f"{model_name} has no checkpoint in {folder}. Train it first: {command}")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with arrays.open_archive(path) as archive:
             config = Config.from_json(arrays.read_config(archive))
     except Exception:
         # Depending on the byte that is wrong, half a dozen types from three libraries.

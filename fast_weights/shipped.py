@@ -5,8 +5,6 @@ float32 array for each slow weight. There is no optimizer in it: it can be asked
 drawn, not trained on.
 """
 
-import zipfile
-
 import keras
 import numpy as np
 
@@ -40,7 +38,7 @@ def load(path) -> tuple[keras.Model, Config]:
             the model that its configuration describes.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with arrays.open_archive(path) as archive:
             config = Config.from_json(arrays.read_config(archive))
             model = build_model(config)
             weights = weights_by_name(model)

@@ -162,6 +162,27 @@ def test_a_text_of_a_terabyte_and_one_that_never_comes(tmp_path, name, little_me
 
 
 @pytest.mark.parametrize(
+    "make",
+    [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")],
+    ids=["pipe", "folder", "device"],
+)
+def test_an_archive_that_is_no_file(tiny_config, tmp_path, make):
+    """A wait without end for who writes to a pipe."""
+    names = ("data.npz", "shipped/RNN-LN-FW.npz", "RNN-LN-FW/ckpt-1.npz")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        make(tmp_path / name)
+    with pytest.raises(UserError, match="delete the file"):
+        data.load(tmp_path / "data.npz", *SIZES)
+    with pytest.raises(UserError, match="holds no weights of this project"):
+        shipped.load(tmp_path / "shipped/RNN-LN-FW.npz")
+    with pytest.raises(UserError, match=r"config\.json"):
+        folders.load_config(tmp_path / "RNN-LN-FW")
+    with pytest.raises(UserError, match="is broken"):
+        checkpoints.new_state(tiny_config).restore(tmp_path / "RNN-LN-FW")
+
+
+@pytest.mark.parametrize(
     "shape", [(TERABYTE,), (10**6, 10**6), (2**62, 2**62), (-1, 5), ()], ids=str
 )
 def test_a_checkpoint_cannot_claim_much_memory(tiny_config, tmp_path, shape, request):
