@@ -6,6 +6,7 @@ or in the modules that use it names a backend, but for those that say so.
 
 import keras
 import numpy as np
+import pytest
 import reference
 
 from fast_weights import (
@@ -28,6 +29,7 @@ def _fast(cell, recurrence, *arguments):
     )
 
 
+SLOW = pytest.mark.slow
 CELLS = {
     "control": lambda **kwargs: ControlCell(UNITS, **kwargs),
     "rnn_ln": lambda **kwargs: LayerNormRNNCell(UNITS, epsilon=EPSILON, **kwargs),
@@ -40,6 +42,14 @@ CELLS = {
     "matrix_paper": _fast(FastWeightsCell, "paper"),
     "attention_paper": _fast(FastWeightsAttentionCell, "paper", STEPS + 2),
 }
+# For tests that take seconds a case: these always, and the others where there is time.
+costly_cells = pytest.mark.parametrize(
+    "name",
+    [
+        one if one in ("gru_original", "matrix", "attention") else pytest.param(one, marks=SLOW)
+        for one in CELLS
+    ],
+)
 BACKEND = keras.backend.backend()
 # Keras 3.15 multiplies float64 matrices in float32 on PyTorch.
 FLOAT32 = {"rtol": 1e-4, "atol": 1e-5}

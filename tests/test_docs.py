@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import shutil
 
 import pytest
 
@@ -23,13 +24,21 @@ def blocks(page):
     return "\n".join(kept)
 
 
-@pytest.fixture
-def trained_folder(tiny, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def trained_once(tiny, tmp_path_factory):
     """A folder with a small trained RNN-LN-FW, as `train.py` leaves it."""
-    monkeypatch.chdir(tmp_path)
+    folder = tmp_path_factory.mktemp("trained")
     config = tiny(num_pairs=3, num_epochs=1)
-    training.train(config, "data", "checkpoints/RNN-LN-FW", training.Reporter())
-    return tmp_path
+    training.train(config, folder / "data", folder / "checkpoints/RNN-LN-FW", training.Reporter())
+    return folder
+
+
+@pytest.fixture
+def trained_folder(trained_once, tmp_path, monkeypatch):
+    """A copy of that for a page to write to, which it runs in."""
+    shutil.copytree(trained_once, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p).strip()], ids=lambda p: p.stem)

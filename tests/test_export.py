@@ -5,7 +5,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import tensorflow as tf
-from cases import FEATURES, STEPS, UNITS, inputs_of, randomize
+from cases import FEATURES, STEPS, UNITS, costly_cells, inputs_of, randomize
 
 from fast_weights import (
     Control,
@@ -30,7 +30,6 @@ LAYERS = {
         FastWeightsAttentionCell(UNITS, STEPS, recurrence="paper"), **kwargs
     ),
 }
-all_layers = pytest.mark.parametrize("name", LAYERS)
 loops = pytest.mark.parametrize("unroll", [False, True])
 
 
@@ -42,7 +41,7 @@ def model_of(name, **kwargs):
     return model, inputs, model.predict(inputs, verbose=0)
 
 
-@all_layers
+@costly_cells
 @loops
 def test_saved_model(name, unroll, tmp_path):
     """A weight or a loop that tracing leaves behind."""
@@ -52,7 +51,7 @@ def test_saved_model(name, unroll, tmp_path):
     np.testing.assert_allclose(loaded.serve(inputs), expected, rtol=1e-5, atol=1e-6)
 
 
-@all_layers
+@costly_cells
 @loops
 def test_onnx(name, unroll, tmp_path):
     """An operation that ONNX does not have, or that onnxruntime computes otherwise."""
@@ -64,7 +63,7 @@ def test_onnx(name, unroll, tmp_path):
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 
 
-@all_layers
+@costly_cells
 def test_litert(name, tmp_path):
     """An operation that needs the Flex delegate; LiteRT takes the unrolled layers alone."""
     model, inputs, expected = model_of(name, unroll=True)

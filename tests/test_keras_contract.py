@@ -14,12 +14,14 @@ from cases import (
     FAST_CELLS,
     FEATURES,
     FLOAT32,
+    SLOW,
     STEPS,
     TIGHT,
     UNITS,
     array,
     as_oracle_states,
     built,
+    costly_cells,
     inputs_of,
     layer_of,
     mask_of,
@@ -106,7 +108,7 @@ def test_stacked_cells(name):
     np.testing.assert_allclose(array(layer(inputs_of(), mask=mask)), expected, **TIGHT)
 
 
-@all_cells
+@costly_cells
 def test_stacked_cells_under_a_half_precision_policy(name):
     """States that change their dtype in the loop; the stack decides how states are kept."""
     cells = [CELLS[name](dtype="mixed_float16"), CELLS[name](dtype="mixed_float16")]
@@ -178,7 +180,11 @@ def test_keras_file(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "imports", ["import keras, fast_weights", "from fast_weights import Control"]
+    "imports",
+    [
+        pytest.param("import keras, fast_weights", marks=SLOW),
+        "from fast_weights import Control",
+    ],
 )
 def test_keras_file_in_a_new_process(imports, tmp_path):
     """A layer that Keras does not know until something else of the package was used."""
@@ -203,7 +209,7 @@ def test_weights_file(name, tmp_path):
     np.testing.assert_array_equal(other.predict(inputs, verbose=0), expected)
 
 
-@all_cells
+@costly_cells
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_fit_evaluate_predict(name, jit_compile):
     """A step that XLA cannot compile, or a weight that `fit` does not move."""
@@ -225,8 +231,8 @@ def test_fit_evaluate_predict(name, jit_compile):
         assert np.abs(array(weight) - old).max() > 1e-4, f"{weight.path} was not moved"
 
 
-@all_cells
-@pytest.mark.parametrize("unroll", [False, True])
+@costly_cells
+@pytest.mark.parametrize("unroll", [False, pytest.param(True, marks=SLOW)])
 def test_gradients_equal_finite_differences(name, unroll):
     """A disconnected weight, or an op with a wrong gradient; initial states included."""
     cell = built(name, dtype="float64")

@@ -173,7 +173,8 @@ class StopsAfter(training.Reporter):
             raise Stopped
 
 
-@pytest.mark.parametrize("within", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("within", [False, True])
 def test_a_resumed_run_has_the_events_of_an_untroubled_one(folder, tiny, tmp_path, within):
     """Gaps, doubles or steps that run backwards after a stop."""
     config = tiny(num_epochs=5)

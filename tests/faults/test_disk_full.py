@@ -33,7 +33,11 @@ def whole(tiny, tmp_path_factory):
 # Bytes that do for the configuration; for a checkpoint as well; for one epoch's pictures.
 @pytest.mark.parametrize(
     ("size", "some_epochs"),
-    [pytest.param(600, False, marks=pytest.mark.slow), (8_000, False), (130_000, True)],
+    [
+        pytest.param(600, False, marks=pytest.mark.slow),
+        pytest.param(8_000, False, marks=pytest.mark.slow),
+        (130_000, True),
+    ],
 )
 def test_a_full_disk_costs_the_epoch_in_progress(tiny, whole, tmp_path, size, some_epochs):
     """A traceback; a checkpoint that is gone with the attempt to replace it."""

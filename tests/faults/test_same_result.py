@@ -5,6 +5,8 @@ import os
 import pytest
 from harm import model_folder, records, run, tensors
 
+from fast_weights.config import MODEL_NAMES
+
 ONE_THREAD = {
     "PYTHONHASHSEED": "1",
     "OMP_NUM_THREADS": "1",
@@ -13,23 +15,12 @@ ONE_THREAD = {
 }
 
 
-@pytest.mark.parametrize(
-    "model_name",
-    [
-        "RNN-LN-FW",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("RNN-LN", "CONTROL", "GRU-LN")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("model_name", MODEL_NAMES)
 def test_two_runs_on_one_machine_are_the_same_to_the_bit(tmp_path, model_name):
     """An order that hangs on a set, a sum that hangs on how many threads share it."""
     # The original's sizes: small matrices are never shared between threads.
-    flags = (
-        f"--model_name={model_name}",
-        "--num_epochs=1",
-        "--num_training=6400",
-        "--num_validation=640",
-    )
-    flags += ("--shuffle",)
+    flags = (f"--model_name={model_name}", "--num_epochs=1", "--num_training=12800", "--shuffle")
     left = []
     for name, env, options in (
         ("one", ONE_THREAD, {"preexec_fn": lambda: os.sched_setaffinity(0, {0})}),
