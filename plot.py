@@ -52,7 +52,8 @@ def main(argv):
 
 def curves():
     """All models that have results; names those that have none."""
-    from fast_weights import figures, results
+    with terminal.quiet_import():  # Matplotlib tells of a home that it cannot write to
+        from fast_weights import figures, results
 
     found = {
         name: results.read_seeds(pathlib.Path(FLAGS.checkpoint_dir) / name, terminal.warn)

@@ -28,13 +28,13 @@ STOPPED = "\nStopped. Whole epochs are kept; the same command goes on."
 
 @contextlib.contextmanager
 def quiet_import() -> Iterator[None]:
-    """Keeps TensorFlow's start-up lines off the terminal while it is imported.
+    """Keeps what TensorFlow and Matplotlib say at their start off the terminal.
 
-    Its C++ code writes them to file descriptor 2 before any setting of its own
+    TensorFlow's C++ code writes it to file descriptor 2 before any setting of its own
     is heard. If the import fails, what was held back is shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow's Python code logs each checkpoint through absl.
+    # Libraries log at INFO through absl, once it is there.
     logging.getLogger("absl").setLevel(logging.WARNING)
     sys.stderr.flush()
     saved = os.dup(2)
@@ -68,7 +68,7 @@ def one_line_errors(main: Callable) -> Callable:
             complain(error)
             return 2
         except KeyboardInterrupt:
-            print(STOPPED, file=sys.stderr)
+            print("\nStopped.", file=sys.stderr)
             return 130
         except BrokenPipeError:
             # Nothing more can be said, not even when Python flushes at its end.
@@ -158,13 +158,13 @@ def stop_at_once() -> None:
     if not hasattr(signal, "pthread_sigmask"):  # Windows: at the next instruction
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    terminal = os.dup(2)  # `quiet_import` puts a file in its place
 
     def wait():
         number = signal.sigwait(signals)
-        try:
-            print(STOPPED, file=sys.stderr, flush=True)
-        finally:  # also where nobody reads it any more
-            os._exit(128 + number)
+        with contextlib.suppress(OSError):  # nobody may read it any more
+            os.write(terminal, f"{STOPPED}\n".encode())
+        os._exit(128 + number)
 
     threading.Thread(target=wait, daemon=True).start()
 

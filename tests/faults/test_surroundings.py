@@ -27,10 +27,11 @@ def trained(tmp_path_factory):
     [
         {"PYTHONHASHSEED": "2", "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "COLUMNS": "1"},
         pytest.param(
-            {"HOME": "/nowhere", "LC_ALL": "tr_TR.UTF-8", "TERM": "dumb"}, marks=pytest.mark.slow
+            {"HOME": "/dev/null/home", "LC_ALL": "tr_TR.UTF-8", "TERM": "dumb"},
+            marks=pytest.mark.slow,
         ),
         pytest.param(
-            {"HOME": "/dev/null", "TMPDIR": "/nowhere", "LANG": "de_DE.ISO-8859-1"},
+            {"HOME": "/dev/null", "TMPDIR": "/dev/null/tmp", "LANG": "de_DE.ISO-8859-1"},
             marks=pytest.mark.slow,
         ),
     ],
