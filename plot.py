@@ -43,6 +43,11 @@ def main(argv):
             f"--figure={FLAGS.figure} shows fast weights, and RNN-LN-FW alone keeps them. "
             f"Received: --model_name={FLAGS.model_name}"
         )
+    for name, figure in (("sample", "memory"), ("log_epochs", "curves")):
+        if FLAGS[name].present and FLAGS.figure != figure:
+            raise UserError(
+                f"--{name} goes with --figure={figure} alone. Received: --figure={FLAGS.figure}"
+            )
     check_settings({"seed": FLAGS.seed})
     draw = {"curves": curves, "memory": memory, "attention": attention, "weights": weights}
     for path in draw[FLAGS.figure]():

@@ -17,6 +17,7 @@ seed, some minutes.
 import argparse
 import dataclasses
 import pathlib
+import re
 import sys
 
 import numpy as np
@@ -137,10 +138,9 @@ def check(run: Run, model_name: str, seed: int) -> None:
 
 def whole_numbers(text: str) -> list[int]:
     """`0,1,2` as a list."""
-    numbers = [int(one) for one in text.split(",")]
-    if min(numbers) < 0:
-        raise ValueError
-    return numbers
+    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"expected numbers such as 0,1,2. Received: {text}")
+    return [int(one) for one in text.split(",")]
 
 
 def model_names(text: str) -> list[str]:
@@ -152,8 +152,8 @@ def model_names(text: str) -> list[str]:
 
 def at_least_one(text: str) -> int:
     """A whole number."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1. Received: {text}")
+    if not re.fullmatch(r"0*[1-9]\d{0,5}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"expected from 1 to 999999. Received: {text}")
     return int(text)
 
 
@@ -169,7 +169,7 @@ def write(output_dir: pathlib.Path) -> None:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--seeds", type=whole_numbers, default=[0, 1, 2], help="such as 0,1,2")
     add("--models", type=model_names, default=list(MODELS), help="such as RNN-LN-FW,GRU-LN")

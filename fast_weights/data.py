@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fast_weights import arrays, files
+from fast_weights.config import check_settings
 from fast_weights.errors import UserError
 
 ALPHABET = string.ascii_lowercase + string.digits + "?"
@@ -288,18 +289,18 @@ def _about(num_pairs: int, num_training: int, num_validation: int, seed: int) ->
 
 def main(arguments=None) -> int:
     """`python -m fast_weights.data`: makes a file of sequences and shows one."""
-    parser = argparse.ArgumentParser(prog="python -m fast_weights.data", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m fast_weights.data", usage=argparse.SUPPRESS, description=main.__doc__
+    )
     parser.add_argument("--data_dir", default="data", help="folder to write to (default: data)")
     parser.add_argument("--num_pairs", type=int, default=3, help="K, from 1 to 26 (default: 3)")
     parser.add_argument("--num_training", type=int, default=64_000, help="default: 64000")
     parser.add_argument("--num_validation", type=int, default=32_000, help="default: 32000")
     parser.add_argument("--seed", type=int, default=0, help="zero or more (default: 0)")
     flags = parser.parse_args(arguments)
-    for name, low in (("num_training", 1), ("num_validation", 1), ("seed", 0)):
-        if getattr(flags, name) < low:
-            parser.error(f"--{name} must be at least {low}. Received: {getattr(flags, name)}")
     path = data_path(flags.data_dir, flags.num_pairs, flags.seed)
     try:
+        check_settings(vars(flags))
         training, _ = load_or_make(**vars(flags))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -94,6 +94,8 @@ def flags_parser(flags) -> Callable:
             rest = flags.FLAGS(argv)
             for name in flags.FLAGS:
                 value = flags.FLAGS[name].value
+                if name.endswith("_dir") and flags.FLAGS[name].present and not value:
+                    raise UserError(f"--{name} must name a folder. Received: --{name}=")
                 if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
                     raise UserError(f"--{name} must be UTF-8. Received: --{name}={value}")
             return rest

@@ -17,8 +17,8 @@ SCRIPT = str(runs.ROOT / "benchmarks/reproduce_blog.py")
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--seeds=a"], "--seeds: invalid"),
-        (["--jobs=0"], "expected at least 1"),
+        (["--seeds=a"], "argument --seeds: expected numbers such as 0,1,2. Received: a"),
+        (["--jobs=0"], "argument --jobs: expected from 1 to 999999. Received: 0"),
         (["--models=LSTM"], "RNN-LN-FW,GRU-LN,RNN-LN,CONTROL. Received: LSTM"),
         (["--help"], ""),
     ],
@@ -30,6 +30,7 @@ def test_the_script_runs_from_anywhere(tmp_path, flags, words):
     )
     assert done.returncode == (2 if words else 0), done.stderr
     assert words in done.stderr
+    assert done.stderr.count("\n") == bool(words)
 
 
 def test_a_run_of_other_settings_is_refused(tiny_config, tmp_path):

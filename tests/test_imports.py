@@ -16,7 +16,7 @@ ALLOWED = {
     "files": set(),
     "arrays": {"files"},
     "config": {"errors", "files"},
-    "data": {"arrays", "errors", "files"},
+    "data": {"arrays", "config", "errors", "files"},
     "cells": set(),
     "results": {"errors", "files"},
     "folders": {"arrays", "config", "errors", "files"},

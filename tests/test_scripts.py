@@ -249,6 +249,9 @@ def test_data_alone(tmp_path):
     assert "??" in done.stdout
     done = subprocess.run([*command, "--num_pairs=0"], capture_output=True, text=True, cwd=ROOT)
     refused(done, "num_pairs=0")
+    command[-2] = "--num_training=99999999999999"
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    refused(done, "from 1 to 10000000", "num_training=99999999999999")
 
 
 def test_help_names_every_setting():
