@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import struct
 
 import pytest
 from event_files import events
@@ -80,6 +81,19 @@ def test_data(trained, number):
         assert outcome == expected or "delete the file to have it made anew" in outcome
         lines += not same and outcome != expected
     assert lines > number / 2
+
+
+def test_a_place_before_the_file(trained):
+    """An error of the system that reads as if the file could not be opened."""
+    path = data.data_path(trained, 2, 0)
+    whole = path.read_bytes()
+    try:
+        # Where the archive's directory begins, in its last record.
+        path.write_bytes(whole[:-6] + struct.pack("<I", 2**31) + whole[-2:])
+        with pytest.raises(UserError, match="delete the file to have it made anew"):
+            data.load(path, 2, 40, 40, 0)
+    finally:
+        path.write_bytes(whole)
 
 
 @pytest.mark.parametrize("number", [40, pytest.param(1_000, marks=pytest.mark.slow)])
