@@ -28,7 +28,7 @@ def run(backend, *command):
 @pytest.mark.parametrize(
     "which",
     [
-        "(oracle or forms or padding or mask) and not True",
+        "(oracle or forms or mask_holds) and not True",
         pytest.param("test", marks=pytest.mark.slow),
     ],
 )

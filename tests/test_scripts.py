@@ -130,6 +130,7 @@ def test_restart_begins_anew(folder, tmp_path):
     assert config["units"] == 4
 
 
+@pytest.mark.slow
 def test_seeds_are_runs_of_their_own(folder):
     """A seed that goes on with another's weights, or that cannot be asked."""
     done = run(folder, "train.py", "--seed=7", "--num_epochs=1", "--quiet", *TINY)

@@ -22,18 +22,13 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "surroundings",
     [
         {"PYTHONHASHSEED": "2", "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "COLUMNS": "1"},
-        pytest.param(
-            {"HOME": "/dev/null/home", "LC_ALL": "tr_TR.UTF-8", "TERM": "dumb"},
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            {"HOME": "/dev/null", "TMPDIR": "/dev/null/tmp", "LANG": "de_DE.ISO-8859-1"},
-            marks=pytest.mark.slow,
-        ),
+        {"HOME": "/dev/null/home", "LC_ALL": "tr_TR.UTF-8", "TERM": "dumb"},
+        {"HOME": "/dev/null", "TMPDIR": "/dev/null/tmp", "LANG": "de_DE.ISO-8859-1"},
     ],
     ids=str,
 )
@@ -56,6 +51,7 @@ def test_nothing_around_matters(trained, tmp_path, surroundings):
     assert (folder / "figures/memory.gif").exists()
 
 
+@pytest.mark.slow
 def test_no_streams_at_all(tmp_path):
     """What is printed ends in the next file that is opened: a checkpoint, for instance."""
 
@@ -87,6 +83,7 @@ def test_a_read_only_folder(tmp_path, name):
     refused(done, "cannot write", str(tmp_path / name), "Permission denied")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_may_not_be_read(trained, tmp_path):
     (tmp_path / "checkpoint_dir").symlink_to(trained / "checkpoint_dir")
     model = model_folder(trained)
