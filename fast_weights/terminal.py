@@ -101,6 +101,8 @@ def flags_parser(flags) -> Callable:
             return rest
         except UserError as error:
             complain(error)
+        except UnicodeDecodeError:
+            complain(f"--flagfile must name a text file. Received: {' '.join(argv[1:])}")
         except flags.Error as error:
             complain(_what_a_flag_must_be(flags.FLAGS, str(error)))
         sys.exit(2)

@@ -81,6 +81,7 @@ def test_every_value_of_every_setting():
         ("train.py", ["--batch_size=100000"], ["num_training=64000", "batch_size=100000"]),
         ("train.py", ["--data_dir=\udcff"], ["--data_dir must be UTF-8", "\\udcff"]),
         ("train.py", ["--data_dir="], ["--data_dir must name a folder"]),
+        ("train.py", [f"--flagfile={sys.executable}"], ["--flagfile must name a text file"]),
         ("train.py", ["RNN-LN"], ["expected only --flags. Received: RNN-LN"]),
         ("test.py", ["--model_name=LSTM"], ["one of RNN-LN-FW", "--model_name=LSTM"]),
         ("test.py", ["--seed=-1"], ["seed=-1", "from 0 to 4294967295"]),
