@@ -20,7 +20,8 @@ def replacing(path) -> Iterator[pathlib.Path]:
     """Gives a name beside `path` to write to, and puts that file in the place of `path`.
 
     Whoever reads `path`, and whatever happens meanwhile, finds the old file or the new one.
-    The name is the process's own: two that write the same file do not write into each other.
+    The name is the process's own, so that two that write the same file do not write into each
+    other, and ends as that of `path` does, by which libraries know what to write.
 
     Args:
         path: the file; its folder is made where it is missing.
@@ -29,7 +30,7 @@ def replacing(path) -> Iterator[pathlib.Path]:
         OSError: if the file cannot be written; then `path` is as it was.
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f"{PARTIAL}{os.getpid()}")
+    temporary = path.with_name(f"{PARTIAL}{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

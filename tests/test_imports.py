@@ -28,7 +28,7 @@ ALLOWED = {
     "summaries": {"config", "data", "figures", "files", "results", "sampling"},
     "training": {"checkpoints", "config", "data", "errors", "folders", "results", "summaries"},
     "sampling": {"checkpoints", "data", "errors", "memory_trace"},
-    "figures": {"errors", "results"},
+    "figures": {"errors", "files", "results"},
     "terminal": {"errors"},
     "__init__": set(),
 }

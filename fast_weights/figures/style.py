@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from fast_weights import files
 from fast_weights.errors import UserError
 
 FORMATS = ("png", "svg", "pdf")
@@ -51,12 +52,12 @@ def write(output_dir, name: str, save) -> pathlib.Path:
     """Writes one file through `save(path)`, in a folder that is made where it is missing.
 
     Raises:
-        UserError: if it cannot be written.
+        UserError: if it cannot be written; then the file is as it was.
     """
     path = pathlib.Path(output_dir) / name
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save(path)
+        with files.replacing(path) as temporary:
+            save(temporary)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
     return path

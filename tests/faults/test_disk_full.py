@@ -4,10 +4,11 @@ import contextlib
 import functools
 import resource
 
+import numpy as np
 import pytest
 from harm import TINY, records, refused, run, tensors
 
-from fast_weights import checkpoints, training
+from fast_weights import checkpoints, figures, training
 from fast_weights.errors import UserError
 
 
@@ -65,3 +66,14 @@ def test_no_room_for_the_data(tmp_path):
     done = run(tmp_path, *TINY, preexec_fn=limit)
     refused(done, "cannot write data to", "File too large")
     assert list((tmp_path / "data_dir").iterdir()) == []
+
+
+def test_no_room_for_a_figure_leaves_the_old_one(tmp_path):
+    """A picture that was there, and half of another in its place."""
+    weights = np.eye(4), np.ones((37, 4))
+    path = figures.plot_weights(weights, weights, tmp_path)
+    before = path.read_bytes()
+    with room_for(500), pytest.raises(UserError, match=f"cannot write {path}: File too large"):
+        figures.plot_weights(weights, weights, tmp_path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
