@@ -15,6 +15,7 @@ from event_files import events
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from fast_weights import checkpoints, data, results, sampling, summaries, training
+from fast_weights.folders import model_folder
 from fast_weights.results import Record
 
 SLOW_WEIGHTS = ["kernel", "recurrent_kernel", "bias"]
@@ -41,20 +42,21 @@ def train(config, folder, **kwargs):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, tiny_config):
-    """Five epochs of RNN-LN-FW with a look at every other, and one of CONTROL."""
+    """Five epochs of RNN-LN-FW with a look at every other, and one of CONTROL's seed 1."""
     folder = tmp_path_factory.mktemp("runs")
     train(dataclasses.replace(tiny_config, num_epochs=5), folder, summary_every=2)
-    train(dataclasses.replace(tiny_config, num_epochs=1, model_name="CONTROL"), folder)
+    control = dataclasses.replace(tiny_config, num_epochs=1, model_name="CONTROL", seed=1)
+    training.train(control, folder / "data", model_folder(folder, "CONTROL", seed=1))
     return folder
 
 
 @pytest.mark.parametrize(
-    ("model_name", "looks"), [("RNN-LN-FW", LOOKS | FAST_LOOKS), ("CONTROL", LOOKS)]
+    ("run", "looks"), [("RNN-LN-FW", LOOKS | FAST_LOOKS), ("CONTROL/seed-1", LOOKS)]
 )
-def test_tags(folder, model_name, looks):
+def test_tags(folder, run, looks):
     """A summary that is missing, or of something that the model does not have."""
-    found = events(folder / model_name)
-    runs = {run: {tag for one, tag in found if one == run} for run in (".", *summaries.RUNS)}
+    found = events(folder / run)
+    runs = {part: {tag for one, tag in found if one == part} for part in (".", *summaries.RUNS)}
     assert runs["."] == looks | TITLES | {"best_accuracy"}
     assert runs["training"] == {"loss", "accuracy", "gradient_norm", "sequences_per_second"}
     by_pair = {"accuracy_by_pair/pair_1", "accuracy_by_pair/pair_2"}
@@ -241,10 +243,10 @@ def test_the_server_shows_runs_scalars_images_and_hyperparameters(ask):
     """Events that are whole and that TensorBoard does not understand."""
     runs = {
         f"{name}{run}"
-        for name in ("RNN-LN-FW", "CONTROL")
+        for name in ("RNN-LN-FW", "CONTROL/seed-1")
         for run in ("", "/training", "/validation")
     }
-    assert runs <= set(ask("runs"))
+    assert runs == set(ask("runs"))
     scalars = ask("plugin/scalars/tags")
     assert {"loss", "accuracy"} <= scalars["RNN-LN-FW/training"].keys()
     assert {"loss", "accuracy", "accuracy_by_pair/pair_2"} <= scalars["RNN-LN-FW/validation"].keys()
@@ -265,7 +267,7 @@ def test_the_server_shows_runs_scalars_images_and_hyperparameters(ask):
         startIndex=0,
         sliceSize=10,
     )["sessionGroups"]
-    names = [group["hparams"]["model_name"] for group in groups]
-    assert sorted(names) == ["CONTROL", "RNN-LN-FW"]
+    trials = [(group["hparams"]["model_name"], group["hparams"]["seed"]) for group in groups]
+    assert sorted(trials) == [("CONTROL", 1), ("RNN-LN-FW", 0)]
     best = [group["metricValues"][0]["value"] for group in groups]
     assert best == sorted(best, reverse=True)
