@@ -111,12 +111,36 @@ def test_attention_is_drawn_as_shares():
     assert memory.place_names(9, asked=1)[1:4] == ["digit 1", "letter 2 ◂", "digit 2 ◂"]
 
 
-def test_maps_and_weights_are_written(tmp_path):
-    maps = np.random.default_rng(0).uniform(size=(3, 9, 9))
-    before = np.eye(4), np.ones((37, 4))
-    after = np.ones((4, 4)), -np.ones((37, 4))
+@pytest.fixture
+def drawn(monkeypatch):
+    """What was drawn, {panel's title: its map}, of the figures that are written meanwhile."""
+    found, write = {}, style.write
+
+    def writing(output_dir, name, save):
+        for axes in save.__self__.axes:
+            found.update({axes.get_title(): image.get_array() for image in axes.images})
+        return write(output_dir, name, save)
+
+    monkeypatch.setattr(style, "write", writing)
+    return found
+
+
+def test_attention_is_drawn_by_the_pair_asked_for(tmp_path, drawn):
+    """Another pair's map, or columns for rows; more maps than stand in a row."""
+    maps = np.random.default_rng(0).uniform(size=(4, 11, 11))
     assert figures.plot_attention(maps, tmp_path).stat().st_size > 5_000
+    assert list(drawn) == [f"asked for pair {pair}" for pair in (1, 2, 3, 4)]
+    np.testing.assert_array_equal(list(drawn.values()), memory.shares_of(maps))
+
+
+def test_weights_are_drawn_before_and_after(tmp_path, drawn):
+    """After for before, or W_x for W_h."""
+    rng = np.random.default_rng(0)
+    before, after = ((rng.normal(size=(4, 4)), rng.normal(size=(37, 4))) for _ in range(2))
     assert figures.plot_weights(before, after, tmp_path).stat().st_size > 5_000
+    for i, name in enumerate(("W_h", "W_x")):
+        np.testing.assert_array_equal(drawn[f"${name}$ before training"], before[i])
+        np.testing.assert_array_equal(drawn[f"${name}$ after training"], after[i])
 
 
 def test_color_scale_is_symmetric_where_there_are_signs():
