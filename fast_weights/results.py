@@ -13,6 +13,8 @@ from fast_weights.errors import UserError
 FILE_NAME = "results.jsonl"
 # A million epochs have a quarter of a gigabyte.
 MAX_BYTES = 10**9
+# Broken lines that are named; of a file that holds something else altogether, the first.
+MAX_NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,8 @@ def read(folder, say: Callable[[str], None] = print) -> list[Record]:
 
     Args:
         folder: where `results.jsonl` lies.
-        say: called with a line for each line that is not a record, which is skipped.
+        say: called with a line for each line that is no record and is skipped (the first
+            `MAX_NAMED`; then one for the others).
 
     Raises:
         UserError: if the file cannot be read.
@@ -71,7 +74,7 @@ def truncate(folder, num_epochs: int, say: Callable[[str], None] = print) -> Non
     Args:
         folder: where `results.jsonl` lies.
         num_epochs: how many epochs are done.
-        say: called with a line for each line that is not a record, and if epochs are missing.
+        say: as `read`, and called with a line if epochs are missing.
     """
     path = pathlib.Path(folder) / FILE_NAME
     kept = [(line, record) for line, record in _lines(path, say) if record.epoch < num_epochs]
@@ -92,13 +95,17 @@ def _lines(path: pathlib.Path, say) -> list[tuple[str, Record]]:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise UserError(f"{path} holds no results: {error}") from None
-    found = []
+    found, broken = [], 0
     for number, line in enumerate(text.splitlines(), start=1):
         record = _parse(line)
         if record:
             found.append((line, record))
-        else:
+            continue
+        broken += 1
+        if broken <= MAX_NAMED:
             say(f"{path}, line {number} is no record of an epoch and is skipped: {line[:60]!a}")
+    if broken > MAX_NAMED:
+        say(f"{path}: {broken - MAX_NAMED} more lines are none and are skipped")
     return found
 
 

@@ -40,6 +40,16 @@ def test_a_broken_line_is_skipped_and_named(tmp_path, line):
     assert "line 2 is no record" in said[0]
 
 
+def test_a_file_of_broken_lines_is_told_in_a_few(tmp_path):
+    """A line for each of a million."""
+    said = []
+    (tmp_path / results.FILE_NAME).write_text("\n" * 1_000)
+    results.append(tmp_path, record(0))
+    assert results.read(tmp_path, said.append) == [record(0)]
+    assert len(said) == results.MAX_NAMED + 1
+    assert said[-1].endswith(": 995 more lines are none and are skipped")
+
+
 def test_words_where_numbers_belong_are_no_record(tmp_path):
     """A record whose values only fail when they are drawn."""
     results.append(tmp_path, dataclasses.replace(record(0), train_loss="low"))
