@@ -303,12 +303,14 @@ def _train_epochs(config, state, folder, splits, reporter, board, summary_every)
         train_totals = train_chunks.run(training_batches, report, (0, TRAINING_SHARE))
         valid_totals = evaluate_chunks.run(validation_batches, report, (TRAINING_SHARE, 1))
         seconds.append(time.perf_counter() - start)
-        _check_numbers(epoch, state, (*train_totals, *valid_totals), records)
+        gradient_norm = float(train_totals[2] / len(training_batches.targets))
+        norms = [*(one.gradient_norm for one in records), gradient_norm]
+        _check_numbers(epoch, state, (*train_totals, *valid_totals), norms)
         record = Record(
             epoch,
             *_means(train_totals[:2], training_batches),
             *_means((valid_totals[0], valid_totals[1:].sum()), validation_batches),
-            gradient_norm=float(train_totals[2] / len(training_batches.targets)),
+            gradient_norm=gradient_norm,
             seconds=round(seconds[-1], 3),
         )
         # In this order: what is there without its checkpoint is cut on resuming.
@@ -329,17 +331,17 @@ def _train_epochs(config, state, folder, splits, reporter, board, summary_every)
         reporter.epoch(record, max(one.valid_accuracy for one in records), left)
 
 
-def _check_numbers(epoch: int, state: TrainingState, totals, records: list[Record]) -> None:
+def _check_numbers(epoch: int, state: TrainingState, totals, norms: list[float]) -> None:
     """Raises a `UserError` if the totals of an epoch or the weights after it are no numbers."""
     weights = [weight.numpy() for weight in state.model.weights]
     if np.isfinite(totals).all() and all(np.isfinite(weight).all() for weight in weights):
         return
-    norms = ", ".join(f"{record.gradient_norm:.3g}" for record in records[-5:])
+    last_norms = ", ".join(f"{norm:.3g}" for norm in norms[-5:])
+    kept = f"The checkpoint of epoch {epoch} is kept" if epoch else "There is no checkpoint yet"
     raise UserError(
         f"training diverged in epoch {epoch + 1}: the loss or a weight is no finite number any "
-        f"more (gradient norms of the epochs before: {norms or 'none'}). The checkpoint of epoch "
-        f"{epoch} is kept. Train anew (--restart) with a lower --learning_rate"
-        " or --fast_learning_rate"
+        f"more (gradient norms of the last epochs: {last_norms}). {kept}. Train anew (--restart) "
+        "with a lower --learning_rate or --fast_learning_rate"
     )
 
 
