@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from fast_weights import arrays, folders, shipped
-from fast_weights.config import Config
+from fast_weights.config import MAX_EPOCHS, Config
 from fast_weights.errors import UserError
 from fast_weights.models import build_model, weights_by_name
 
@@ -97,6 +97,8 @@ def _restore_newest(folder, variables: dict, say) -> int:
                 with arrays.open_archive(path) as archive:
                     values = arrays.read_like(archive, variables)
                     epoch = int(arrays.read(archive, EPOCH, np.int64().itemsize))
+                if not 0 <= epoch <= MAX_EPOCHS:
+                    raise ValueError(f"{EPOCH}: out of bounds")
             except Exception:
                 # Depending on the byte that is wrong, half a dozen types of error.
                 continue

@@ -16,6 +16,7 @@ from fast_weights.errors import UserError
 MODEL_NAMES = ("RNN-LN-FW", "RNN-LN", "CONTROL", "GRU-LN")
 RECURRENCES = ("original", "paper")
 GATES = ("original", "standard")
+MAX_EPOCHS = 10**6
 # Epochs between two looks of TensorBoard, which cost 2 to 3 % of the time then
 # (`python -m benchmarks.training_speed`).
 SUMMARY_EVERY = 50
@@ -66,7 +67,7 @@ class Config:
     """
 
     model_name: str = _setting("RNN-LN-FW", "which of the four models", choices=MODEL_NAMES)
-    num_epochs: int = _setting(1000, "passes over the training sequences", low=1, high=10**6)
+    num_epochs: int = _setting(1000, "passes over the training sequences", low=1, high=MAX_EPOCHS)
     batch_size: int = _setting(128, "sequences a step", low=1, high=10**6)
     units: int = _setting(50, "H, hidden size", low=1, high=10**4)
     inner_steps: int = _setting(1, "S, steps of the inner loop (RNN-LN-FW)", low=0, high=100)

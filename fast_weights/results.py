@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable
 
 from fast_weights import files
+from fast_weights.config import MAX_EPOCHS
 from fast_weights.errors import UserError
 
 FILE_NAME = "results.jsonl"
@@ -120,7 +121,7 @@ def _parse(line: str) -> Record | None:
         numbers = dataclasses.astuple(record)
         is_record = (
             type(record.epoch) is int
-            and record.epoch >= 0
+            and 0 <= record.epoch < MAX_EPOCHS
             and 0 <= record.train_accuracy <= 1
             and 0 <= record.valid_accuracy <= 1
             and all(type(n) in (int, float) and math.isfinite(n) for n in numbers)

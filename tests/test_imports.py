@@ -18,7 +18,7 @@ ALLOWED = {
     "config": {"errors", "files"},
     "data": {"arrays", "config", "errors", "files"},
     "cells": set(),
-    "results": {"errors", "files"},
+    "results": {"config", "errors", "files"},
     "folders": {"arrays", "config", "errors", "files"},
     "layers": {"cells"},
     "memory_trace": set(),

@@ -202,6 +202,19 @@ def test_a_checkpoint_cannot_claim_much_memory(tiny_config, tmp_path, shape, req
         state.restore(tmp_path)
 
 
+@pytest.mark.parametrize("epoch", [-1, TERABYTE])
+def test_epochs_without_number(tiny_config, tmp_path, epoch, little_memory):
+    """A list of all the epochs that are said to be done; an axis that has no room for others."""
+    state = checkpoints.new_state(tiny_config)
+    state.epoch = epoch
+    state.save(tmp_path)
+    (tmp_path / f"ckpt-{epoch}.npz").rename(tmp_path / "ckpt-7.npz")
+    with pytest.raises(UserError, match="is broken, of another model"):
+        state.restore(tmp_path)
+    results.append(tmp_path, results.Record(epoch, 1.0, 0.5, 1.0, 0.5, 1.0, 1.0))
+    assert results.read(tmp_path) == []
+
+
 def test_a_configuration_cannot_claim_much_memory():
     values = json.loads(Config().to_json())
     with pytest.raises(UserError, match="checksum"):
