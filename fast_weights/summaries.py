@@ -6,6 +6,7 @@ every event is the number of epochs done: 0 is before training.
 """
 
 import dataclasses
+import os
 import pathlib
 import shutil
 import zlib
@@ -28,6 +29,8 @@ NUM_HIDDEN = 128
 # Symbols whose probability the probe's text shows.
 NUM_ANSWERS = 5
 PASSED = 0.99
+# More than any graph, picture or histogram here has.
+MAX_EVENT_BYTES = 10**8
 METRICS = (
     hparams.Metric("best_accuracy", display_name="best validation accuracy"),
     hparams.Metric("epochs_to_99_percent", display_name="epochs to 99 %"),
@@ -201,8 +204,29 @@ def _read_events(path) -> tuple[list, bool]:
     """The events of a file up to where it is broken, and whether it is whole."""
     events = []
     try:
-        for record in tf.data.TFRecordDataset(str(path)):
+        files.check_regular(path)
+        number, is_whole = _count_records(path)
+        for record in tf.data.TFRecordDataset(str(path)).take(number):
             events.append(tf.compat.v1.Event.FromString(record.numpy()))
-    except (tf.errors.DataLossError, DecodeError):
+    except (tf.errors.DataLossError, DecodeError, ValueError):
         return events, False
-    return events, True
+    return events, is_whole
+
+
+def _count_records(path) -> tuple[int, bool]:
+    """How many records a file can have by the sizes that they claim, and whether they fill it.
+
+    TensorFlow takes memory for what a record claims before it looks whether it is there,
+    and the process ends where there is not so much.
+    """
+    number = place = 0
+    with open(path, "rb") as file:
+        end = os.fstat(file.fileno()).st_size
+        while place < end:
+            size = int.from_bytes(file.read(8), "little")
+            place += 8 + 4 + size + 4  # with a CRC of the size and one of the content
+            if not 0 < size <= MAX_EVENT_BYTES or place > end:
+                return number, False
+            file.seek(place)
+            number += 1
+    return number, True

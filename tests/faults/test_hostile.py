@@ -10,9 +10,11 @@ import zipfile
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from harm import ROOT, refused, run
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
-from fast_weights import checkpoints, data, folders, results, shipped
+from fast_weights import checkpoints, data, folders, results, shipped, summaries
 from fast_weights.config import Config
 from fast_weights.errors import UserError
 
@@ -200,6 +202,28 @@ def test_a_checkpoint_cannot_claim_much_memory(tiny_config, tmp_path, shape, req
     request.getfixturevalue("little_memory")
     with pytest.raises(UserError, match="is broken, of another model"):
         state.restore(tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 10**9, TERABYTE, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("length", [200, TERABYTE])
+def test_an_event_cannot_claim_much_memory(tmp_path, size, length, little_memory):
+    """TensorFlow's reader ends the process on some of these; of holes, a file can be as long."""
+    path = tmp_path / "a.tfevents.b"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(tf.compat.v1.Event(step=1).SerializeToString())
+    whole = path.read_bytes()
+    with open(path, "ab") as file:
+        header = struct.pack("<Q", size)
+        file.write(header + struct.pack("<I", masked_crc32c(header)))
+        file.truncate(length)
+    summaries.truncate(tmp_path, 1)
+    assert path.read_bytes() == whole
+
+
+def test_events_that_never_come(tmp_path):
+    os.mkfifo(tmp_path / "a.tfevents.b")
+    summaries.truncate(tmp_path, 1)
+    assert (tmp_path / "a.tfevents.b").read_bytes() == b""
 
 
 @pytest.mark.parametrize("epoch", [-1, TERABYTE])
