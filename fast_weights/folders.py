@@ -82,7 +82,7 @@ def locked(folder):
     path = pathlib.Path(folder) / LOCK_NAME
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+        file = open(path, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}") from None
     with file:

@@ -126,6 +126,9 @@ def test_a_second_training_is_refused(tiny_config, trained):
         message = f"process {other.pid} is training in"
         with pytest.raises(UserError, match=message), folders.locked(trained):
             pass
+        (trained / "lock").write_bytes(b"\xff\xfe")
+        with pytest.raises(UserError, match="is training in"), folders.locked(trained):
+            pass
     finally:
         other.kill()
         other.wait()
