@@ -302,7 +302,7 @@ def main(arguments=None) -> int:
     try:
         check_settings(vars(flags))
         training, _ = load_or_make(**vars(flags))
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     first = f"{decode(training.tokens[0])} -> {decode(training.targets[:1])}"

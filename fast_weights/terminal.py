@@ -75,7 +75,7 @@ def one_line_errors(main: Callable) -> Callable:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
         except OSError as error:  # such as a name that is too long
-            complain(f"{error.strerror}: {error.filename}")
+            complain(f"{error.strerror}: {error.filename or 'standard output'}")
             return 2
 
     return wrapped
@@ -202,8 +202,7 @@ class ProgressTable:
         if self._is_live:
             bar = "#" * round(30 * fraction)
             line = f"{self._label(epoch)}  [{bar:<30}] {fraction:4.0%}{self._so_far}"
-            self._stream.write(f"\r\x1b[K{line}")
-            self._stream.flush()
+            self._write(f"\r\x1b[K{line}")
 
     def epoch(self, record, best: float, seconds_left: float | None) -> None:
         """Prints an epoch's row, with the best validation accuracy so far."""
@@ -223,8 +222,16 @@ class ProgressTable:
 
     def _print(self, line: str) -> None:
         clear = "\r\x1b[K" if self._is_live else ""
-        self._stream.write(f"{clear}{line}\n")
-        self._stream.flush()
+        self._write(f"{clear}{line}\n")
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except BrokenPipeError:  # who reads the output went away
+            raise
+        except OSError as error:  # of the output, not of the training's files
+            raise UserError(f"cannot write to standard output: {error.strerror}") from None
 
 
 def duration(seconds: float) -> str:

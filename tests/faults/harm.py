@@ -73,7 +73,7 @@ def board(folder) -> dict:
 
 def refused(done, *words) -> None:
     """One line on standard error, with these words in it, and exit status 2."""
-    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.returncode == 2, (done.stdout, done.stderr)
     assert done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith("error: ")
     for word in words:

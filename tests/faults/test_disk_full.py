@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import resource
+import subprocess
 
 import numpy as np
 import pytest
@@ -77,3 +78,11 @@ def test_no_room_for_a_figure_leaves_the_old_one(tmp_path):
         figures.plot_weights(weights, weights, tmp_path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_room_for_what_is_printed(tmp_path):
+    """The folder that the checkpoints lie in, which has room, named in its place."""
+    with open("/dev/full", "w") as full:
+        streams = {"capture_output": False, "stdout": full, "stderr": subprocess.PIPE}
+        done = run(tmp_path, *TINY, "--num_epochs=1", **streams)
+    refused(done, "cannot write to standard output: No space left on device")
