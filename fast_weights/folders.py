@@ -95,9 +95,11 @@ def locked(folder):
                     f"process {file.read(20).strip()} is training in {folder}. Wait for it, stop "
                     "it, or name another --checkpoint_dir"
                 ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        try:
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), f"{os.getpid()}\n".encode())
+        except OSError as error:
+            raise UserError(f"cannot write to {folder}: {error.strerror}") from None
         # Of a process that was killed. Not those of other seeds, which may be in use.
         for run in ("", "training", "validation"):
             for leftover in (pathlib.Path(folder) / run).glob(f"{files.PARTIAL}*"):
@@ -211,7 +213,7 @@ def clear(folder) -> None:
     """Deletes a model's checkpoints, results and TensorBoard runs, and nothing else."""
     for pattern in OWN_FILES:
         for path in pathlib.Path(folder).glob(pattern):
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()

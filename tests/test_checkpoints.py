@@ -149,9 +149,13 @@ def test_a_checkpoint_of_another_size_is_refused(tiny, trained, tmp_path):
 
 
 def test_clear_deletes_what_training_made_and_nothing_else(trained):
-    (trained / "notes.txt").write_text("a person's own")
+    (trained / "notes").mkdir()
+    (trained / "notes/one.txt").write_text("a person's own")
+    (trained / "validation").mkdir()
+    (trained / "training").symlink_to(trained / "notes")
     folders.clear(trained)
-    assert [path.name for path in trained.iterdir()] == ["notes.txt"]
+    assert [path.name for path in trained.iterdir()] == ["notes"]
+    assert (trained / "notes/one.txt").exists()
 
 
 def test_mean_attention_is_the_mean_by_the_pair_asked_for(tiny_config):
