@@ -86,8 +86,8 @@ def memory():
     from fast_weights import figures, sampling
 
     watched = sampling.watch(model, sample, num_pairs)
-    yield figures.plot_memory(watched, FLAGS.output_dir, FLAGS.format)
-    yield figures.animate_memory(watched, FLAGS.output_dir)
+    yield figures.plot_memory(watched, FLAGS.output_dir, FLAGS.format, caption())
+    yield figures.animate_memory(watched, FLAGS.output_dir, caption())
 
 
 def attention():
@@ -99,7 +99,7 @@ def attention():
         FLAGS.data_dir, config.num_pairs, config.num_training, config.num_validation, config.seed
     )
     maps = sampling.mean_attention(model, validation)
-    yield figures.plot_attention(maps, FLAGS.output_dir, FLAGS.format)
+    yield figures.plot_attention(maps, FLAGS.output_dir, FLAGS.format, caption())
 
 
 def weights():
@@ -111,7 +111,14 @@ def weights():
     for one in (checkpoints.new_state(config).model, model):
         cell = one.get_layer("rnn").cell
         pairs.append((cell.recurrent_kernel.numpy(), cell.kernel.numpy()))
-    yield figures.plot_weights(*pairs, FLAGS.output_dir, FLAGS.format)
+    gates = {"original": ("reset", "candidate"), "standard": ("reset", "update", "candidate")}
+    blocks = gates[config.gates] if config.model_name == "GRU-LN" else ("h",)
+    yield figures.plot_weights(*pairs, FLAGS.output_dir, FLAGS.format, caption(), blocks)
+
+
+def caption():
+    """What a model's figure is of."""
+    return f"{FLAGS.model_name}, seed {FLAGS.seed}"
 
 
 def find_config():

@@ -56,9 +56,8 @@ def main(argv):
     model_name = FLAGS.model_name
     folder = folders.model_folder(FLAGS.checkpoint_dir, model_name, FLAGS.seed)
     asked["model_name"] = model_name
-    config = (
-        Config(**asked) if FLAGS.restart else folders.settle_config(folder, asked, terminal.note)
-    )
+    say = (lambda line: None) if FLAGS.quiet else terminal.note
+    config = Config(**asked) if FLAGS.restart else folders.settle_config(folder, asked, say)
     with terminal.quiet_import():
         from fast_weights import training
 

@@ -25,7 +25,11 @@ class Watched:
     fast_weights: np.ndarray | None
     """(T, H, H): A as each step read it; `None` of a model that keeps none."""
     attention: np.ndarray | None
-    """(T, S, T): how much of the vector written at step τ the inner step s of step t read."""
+    """(T, S, T): how much of the vector of symbol τ the inner step s of step t read.
+
+    The vector of a symbol is the one that is written for it: at its own step, or with the
+    paper's recurrence, the state after it, at the next.
+    """
 
     @property
     def prediction(self) -> str:
@@ -52,9 +56,8 @@ def watch(model: keras.Model, text: str, num_pairs: int) -> Watched:
     fast_weights = attention = None
     if keeps_fast_weights(model):
         trace = _trace(model, tokens)
-        fast_weights, attention = (
-            keras.ops.convert_to_numpy(kept)[0] for kept in (trace.fast_weights, trace.attention)
-        )
+        fast_weights = keras.ops.convert_to_numpy(trace.fast_weights)[0]
+        attention = _attention_by_symbol(model, trace)[0]
     logits = model(tokens, training=False)
     probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))[0]
     return Watched(text, probabilities, hidden_states(model, tokens)[0], fast_weights, attention)
@@ -85,7 +88,7 @@ def keeps_fast_weights(model: keras.Model) -> bool:
 
 
 def mean_attention(model: keras.Model, split: data.Split) -> np.ndarray:
-    """How much step t reads of step τ, averaged over the sequences that ask for each pair.
+    """How much step t reads of symbol τ, averaged over the sequences that ask for each pair.
 
     Args:
         model: from tokens to logits, an RNN-LN-FW.
@@ -109,7 +112,7 @@ def mean_attention(model: keras.Model, split: data.Split) -> np.ndarray:
     for start in range(0, num_sequences, TRACE_BATCH):
         part = slice(start, start + TRACE_BATCH)
         trace = _trace(model, split.tokens[part].astype(np.int32))
-        attention = keras.ops.convert_to_numpy(trace.attention).sum(axis=2)
+        attention = _attention_by_symbol(model, trace).sum(axis=2)
         np.add.at(sums, asked[part], attention)
     return sums / np.bincount(asked, minlength=len(sums))[:, None, None]
 
@@ -117,6 +120,15 @@ def mean_attention(model: keras.Model, split: data.Split) -> np.ndarray:
 def _trace(model, tokens):
     """The model's memory over tokens, (B, T)."""
     return trace_memory(model.get_layer("rnn"), keras.ops.one_hot(tokens, data.NUM_CLASSES))
+
+
+def _attention_by_symbol(model, trace) -> np.ndarray:
+    """(B, T, S, T): the trace's attention, by the symbol whose vector it is to."""
+    attention = keras.ops.convert_to_numpy(trace.attention)
+    if model.get_layer("rnn").cell.recurrence == "paper":
+        # Step τ wrote the state after symbol τ - 1; the first, the zeros before it.
+        attention = np.roll(attention, -1, axis=-1)
+    return attention
 
 
 def predict(model: keras.Model, tokens: np.ndarray) -> np.ndarray:

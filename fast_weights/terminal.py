@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator
 
 from fast_weights.errors import UserError
 
+# Fits a terminal of 80 columns.
 COLUMNS = (
-    f"{'epoch':>11}  {'train loss':>10}  {'accuracy':>8}  {'valid loss':>10}  {'accuracy':>8}"
-    f"  {'best':>7}  {'grad norm':>9}  {'seconds':>7}  {'left':>8}"
+    f"{'':9}  {'training':>16}  {'validation':>25} {'gradient':>8}\n"
+    f"{'epoch':>9}  {'loss':>6}  {'accuracy':>8}  {'loss':>6}  {'accuracy':>8}  {'best':>7}"
+    f"  {'norm':>7}  {'seconds':>7}  {'left':>6}"
 )
-
 # Of what is said on one line: a path may be long.
 MAX_LINE = 10_000
 STOPPED = "\nStopped. Whole epochs are kept; the same command goes on."
@@ -34,6 +35,8 @@ def quiet_import() -> Iterator[None]:
     is heard. If the import fails, what was held back is shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Figures need no display, and Matplotlib takes a backend that it lacks for a defect.
+    os.environ["MPLBACKEND"] = "agg"
     # Libraries log at INFO through absl, once it is there.
     logging.getLogger("absl").setLevel(logging.WARNING)
     sys.stderr.flush()
@@ -212,13 +215,13 @@ class ProgressTable:
         left = "?" if seconds_left is None else duration(seconds_left)
         self._so_far = f"  best {best:.2%}, {left} left"
         self._print(
-            f"{self._label(record.epoch)}  {record.train_loss:10.4f}  {record.train_accuracy:8.2%}"
-            f"  {record.valid_loss:10.4f}  {record.valid_accuracy:8.2%}  {best:7.2%}"
-            f"  {record.gradient_norm:9.3f}  {record.seconds:7.2f}  {left:>8}"
+            f"{self._label(record.epoch)}  {record.train_loss:6.4f}  {record.train_accuracy:8.2%}"
+            f"  {record.valid_loss:6.4f}  {record.valid_accuracy:8.2%}  {best:7.2%}"
+            f"  {record.gradient_norm:7.3f}  {record.seconds:7.2f}  {left:>6}"
         )
 
     def _label(self, epoch: int) -> str:
-        return f"{f'{epoch + 1}/{self._num_epochs}':>11}"
+        return f"{f'{epoch + 1}/{self._num_epochs}':>9}"
 
     def _print(self, line: str) -> None:
         clear = "\r\x1b[K" if self._is_live else ""

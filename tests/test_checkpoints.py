@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fast_weights import checkpoints, data, folders, sampling
+from fast_weights import checkpoints, data, folders
 from fast_weights.errors import UserError
 
 
@@ -156,34 +156,3 @@ def test_clear_deletes_what_training_made_and_nothing_else(trained):
     folders.clear(trained)
     assert [path.name for path in trained.iterdir()] == ["notes"]
     assert (trained / "notes/one.txt").exists()
-
-
-def test_mean_attention_is_the_mean_by_the_pair_asked_for(tiny_config):
-    """Maps of the wrong pair, sums for means: against one sequence at a time."""
-    model = checkpoints.new_state(tiny_config).model
-    split = data.generate(12, 2, np.random.default_rng(0))
-    maps = sampling.mean_attention(model, split)
-    asked = data.asked_pair(split.tokens)
-    for pair in range(2):
-        alone = [
-            sampling.watch(model, data.decode(tokens), 2).attention.sum(axis=1)
-            for tokens in split.tokens[asked == pair]
-        ]
-        np.testing.assert_allclose(maps[pair], np.mean(alone, axis=0), atol=1e-6)
-    only = data.Split(split.tokens[asked == 1], split.targets[asked == 1])
-    with pytest.raises(UserError, match="asks for pair 1; a larger --num_validation"):
-        sampling.mean_attention(model, only)
-
-
-def test_sampling_counts_what_it_asks(tiny_config):
-    """Accuracy by pair that is not about that pair: an oracle that knows only pair 1."""
-
-    class KnowsTheFirst:
-        def predict(self, tokens, **kwargs):
-            return [[float(token == row[1]) for token in range(37)] for row in tokens]
-
-    split = data.generate(400, 2, np.random.default_rng(0))
-    accuracy, by_pair = sampling.accuracy_by_pair(KnowsTheFirst(), split)
-    assert by_pair[0] == 1
-    assert by_pair[1] < 0.2
-    assert by_pair[1] < accuracy < 1

@@ -54,9 +54,10 @@ def folder(tmp_path_factory):
     lines = done.stdout.splitlines()
     assert lines[0].startswith("Made 100 training and 40 validation sequences")
     assert lines[1].startswith("Compiling")
-    assert lines[2].split()[0] == "epoch"
-    assert lines[3].split()[0] == "1/2"
-    assert lines[4].split()[0] == "2/2"
+    assert lines[2].split() == ["training", "validation", "gradient"]
+    assert lines[3].split()[0] == "epoch"
+    assert lines[4].split()[0] == "1/2"
+    assert lines[5].split()[0] == "2/2"
     assert "\r" not in done.stdout
     assert "\x1b" not in done.stdout
     return folder
@@ -130,14 +131,23 @@ def test_restart_begins_anew(folder, tmp_path):
     assert config["units"] == 4
 
 
+def test_quiet_says_the_last_line_alone(folder, tmp_path):
+    """A table all the same, or a note of what was mended."""
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy/checkpoint_dir/RNN-LN-FW/config.json").write_text("{")
+    num_epochs = len(epochs_in(folder)) + 1
+    done = run(tmp_path / "copy", "train.py", f"--num_epochs={num_epochs}", "--quiet")
+    (line,) = done.stdout.splitlines()
+    start = f"RNN-LN-FW has been trained for {num_epochs} epochs, best validation accuracy "
+    assert line.startswith(start)
+    assert done.stderr == ""
+
+
 @pytest.mark.slow
 def test_seeds_are_runs_of_their_own(folder):
     """A seed that goes on with another's weights, or that cannot be asked."""
     done = run(folder, "train.py", "--seed=7", "--num_epochs=1", "--quiet", *TINY)
-    (line,) = done.stdout.splitlines()
-    assert line.startswith("RNN-LN-FW has been trained for 1 epochs, best validation accuracy ")
-    assert line.endswith("RNN-LN-FW/seed-7")
-    assert done.stderr == ""
+    assert done.stdout.rstrip().endswith("RNN-LN-FW/seed-7")
     assert epochs_in(folder, "RNN-LN-FW/seed-7") == [0]
     run(folder, "test.py", "--seed=7", "--sample=g5o8??g")
     refused(

@@ -124,6 +124,29 @@ def test_shuffling_is_a_function_of_seed_and_epoch():
     assert all(sorted(order) == list(range(50)) for order in orders)
 
 
+class Listener(training.Reporter):
+    """Keeps what it is told of each epoch."""
+
+    def __init__(self):
+        self.epochs = []
+
+    def epoch(self, record, best, seconds_left):
+        self.epochs.append((record, best, seconds_left))
+
+
+def test_the_reporter_is_told_the_best_and_the_time_left(tiny, tmp_path):
+    """The last accuracy for the best, a time that is not the epochs' own."""
+    listener = Listener()
+    config = tiny(num_epochs=8, num_training=40)
+    training.train(config, tmp_path / "data", tmp_path / "run", listener)
+    records, bests, lefts = zip(*listener.epochs, strict=True)
+    np.testing.assert_array_equal(bests, np.maximum.accumulate([r.valid_accuracy for r in records]))
+    assert lefts[0] is None  # of an epoch that compiles, nothing follows
+    for done in range(2, 9):
+        median = np.median([record.seconds for record in records[1:done]])
+        assert lefts[done - 1] == pytest.approx((8 - done) * median, abs=0.01)
+
+
 def test_it_learns(tiny, tmp_path):
     """A program that runs and learns nothing: one pair needs no memory to speak of."""
     config = tiny(num_pairs=1, num_training=4_000, units=24, batch_size=32, num_epochs=4)

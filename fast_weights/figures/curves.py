@@ -23,7 +23,8 @@ def plot_curves(
     Args:
         results: model name -> the records of each of its seeds; a model without
             records is left out. Of several seeds the mean is drawn, with a band from
-            the lowest to the highest.
+            the lowest to the highest, as far as all of them are; seeds that are further on
+            go on as thin lines.
         output_dir: folder to write to, made where it is missing.
         format: `"png"`, `"svg"` or `"pdf"`.
         log_epochs: whether the axis of epochs is logarithmic.
@@ -36,11 +37,12 @@ def plot_curves(
     """
     accuracy = _curves(results, "Validation accuracy", "accuracy", lambda r: r.valid_accuracy)
     axes, label = accuracy.axes[0], "published"
-    for name, value in PUBLISHED.items():
-        # A short run's axis is not drawn out to 1000 epochs for it.
-        if any(2 * len(records) >= PUBLISHED_EPOCHS for records in results.get(name, [])):
+    epochs = [len(records) for seeds in results.values() for records in seeds]
+    # An axis of short runs is not drawn out to 1000 epochs for them.
+    if 2 * max(epochs) >= PUBLISHED_EPOCHS:
+        for name in (name for name in PUBLISHED if results.get(name)):
             look = {"color": style.STYLES[name]["color"], "markeredgecolor": "black"}
-            axes.plot(PUBLISHED_EPOCHS, value, "D", label=label, **look)
+            axes.plot(PUBLISHED_EPOCHS, PUBLISHED[name], "D", label=label, **look)
             label = None
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylim(0, 1.02)
@@ -68,19 +70,19 @@ def _curves(results, title: str, ylabel: str, value: Callable[[Record], float]) 
         seeds = [records for records in results.get(model_name, []) if records]
         if not seeds:
             continue
-        by_epoch = [{record.epoch: value(record) for record in records} for records in seeds]
-        # Of each epoch the seeds that have come so far.
-        done = sorted(set.union(*map(set, by_epoch)))
-        epochs = [epoch + 1 for epoch in done]
-        values = np.array([[one.get(epoch, np.nan) for epoch in done] for one in by_epoch])
+        by_epoch = [{record.epoch + 1: value(record) for record in records} for records in seeds]
+        epochs = sorted(set.intersection(*map(set, by_epoch)))
+        values = np.array([[one[epoch] for epoch in epochs] for one in by_epoch])
         label = model_name if len(seeds) == 1 else f"{model_name} ({len(seeds)} seeds)"
         # A single epoch has no line to draw.
         marker = "o" if len(epochs) == 1 else None
-        mean = np.nanmean(values, axis=0)
-        axes.plot(epochs, mean, label=label, linewidth=2, marker=marker, **look)
+        axes.plot(epochs, values.mean(axis=0), label=label, linewidth=2, marker=marker, **look)
         if len(seeds) > 1:
-            low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+            low, high = values.min(axis=0), values.max(axis=0)
             axes.fill_between(epochs, low, high, color=look["color"], alpha=0.2, linewidth=0)
+            for one in by_epoch:
+                beyond = sorted(epoch for epoch in one if epoch >= max(epochs, default=1))
+                axes.plot(beyond, [one[epoch] for epoch in beyond], linewidth=0.8, **look)
     axes.set_title(title)
     axes.set_xlabel("epoch")
     axes.set_ylabel(ylabel)

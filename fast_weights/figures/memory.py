@@ -20,13 +20,14 @@ MAX_NAMES = 13
 MAPS_IN_A_ROW = 3
 
 
-def plot_memory(watched, output_dir, format: str = "png") -> pathlib.Path:
+def plot_memory(watched, output_dir, format: str = "png", caption: str = "") -> pathlib.Path:
     """Draws `memory`: A after each symbol, what the query attends to, the prediction.
 
     Args:
         watched: a `sampling.Watched`.
         output_dir: folder to write to, made where it is missing.
         format: `"png"`, `"svg"` or `"pdf"`.
+        caption: what it is of, such as "RNN-LN-FW, seed 0". Default: nothing.
 
     Returns:
         The file written.
@@ -34,7 +35,9 @@ def plot_memory(watched, output_dir, format: str = "png") -> pathlib.Path:
     Raises:
         UserError: if the folder cannot be written.
     """
-    return style.write(output_dir, f"memory.{format}", memory_figure(watched).savefig)
+    figure = memory_figure(watched)
+    style.caption(figure, caption)
+    return style.write(output_dir, f"memory.{format}", figure.savefig)
 
 
 def memory_figure(watched) -> Figure:
@@ -80,7 +83,9 @@ def attention_figure(watched) -> Figure:
     figure = style.new_figure(4.6, 4)
     axes = figure.subplots()
     shares = shares_of(watched.attention.sum(axis=1))
+    size = 10 if len(watched.text) <= MAX_NAMES else 7
     image = _draw_map(axes, shares, list(watched.text), style.color_scale(shares))
+    axes.tick_params(labelsize=size, labelfontfamily="monospace")
     axes.set_ylabel("read at")
     figure.colorbar(image, ax=axes, label="share of what is read")
     return figure
@@ -99,14 +104,12 @@ def hidden_figure(watched) -> Figure:
 
 
 def _draw_map(axes, shares, names, scale, **turn):
-    """A T × T map of shares, by the names of the steps; returns the image."""
+    """A T × T map of shares, by the names of the steps, empty or not; returns the image."""
     image = axes.imshow(shares, **scale)
-    # Where there is no room for all, those that the map is about.
-    few = len(names) > MAX_NAMES
-    named = [i for i, name in enumerate(names) if not few or "◂" in name or name == "query"]
+    named = [i for i, name in enumerate(names) if name]
     axes.set_xticks(named, [names[i] for i in named], **turn)
     axes.set_yticks(named, [names[i] for i in named])
-    axes.set_xlabel("written at")
+    axes.set_xlabel("vector of")
     return image
 
 
@@ -121,7 +124,7 @@ def _draw_attention(axes, text: str, attention) -> None:
         axes.bar(positions, attention[s], width, color=style.ACCENT, alpha=shade, label=label)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks(range(length), list(text), family="monospace", fontsize=13)
-    axes.set_xlabel("symbol at which the vector was written")
+    axes.set_xlabel("symbol whose vector is read")
     if inner_steps > 1:
         axes.legend(frameon=False)
     style.plain(axes)
@@ -144,12 +147,13 @@ def _draw_prediction(axes, watched) -> None:
     style.plain(axes)
 
 
-def animate_memory(watched, output_dir) -> pathlib.Path:
+def animate_memory(watched, output_dir, caption: str = "") -> pathlib.Path:
     """Writes `memory.gif`: the sequence symbol by symbol, A as it is written and read.
 
     Args:
         watched: a `sampling.Watched`.
         output_dir: folder to write to, made where it is missing.
+        caption: what it is of, such as "RNN-LN-FW, seed 0". Default: nothing.
 
     Returns:
         The file written.
@@ -165,6 +169,7 @@ def animate_memory(watched, output_dir) -> pathlib.Path:
         with writer.saving(figure, str(path), dpi=90):
             for t in range(len(watched.text)):
                 figure.clear()
+                style.caption(figure, caption)
                 _draw_frame(figure, watched, t)
                 # The answer stays to be read.
                 for _ in range(3 if t == len(watched.text) - 1 else 1):
@@ -207,17 +212,18 @@ def shares_of(attention):
     return attention / np.maximum(sums, 1e-12)
 
 
-def plot_attention(maps, output_dir, format: str = "png") -> pathlib.Path:
+def plot_attention(maps, output_dir, format: str = "png", caption: str = "") -> pathlib.Path:
     """Draws `attention`: the mean T × T map of the sequences that ask for each pair.
 
     Each row is drawn as shares of what its step reads: digits read themselves so
     strongly that the query's row would not be seen beside theirs.
 
     Args:
-        maps: (K, T, T): for each pair asked for, how much step t (row) reads of what
-            was written at step τ (column).
+        maps: (K, T, T): for each pair asked for, how much step t (row) reads of the
+            vector of symbol τ (column).
         output_dir: folder to write to, made where it is missing.
         format: `"png"`, `"svg"` or `"pdf"`.
+        caption: what it is of, such as "RNN-LN-FW, seed 0". Default: nothing.
 
     Returns:
         The file written.
@@ -231,6 +237,7 @@ def plot_attention(maps, output_dir, format: str = "png") -> pathlib.Path:
     panels = np.ravel(figure.subplots(rows, columns))
     shares = shares_of(np.asarray(maps))
     scale = style.color_scale(shares)
+    style.caption(figure, caption)
     for pair, values in enumerate(shares):
         axes = panels[pair]
         image = _draw_map(axes, values, place_names(len(values), pair), scale, rotation=90)
@@ -244,22 +251,30 @@ def plot_attention(maps, output_dir, format: str = "png") -> pathlib.Path:
 
 
 def place_names(length: int, asked: int) -> list[str]:
-    """What stands at each place of a sequence; the pair asked for is marked."""
-    names = []
+    """What stands at each place of a sequence; the pair asked for is marked.
+
+    Where there is no room for all, the places that the map is about; the others are "".
+    """
+    names, few = [], length > MAX_NAMES
     for pair in range((length - 3) // 2):
         mark = " ◂" if pair == asked else ""
-        names += [f"letter {pair + 1}{mark}", f"digit {pair + 1}{mark}"]
-    return [*names, "?", "?", "query"]
+        both = [f"letter {pair + 1}{mark}", f"digit {pair + 1}{mark}"]
+        names += both if mark or not few else ["", ""]
+    return [*names, *(("", "") if few else ("?", "?")), "query"]
 
 
-def plot_weights(before, after, output_dir, format: str = "png") -> pathlib.Path:
+def plot_weights(
+    before, after, output_dir, format: str = "png", caption: str = "", blocks=("h",)
+) -> pathlib.Path:
     """Draws `weights`: W_h and W_x before training and after.
 
     Args:
-        before: (W_h, W_x) as drawn from the seed, (H, H) and (37, H).
+        before: (W_h, W_x) as drawn from the seed, (H, n·H) and (37, n·H).
         after: the same, trained.
         output_dir: folder to write to, made where it is missing.
         format: `"png"`, `"svg"` or `"pdf"`.
+        caption: what it is of, such as "RNN-LN-FW, seed 0". Default: nothing.
+        blocks: what each of the n blocks of columns makes. Default: the hidden state.
 
     Returns:
         The file written.
@@ -276,9 +291,21 @@ def plot_weights(before, after, output_dir, format: str = "png") -> pathlib.Path
         ):
             image = axes.imshow(values[row], aspect="auto", interpolation="nearest", **scale)
             axes.set_title(f"${name}$ {when} training")
-            axes.set_xlabel("unit of $h_t$")
+            _name_blocks(axes, values[row].shape[1] // len(blocks), blocks)
         panels[row, 0].set_ylabel("unit of $h_{t-1}$" if name == "W_h" else "symbol of $x_t$")
         figure.colorbar(image, ax=panels[row], label="weight", fraction=0.03)
     for axes in panels[1]:
         axes.set_yticks([12.5, 30.5, 36], ["a-z", "0-9", "?"])
+    style.caption(figure, caption)
     return style.write(output_dir, f"weights.{format}", figure.savefig)
+
+
+def _name_blocks(axes, units: int, blocks) -> None:
+    """Names blocks of `units` columns each and draws a line between two."""
+    if len(blocks) == 1:
+        axes.set_xlabel("unit of $h_t$")
+        return
+    axes.set_xticks([(i + 0.5) * units - 0.5 for i in range(len(blocks))], blocks)
+    axes.set_xlabel(f"{units} units each")
+    for i in range(1, len(blocks)):
+        axes.axvline(i * units - 0.5, color="black", linewidth=0.8)

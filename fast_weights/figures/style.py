@@ -27,6 +27,12 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
+def caption(figure: Figure, text: str) -> None:
+    """Says in small type above a figure what it is of."""
+    if text:
+        figure.suptitle(text, fontsize=9, color="#555555")
+
+
 def plain(axes) -> None:
     """A quiet frame."""
     axes.spines[["top", "right"]].set_visible(False)
