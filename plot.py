@@ -38,6 +38,7 @@ flags.DEFINE_string("checkpoint_dir", "checkpoints", "folder of the models' fold
 def main(argv):
     """Flags -> figures."""
     del argv
+    terminal.stop_at_once()
     if FLAGS.figure in ("memory", "attention") and FLAGS.model_name != "RNN-LN-FW":
         raise UserError(
             f"--figure={FLAGS.figure} shows fast weights, and RNN-LN-FW alone keeps them. "

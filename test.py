@@ -25,6 +25,7 @@ flags.DEFINE_string("checkpoint_dir", "checkpoints", "folder of the models' fold
 def main(argv):
     """Flags -> model -> predictions."""
     del argv
+    terminal.stop_at_once()
     check_settings({"seed": FLAGS.seed})
     if FLAGS.evaluate and FLAGS.sample:
         raise UserError("expected --sample or --evaluate. Received: both")

@@ -34,14 +34,15 @@ flags.DEFINE_integer(
     SUMMARY_EVERY,
     "epochs between two looks at weights and memory in TensorBoard; from 1 to 1000000",
 )
-flags.DEFINE_bool("quiet", False, "print nothing but errors and the last line")
+flags.DEFINE_bool("quiet", False, "print nothing but errors, warnings and the last line")
 
 
 @terminal.one_line_errors
 def main(argv):
     """Flags -> Config -> training."""
     del argv
-    terminal.stop_at_once()
+    go_on = "the same command without --restart" if FLAGS.restart else "the same command"
+    terminal.stop_at_once(f"Whole epochs are kept; {go_on} goes on.")
     asked = {field.name: FLAGS[field.name].value for field in SETTINGS if FLAGS[field.name].present}
     # A bad value is told before TensorFlow takes its seconds to load.
     check_settings(asked)
@@ -56,14 +57,15 @@ def main(argv):
     model_name = FLAGS.model_name
     folder = folders.model_folder(FLAGS.checkpoint_dir, model_name, FLAGS.seed)
     asked["model_name"] = model_name
-    say = (lambda line: None) if FLAGS.quiet else terminal.note
-    config = Config(**asked) if FLAGS.restart else folders.settle_config(folder, asked, say)
+    config = (
+        Config(**asked) if FLAGS.restart else folders.settle_config(folder, asked, terminal.warn)
+    )
     with terminal.quiet_import():
         from fast_weights import training
 
-    table = None if FLAGS.quiet else terminal.ProgressTable(config.num_epochs)
+    reporter = terminal.Quiet() if FLAGS.quiet else terminal.ProgressTable(config.num_epochs)
     records = training.train(
-        config, FLAGS.data_dir, folder, table, FLAGS.restart, FLAGS.summary_every
+        config, FLAGS.data_dir, folder, reporter, FLAGS.restart, FLAGS.summary_every
     )
     # Lines of the results may have been deleted by hand.
     epochs = max([config.num_epochs, *(record.epoch + 1 for record in records)])

@@ -3,9 +3,12 @@
 Each array has a checksum, the archive's CRC. No size that a file claims is believed.
 """
 
+import contextlib
 import io
 import math
+import os
 import zipfile
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -14,6 +17,8 @@ from fast_weights import files
 # The member that holds a configuration's JSON.
 CONFIG = "config"
 MAX_CONFIG_BYTES = 100_000
+# Of each half of an archive's directory; that of a checkpoint has some 5,000.
+MAX_DIRECTORY_BYTES = 100_000
 # More than NumPy writes before the values of an array of a few dimensions.
 HEADER_BYTES = 1_000
 
@@ -28,15 +33,30 @@ def save(path, arrays: dict) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def open_archive(path) -> zipfile.ZipFile:
-    """Opens an `.npz` file to read from; close it.
+class _BoundedFile(io.FileIO):
+    """A file of which at most `limit` bytes are read at a time (`None`: as many as asked for)."""
+
+    limit = MAX_DIRECTORY_BYTES
+
+    def read(self, size=-1):
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        if self.limit is not None and (left if size < 0 else size) > self.limit:
+            raise ValueError(f"a directory of more than {self.limit:,} bytes")
+        return super().read(size)
+
+
+@contextlib.contextmanager
+def open_archive(path) -> Iterator[zipfile.ZipFile]:
+    """Opens an `.npz` file to read from.
 
     Raises:
         OSError: with its `filename`, if it cannot be opened.
         Exception: of half a dozen types from three libraries, if it is no such file.
     """
     files.check_regular(path)
-    return zipfile.ZipFile(path)
+    with _BoundedFile(path) as file, zipfile.ZipFile(file) as archive:
+        file.limit = None  # members have bounds of their own
+        yield archive
 
 
 def read(archive: zipfile.ZipFile, name: str, max_bytes: int) -> np.ndarray:
@@ -83,6 +103,19 @@ def read_like(archive: zipfile.ZipFile, variables: dict) -> dict[str, np.ndarray
         if not np.isfinite(values[name]).all():
             raise ValueError(f"{name}: no finite number")
     return values
+
+
+def check_units(archive: zipfile.ZipFile, units: int) -> None:
+    """Ends before a model is built that is as large as a configuration claims and no weights are.
+
+    Raises:
+        ValueError: if W_h has not so many rows; besides, as `read`.
+    """
+    name = "rnn.recurrent_kernel"
+    # A GRU with the standard gates has the most columns, 3 H.
+    rows = read(archive, name, 3 * units**2 * np.dtype(np.float32).itemsize).shape[0]
+    if rows != units:
+        raise ValueError(f"{name}: {rows} rows")
 
 
 def read_config(archive: zipfile.ZipFile) -> str:

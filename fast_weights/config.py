@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from fast_weights import files
-from fast_weights.errors import UserError
+from fast_weights.errors import MismatchError, UserError
 
 MODEL_NAMES = ("RNN-LN-FW", "RNN-LN", "CONTROL", "GRU-LN")
 RECURRENCES = ("original", "paper")
@@ -115,8 +115,8 @@ class Config:
         """Reads what `to_json` wrote.
 
         Raises:
-            UserError: if the text is not such an object, is not what was written, or of
-                a newer version.
+            MismatchError: if it is of a newer version.
+            UserError: if the text is not such an object, or is not what was written.
         """
         try:
             values = files.parse_json(text)
@@ -125,13 +125,21 @@ class Config:
         if not isinstance(values, dict):
             raise UserError(f"expected a JSON object. Received: {type(values).__name__}")
         version = values.get("version")
-        if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        if type(version) is not int or version < 1:
             raise UserError(
+                f"expected a format of 1 or more. Received: version={_excerpt(version)}"
+            )
+        is_newer = version > FORMAT_VERSION
+        checksum = values.pop("checksum", None)
+        # A newer version may have none, as the first two had.
+        is_signed = version == FORMAT_VERSION or checksum is not None
+        if is_signed and checksum != files.checksum(values):
+            raise UserError("it does not agree with its checksum: it was edited, or is broken")
+        if is_newer:
+            raise MismatchError(
                 f"expected configuration format 1 to {FORMAT_VERSION}; a newer version of this "
                 f"project reads newer ones. Received: version={_excerpt(version)}"
             )
-        if version >= 3 and values.pop("checksum", None) != files.checksum(values):
-            raise UserError("it does not agree with its checksum: it was edited, or is broken")
         if version == 1:
             values["recurrence"] = "original"
         del values["version"]
@@ -162,8 +170,10 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     """Raises a `UserError` unless `value` is of the field's type and within its bounds."""
     name, limits = field.name, field.metadata
     if type(value) is not field.type:
+        bound = f", {limits['bound']}" if limits["bound"] else ""
         raise UserError(
-            f"`{name}` must be of type {field.type.__name__}. Received: {name}={_excerpt(value)}"
+            f"`{name}` must be of type {field.type.__name__}{bound}. "
+            f"Received: {name}={_excerpt(value)}"
         )
     if limits["choices"]:
         good = value in limits["choices"]

@@ -10,8 +10,10 @@ where it is missing.
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
+import re
 import string
 import sys
 import time
@@ -20,8 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fast_weights import arrays, files
-from fast_weights.config import check_settings
+from fast_weights import arrays, files, terminal
+from fast_weights.config import Config, check_settings
 from fast_weights.errors import UserError
 
 ALPHABET = string.ascii_lowercase + string.digits + "?"
@@ -287,28 +289,40 @@ def _about(num_pairs: int, num_training: int, num_validation: int, seed: int) ->
     }
 
 
-def main(arguments=None) -> int:
+class _Parser(argparse.ArgumentParser):
+    """Raises what argparse would print."""
+
+    def error(self, message):
+        raise UserError(message)
+
+
+@terminal.one_line_errors
+def main(argv) -> int:
     """`python -m fast_weights.data`: makes a file of sequences and shows one."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fast_weights.data", usage=argparse.SUPPRESS, description=main.__doc__
-    )
+    terminal.mend_streams()
+    terminal.stop_at_once()
+    about = "Makes a file of sequences where it is missing, and shows the first."
+    parser = _Parser(prog="python -m fast_weights.data", usage=argparse.SUPPRESS, description=about)
     parser.add_argument("--data_dir", default="data", help="folder to write to (default: data)")
-    parser.add_argument("--num_pairs", type=int, default=3, help="K, from 1 to 26 (default: 3)")
-    parser.add_argument("--num_training", type=int, default=64_000, help="default: 64000")
-    parser.add_argument("--num_validation", type=int, default=32_000, help="default: 32000")
-    parser.add_argument("--seed", type=int, default=0, help="zero or more (default: 0)")
-    flags = parser.parse_args(arguments)
+    for field in dataclasses.fields(Config):
+        if field.name in ("num_pairs", "num_training", "num_validation", "seed"):
+            text = f"{field.metadata['help']}; {field.metadata['bound']} (default: {field.default})"
+            parser.add_argument(f"--{field.name}", type=_number, default=field.default, help=text)
+    flags = parser.parse_args(argv[1:])
+    if not flags.data_dir:
+        raise UserError("--data_dir must name a folder. Received: --data_dir=")
+    check_settings(vars(flags))
     path = data_path(flags.data_dir, flags.num_pairs, flags.seed)
-    try:
-        check_settings(vars(flags))
-        training, _ = load_or_make(**vars(flags))
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    training, _ = load_or_make(**vars(flags))
     first = f"{decode(training.tokens[0])} -> {decode(training.targets[:1])}"
     print(f"{path} is there. Its first sequence: {first}")
     return 0
 
 
+def _number(text: str) -> int | str:
+    """A whole number; other text as it is, of which `check_settings` says what it should be."""
+    return int(text) if re.fullmatch(r"-?[0-9]{1,99}", text) else text
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv))

@@ -8,3 +8,7 @@ traceback.
 
 class UserError(ValueError):
     """A mistake in what was asked for or in a file: what was expected, what came, what to do."""
+
+
+class MismatchError(UserError):
+    """A file that is whole, but of a newer version or of other settings: no rot to go back from."""

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import stat
 import zlib
 from collections.abc import Iterator
@@ -41,6 +42,15 @@ def replacing(path) -> Iterator[pathlib.Path]:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def remove(path) -> None:
+    """Deletes a file, a link (not what it leads to), or a folder with all that is in it."""
+    path = pathlib.Path(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def sync(path) -> None:

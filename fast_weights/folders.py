@@ -12,12 +12,12 @@ import dataclasses
 import os
 import pathlib
 import re
-import shutil
+import stat
 from collections.abc import Callable
 
 from fast_weights import arrays, files
 from fast_weights.config import Config
-from fast_weights.errors import UserError
+from fast_weights.errors import MismatchError, UserError
 
 try:
     import fcntl
@@ -60,14 +60,16 @@ def is_trained(folder) -> bool:
     return any(pathlib.Path(folder).glob("ckpt-*"))
 
 
+def epoch_of(path) -> int:
+    """How many epochs were done, by a checkpoint's name; -1 of what is none."""
+    found = re.fullmatch(r"ckpt-(0|[1-9]\d{0,17})\.npz", pathlib.Path(path).name, re.ASCII)
+    return int(found[1]) if found else -1
+
+
 def all_checkpoints(folder) -> list[pathlib.Path]:
     """The folder's checkpoints, newest first."""
-    numbers = {
-        int(found[1]): path
-        for path in pathlib.Path(folder).glob("ckpt-*.npz")
-        if (found := re.fullmatch(r"ckpt-(\d{1,18})\.npz", path.name))
-    }
-    return [numbers[number] for number in sorted(numbers, reverse=True)]
+    paths = pathlib.Path(folder).glob("ckpt-*.npz")
+    return sorted((path for path in paths if epoch_of(path) >= 0), key=epoch_of, reverse=True)
 
 
 @contextlib.contextmanager
@@ -82,17 +84,21 @@ def locked(folder):
     path = pathlib.Path(folder) / LOCK_NAME
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        # Another's file that a link leads to would be written over, a pipe waited for.
+        only = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | only, 0o666), "r+b", buffering=0)
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
+        raise UserError(f"cannot write to {path}: {error.strerror}") from None
     with file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise UserError(f"{path} is no regular file; delete it")
         if fcntl:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                file.seek(0)
+                holder = file.read(20).decode(errors="replace").strip()
                 raise UserError(
-                    f"process {file.read(20).strip()} is training in {folder}. Wait for it, stop "
+                    f"process {holder} is training in {folder}. Wait for it, stop "
                     "it, or name another --checkpoint_dir"
                 ) from None
         try:
@@ -103,7 +109,7 @@ def locked(folder):
         # Of a process that was killed. Not those of other seeds, which may be in use.
         for run in ("", "training", "validation"):
             for leftover in (pathlib.Path(folder) / run).glob(f"{files.PARTIAL}*"):
-                leftover.unlink()
+                files.remove(leftover)
         yield
 
 
@@ -129,6 +135,8 @@ def load_config(folder, say: Callable[[str], None] = print) -> Config:
     path = pathlib.Path(folder) / CONFIG_NAME
     try:
         return Config.from_json(files.read_text(path, MAX_CONFIG_BYTES))
+    except MismatchError as error:
+        raise UserError(f"{path}: {error}") from None
     except OSError as error:
         reason = f"cannot read {path}: {error.strerror}"
     except ValueError as error:
@@ -166,6 +174,8 @@ def find_config(
     try:
         with arrays.open_archive(path) as archive:
             config = Config.from_json(arrays.read_config(archive))
+    except MismatchError as error:
+        raise UserError(f"{path}: {error}") from None
     except Exception:
         # Depending on the byte that is wrong, half a dozen types from three libraries.
         raise UserError(BROKEN_SHIPPED.format(path=path)) from None
@@ -213,7 +223,4 @@ def clear(folder) -> None:
     """Deletes a model's checkpoints, results and TensorBoard runs, and nothing else."""
     for pattern in OWN_FILES:
         for path in pathlib.Path(folder).glob(pattern):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            files.remove(path)

@@ -1,6 +1,7 @@
 """What each epoch came to: one JSON line an epoch, with a checksum, in `results.jsonl`."""
 
 import dataclasses
+import io
 import json
 import math
 import os
@@ -13,7 +14,9 @@ from fast_weights.errors import UserError
 
 FILE_NAME = "results.jsonl"
 # A million epochs have a quarter of a gigabyte.
-MAX_BYTES = 10**9
+MAX_BYTES = 3 * 10**8
+# Lines that are none: more than any accident leaves.
+MAX_BROKEN = 10_000
 # Broken lines that are named; of a file that holds something else altogether, the first.
 MAX_NAMED = 5
 
@@ -52,7 +55,7 @@ def read(folder, say: Callable[[str], None] = print) -> list[Record]:
             `MAX_NAMED`; then one for the others).
 
     Raises:
-        UserError: if the file cannot be read.
+        UserError: if the file cannot be read, or holds something else altogether.
     """
     return read_file(pathlib.Path(folder) / FILE_NAME, say)
 
@@ -87,7 +90,7 @@ def truncate(folder, num_epochs: int, say: Callable[[str], None] = print) -> Non
 
 
 def _lines(path: pathlib.Path, say) -> list[tuple[str, Record]]:
-    """The lines that are records, and those; says which are none."""
+    """The lines that are records, each epoch's first, and those; says which are none."""
     if not path.exists():
         return []
     try:
@@ -96,15 +99,23 @@ def _lines(path: pathlib.Path, say) -> list[tuple[str, Record]]:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise UserError(f"{path} holds no results: {error}") from None
-    found, broken = [], 0
-    for number, line in enumerate(text.splitlines(), start=1):
+    found, epochs, broken = [], set(), 0
+    for number, line in enumerate(io.StringIO(text), start=1):
+        line = line.rstrip("\n")
         record = _parse(line)
-        if record:
+        if record and record.epoch not in epochs:
             found.append((line, record))
+            epochs.add(record.epoch)
             continue
         broken += 1
         if broken <= MAX_NAMED:
-            say(f"{path}, line {number} is no record of an epoch and is skipped: {line[:60]!a}")
+            what = f"a second record of epoch {record.epoch}" if record else "no record of an epoch"
+            say(f"{path}, line {number} is {what} and is skipped: {line[:60]!a}")
+        if broken > MAX_BROKEN:
+            raise UserError(
+                f"{path} holds no results: more than {MAX_BROKEN:,} of its lines are none. "
+                "Move it elsewhere"
+            )
     if broken > MAX_NAMED:
         say(f"{path}: {broken - MAX_NAMED} more lines are none and are skipped")
     return found

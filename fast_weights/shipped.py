@@ -10,7 +10,7 @@ import numpy as np
 
 from fast_weights import arrays, folders
 from fast_weights.config import Config
-from fast_weights.errors import UserError
+from fast_weights.errors import MismatchError, UserError
 from fast_weights.models import build_model, weights_by_name
 
 
@@ -40,10 +40,13 @@ def load(path) -> tuple[keras.Model, Config]:
     try:
         with arrays.open_archive(path) as archive:
             config = Config.from_json(arrays.read_config(archive))
+            arrays.check_units(archive, config.units)
             model = build_model(config)
             weights = weights_by_name(model)
             for name, value in arrays.read_like(archive, weights).items():
                 weights[name].assign(value)
+    except MismatchError as error:
+        raise UserError(f"{path}: {error}") from None
     except Exception as error:
         # Depending on the byte that is wrong, half a dozen types from three libraries.
         raise UserError(folders.BROKEN_SHIPPED.format(path=path)) from error

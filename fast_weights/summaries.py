@@ -8,7 +8,6 @@ every event is the number of epochs done: 0 is before training.
 import dataclasses
 import os
 import pathlib
-import shutil
 import zlib
 from collections.abc import Callable
 
@@ -52,10 +51,9 @@ class Summaries:
         self._model = model
         self._some_tokens = validation.tokens[:NUM_HIDDEN].astype(np.int32)
         self._probe = data.default_sample(config.num_pairs)
-        folder = pathlib.Path(folder)
+        self._folders = [pathlib.Path(folder) / run for run in ("", *RUNS)]
         self._run, self._training, self._validation = (
-            tf.summary.create_file_writer(str(path))
-            for path in (folder, *(folder / r for r in RUNS))
+            tf.summary.create_file_writer(str(path)) for path in self._folders
         )
 
     def describe(self) -> None:
@@ -71,7 +69,7 @@ class Summaries:
             name = f"{self._config.model_name}-{self._config.seed} {digest:08x}"
             hparams.hparams(settings, trial_id=name)
             tf.summary.graph(graph)
-        self._run.flush()
+        self._flush()
 
     def write(self, record: Record, pair_accuracies: list[float], records: list[Record]) -> None:
         """Writes an epoch's scalars.
@@ -134,6 +132,11 @@ class Summaries:
     def _flush(self) -> None:
         for writer in (self._run, self._training, self._validation):
             writer.flush()
+        # TensorFlow hands the events to the operating system, which may keep them a while.
+        for folder in self._folders:
+            for path in folder.glob(EVENT_FILES):
+                files.sync(path)
+            files.sync(folder)
 
     def close(self) -> None:
         """Closes the event files."""
@@ -173,9 +176,11 @@ def truncate(folder, num_epochs: int, say: Callable[[str], None] = print) -> Non
     folder = pathlib.Path(folder)
     if num_epochs == 0:
         for path in folder.glob(EVENT_FILES):
-            path.unlink()
-        for run in RUNS:
-            shutil.rmtree(folder / run, ignore_errors=True)
+            files.remove(path)
+        for path in (folder / run for run in RUNS):
+            # A file where a folder should be is somebody's.
+            if path.is_symlink() or path.is_dir():
+                files.remove(path)
         return
     for run in ("", *RUNS):
         steps = set()

@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 
+from fast_weights import files
 from fast_weights.errors import UserError
 
 # Fits a terminal of 80 columns.
@@ -24,7 +25,8 @@ COLUMNS = (
 )
 # Of what is said on one line: a path may be long.
 MAX_LINE = 10_000
-STOPPED = "\nStopped. Whole epochs are kept; the same command goes on."
+# Of a file of flags: a sample may be long.
+MAX_FLAGFILE_BYTES = 10**7
 
 
 @contextlib.contextmanager
@@ -32,19 +34,21 @@ def quiet_import() -> Iterator[None]:
     """Keeps what TensorFlow and Matplotlib say at their start off the terminal.
 
     TensorFlow's C++ code writes it to file descriptor 2 before any setting of its own
-    is heard. If the import fails, what was held back is shown.
+    is heard. If the import fails, what was held back is shown. What a person has set up for
+    other programs, a backend of Keras or of Matplotlib or another precision, is not for these.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Figures need no display, and Matplotlib takes a backend that it lacks for a defect.
-    os.environ["MPLBACKEND"] = "agg"
+    os.environ.update(KERAS_BACKEND="tensorflow", MPLBACKEND="agg")
     # Libraries log at INFO through absl, once it is there.
     logging.getLogger("absl").setLevel(logging.WARNING)
     sys.stderr.flush()
     saved = os.dup(2)
-    with tempfile.TemporaryFile() as held_back:
+    with _anonymous_file() as held_back:
         os.dup2(held_back.fileno(), 2)
         try:
             yield
+            if "keras" in sys.modules:
+                sys.modules["keras"].config.set_floatx("float32")
         except BaseException:
             os.dup2(saved, 2)
             held_back.seek(0)
@@ -55,8 +59,16 @@ def quiet_import() -> Iterator[None]:
             os.close(saved)
 
 
+def _anonymous_file():
+    """A file that nobody else sees; where there is room for none, one that keeps nothing."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return open(os.devnull, "r+b")
+
+
 def one_line_errors(main: Callable) -> Callable:
-    """Makes a script's `main` end with a line, not a traceback, on a user's mistake.
+    """Makes a program's `main` end with a line, not a traceback, on a user's mistake.
 
     Exit status: 2 for a mistake, 130 for Ctrl-C, 141 if who reads the output went away.
     """
@@ -64,11 +76,15 @@ def one_line_errors(main: Callable) -> Callable:
     @functools.wraps(main)
     def wrapped(argv):
         try:
-            if len(argv) > 1:
-                raise UserError(f"expected only --flags. Received: {' '.join(argv[1:])}")
             return main(argv)
         except UserError as error:
             complain(error)
+            return 2
+        except MemoryError:
+            complain(
+                "this takes more memory than there is. Take fewer sequences or units, or a "
+                "smaller batch"
+            )
             return 2
         except KeyboardInterrupt:
             print("\nStopped.", file=sys.stderr)
@@ -92,15 +108,20 @@ def flags_parser(flags) -> Callable:
     """
 
     def parse(argv):
-        _mend_streams()
+        mend_streams()
         try:
+            _check_flagfile(argv)
             rest = flags.FLAGS(argv)
+            if len(rest) > 1:
+                raise UserError(f"expected only --flags. Received: {' '.join(rest[1:])}")
             for name in flags.FLAGS:
                 value = flags.FLAGS[name].value
                 if name.endswith("_dir") and flags.FLAGS[name].present and not value:
                     raise UserError(f"--{name} must name a folder. Received: --{name}=")
                 if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
                     raise UserError(f"--{name} must be UTF-8. Received: --{name}={value}")
+                if isinstance(value, str) and "\0" in value:
+                    raise UserError(f"--{name} must be text. Received: --{name}={value}")
             return rest
         except UserError as error:
             complain(error)
@@ -108,9 +129,26 @@ def flags_parser(flags) -> Callable:
             complain(f"--flagfile must name a text file. Received: {' '.join(argv[1:])}")
         except flags.Error as error:
             complain(_what_a_flag_must_be(flags.FLAGS, str(error)))
+        except (ValueError, TypeError, AttributeError) as error:  # of flags that are absl's own
+            complain(f"{error}. Received: {' '.join(argv[1:])}")
         sys.exit(2)
 
     return parse
+
+
+def _check_flagfile(argv) -> None:
+    """Raises a `UserError` if absl would wait for a file of flags, or fill the memory with it."""
+    for flag, following in zip(argv, [*argv[1:], ""], strict=True):
+        found = re.fullmatch(r"--?flagfile(?:=(.*))?", flag, re.DOTALL)
+        if not found:
+            continue
+        path = following if found[1] is None else found[1]
+        try:
+            files.read_text(path, MAX_FLAGFILE_BYTES)
+        except OSError as error:
+            raise UserError(f"cannot read --flagfile={path}: {error.strerror}") from None
+        except ValueError as error:
+            raise UserError(f"--flagfile={path}: {error}") from None
 
 
 def _what_a_flag_must_be(known, error: str) -> str:
@@ -120,12 +158,13 @@ def _what_a_flag_must_be(known, error: str) -> str:
         return error
     flag = known[found[1]]
     kinds = {"int": "a whole number", "float": "a number", "bool": "true or false"}
-    kind = kinds.get(flag.flag_type()) or "one of " + ", ".join(flag.parser.enum_values)
+    choices = getattr(flag.parser, "enum_values", ())
+    kind = kinds.get(flag.flag_type()) or "one of " + ", ".join(choices)
     help = flag.help.split(">: ")[-1]  # absl puts an enumeration's values before it
     return f"--{flag.name} must be {kind} ({help}). Received: --{flag.name}={found[2]}"
 
 
-def _mend_streams() -> None:
+def mend_streams() -> None:
     """Makes printing work wherever it goes: nowhere, or to what knows few characters.
 
     A closed descriptor would be given to the next file that is opened, and what is
@@ -152,12 +191,15 @@ def one_line(text: str) -> str:
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
-def stop_at_once() -> None:
+def stop_at_once(how_to_go_on: str = "") -> None:
     """Makes Ctrl-C and SIGTERM end the process within a moment, whatever it is doing.
 
     A thread waits for them: Python's own handlers run between two instructions, and
     compiling takes seconds. Nothing needs tidying up, as no file is ever half written.
     Call it before other threads start, which would take the signals otherwise.
+
+    Args:
+        how_to_go_on: what is said after "Stopped.".
 
     Exit status: 130 for SIGINT, 143 for SIGTERM.
     """
@@ -170,7 +212,7 @@ def stop_at_once() -> None:
     def wait():
         number = signal.sigwait(signals)
         with contextlib.suppress(OSError):  # nobody may read it any more
-            os.write(terminal, f"{STOPPED}\n".encode())
+            os.write(terminal, f"\nStopped. {how_to_go_on}".rstrip().encode() + b"\n")
         os._exit(128 + number)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -186,7 +228,24 @@ def warn(line: str) -> None:
     print(f"warning: {one_line(line)}", file=sys.stderr)
 
 
-class ProgressTable:
+class Quiet:
+    """Reports of training what is broken, and nothing else."""
+
+    def say(self, line: str) -> None:
+        """Nothing."""
+
+    def warn(self, line: str) -> None:
+        """Prints a line on standard error."""
+        warn(line)
+
+    def progress(self, epoch: int, fraction: float) -> None:
+        """Nothing."""
+
+    def epoch(self, record, best: float, seconds_left: float | None) -> None:
+        """Nothing."""
+
+
+class ProgressTable(Quiet):
     """Reports training as a table, with a live line for the epoch under way on a terminal."""
 
     def __init__(self, num_epochs: int, stream=None):

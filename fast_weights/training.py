@@ -204,6 +204,9 @@ class Reporter:
     def say(self, line: str) -> None:
         """Something worth a line."""
 
+    def warn(self, line: str) -> None:
+        """Something is broken, and training goes on all the same."""
+
     def progress(self, epoch: int, fraction: float) -> None:
         """`fraction` of an epoch's work is done."""
 
@@ -249,14 +252,14 @@ def train(
     with folders.locked(folder):
         if restart:
             folders.clear(folder)
-        state = checkpoints.new_state(config)
         # Before anything is written: what cannot be gone on with stays as it is.
-        if state.restore(folder, reporter.say):
+        state = checkpoints.resume_or_new(folder, config, reporter.warn)
+        if state.epoch:
             reporter.say(f"Going on after {state.epoch} epochs from {folder}")
         try:
             folders.save_config(folder, config)
-            results.truncate(folder, state.epoch, reporter.say)
-            summaries.truncate(folder, state.epoch, reporter.say)
+            results.truncate(folder, state.epoch, reporter.warn)
+            summaries.truncate(folder, state.epoch, reporter.warn)
             board = summaries.Summaries(folder, config, state.model, validation)
             board.describe()
             if state.epoch == 0:
@@ -267,18 +270,25 @@ def train(
         except BrokenPipeError:  # who reads the output went away
             raise
         except (OSError, tf.errors.OpError) as error:
-            raise UserError(
-                f"cannot write to {folder}: {_reason(error)}. What was done before is kept; once "
-                "there is room, the same command goes on"
-            ) from error
+            raise _as_user_error(error, folder, restart) from error
         return results.read(folder)
 
 
-def _reason(error: OSError | tf.errors.OpError) -> str:
-    """In a few words, without a path."""
+def _as_user_error(error: OSError | tf.errors.OpError, folder, restart: bool) -> UserError:
+    """What to say of a training that could not go on."""
+    if isinstance(error, tf.errors.ResourceExhaustedError) and "OOM" in str(error):
+        return UserError(
+            "training takes more memory than there is. Take a smaller --batch_size or fewer --units"
+        )
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error).splitlines()[0].rsplit("; ", maxsplit=1)[-1]
+        reason = error.strerror
+    else:
+        reason = str(error).splitlines()[0].rsplit("; ", maxsplit=1)[-1]
+    command = "the same command without --restart" if restart else "the same command"
+    return UserError(
+        f"cannot write to {folder}: {reason}. What was done before is kept; once that is mended, "
+        f"{command} goes on"
+    )
 
 
 def _train_epochs(config, state, folder, splits, reporter, board, summary_every) -> None:

@@ -1,5 +1,6 @@
 """What is found again on disk, and what is refused."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fast_weights import checkpoints, data, folders
+from fast_weights import arrays, checkpoints, data, files, folders, training
 from fast_weights.errors import UserError
 
 
@@ -142,10 +143,56 @@ def test_a_second_training_is_refused(tiny_config, trained):
     assert (trained / "seed-1/partial-7").exists()
 
 
-def test_a_checkpoint_of_another_size_is_refused(tiny, trained, tmp_path):
-    folders.save_config(trained, tiny(units=6))
-    with pytest.raises(UserError, match="of another model"):
+@pytest.mark.parametrize("changes", [{"decay_rate": 0.5}, {"seed": 3, "learning_rate": 0.1}])
+def test_a_checkpoint_of_other_settings_is_refused(tiny, trained, tmp_path, changes):
+    """Another run's files beside a configuration: weights of the same shapes, of another model.
+
+    So it looks too if two trainings begin at once with other settings, and the second gets the
+    folder when the first has ended.
+    """
+    folders.save_config(trained, tiny(**changes))
+    made = ", ".join(f"{name} {getattr(tiny(), name)} and not" for name in changes)
+    with pytest.raises(UserError, match=r"ckpt-0\.npz: it was made with .*as the configuration"):
         checkpoints.load_model(tmp_path, "RNN-LN-FW")
+    with pytest.raises(UserError) as caught:
+        training.train(tiny(**changes), tmp_path / "data", trained)
+    for part in made.split(", "):
+        assert part in str(caught.value)
+    assert [path.name for path in trained.glob("ckpt-*")] == ["ckpt-0.npz"]
+    # More epochs are the same run.
+    assert checkpoints.new_state(tiny(num_epochs=9)).restore(trained)
+
+
+def test_a_checkpoint_of_a_newer_version_is_refused(trained, tmp_path):
+    """A rotten one that is gone back from: what the newer version did would be lost."""
+    values = json.loads((trained / "config.json").read_text())
+    del values["checksum"]
+    values["version"] = 99
+    newer = json.dumps({**values, "checksum": files.checksum(values)})
+    with np.load(trained / "ckpt-0.npz") as archive:
+        members = {name: archive[name] for name in archive.files}
+    for path in (trained / "ckpt-1.npz", tmp_path / "shipped/CONTROL.npz"):
+        arrays.save(path, {**members, "config": np.array(newer)})
+    for name in ("RNN-LN-FW", "CONTROL"):
+        with pytest.raises(UserError, match=r"\.npz: .*newer ones. Received: version=99"):
+            checkpoints.load_model(tmp_path, name)
+    (trained / "config.json").write_text(newer)
+    with pytest.raises(UserError, match=r"config\.json: .*Received: version=99"):
+        checkpoints.load_model(tmp_path, "RNN-LN-FW")
+
+
+def test_good_checkpoints_do_not_make_room_for_broken_ones(tiny_config, trained):
+    """Files that are newer by their names alone, and outlive all that a training saves."""
+    for number in (90, 91):
+        (trained / f"ckpt-{number}.npz").write_bytes(b"rot")
+    (trained / "ckpt-92.npz").mkdir()
+    state = checkpoints.new_state(tiny_config)
+    said = []
+    assert state.restore(trained, said.append)
+    assert "ckpt-92.npz is broken; going back to the checkpoint before it, ckpt-0.npz" in said[0]
+    state.epoch = 1
+    state.save(trained)
+    assert sorted(path.name for path in trained.glob("ckpt-*")) == ["ckpt-0.npz", "ckpt-1.npz"]
 
 
 def test_clear_deletes_what_training_made_and_nothing_else(trained):

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from fast_weights import files
 from fast_weights.config import Config
 from fast_weights.errors import UserError
 
@@ -85,6 +86,13 @@ def test_bad_values_are_named(name, value):
     assert f"Received: {name}={value!r}" in str(caught.value)
 
 
+def newer(config):
+    """What a version to come may write."""
+    values = {**json.loads(config.to_json()), "version": 99}
+    del values["checksum"]
+    return json.dumps({**values, "checksum": files.checksum(values)})
+
+
 FIRST = {
     "version": 1,
     **{name: value for name, value in dataclasses.asdict(Config()).items() if name != "recurrence"},
@@ -98,6 +106,8 @@ FIRST = {
         ("[]", "expected a JSON object"),
         ("{}", "version=None"),
         (json.dumps({"version": 4}), "newer ones. Received: version=4"),
+        (newer(Config()), "newer ones. Received: version=99"),
+        (newer(Config()).replace("50", "51"), "checksum"),
         (json.dumps({"version": "3"}), "version='3'"),
         (json.dumps({"version": 3}), "checksum"),
         ("[" * 100_000, "too deeply nested"),

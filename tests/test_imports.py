@@ -16,7 +16,7 @@ ALLOWED = {
     "files": set(),
     "arrays": {"files"},
     "config": {"errors", "files"},
-    "data": {"arrays", "config", "errors", "files"},
+    "data": {"arrays", "config", "errors", "files", "terminal"},
     "cells": set(),
     "results": {"config", "errors", "files"},
     "folders": {"arrays", "config", "errors", "files"},
@@ -24,12 +24,12 @@ ALLOWED = {
     "memory_trace": set(),
     "models": {"cells", "config", "layers"},
     "shipped": {"arrays", "config", "errors", "folders", "models"},
-    "checkpoints": {"arrays", "config", "errors", "folders", "models", "shipped"},
+    "checkpoints": {"arrays", "config", "errors", "files", "folders", "models", "shipped"},
     "summaries": {"config", "data", "figures", "files", "results", "sampling"},
     "training": {"checkpoints", "config", "data", "errors", "folders", "results", "summaries"},
     "sampling": {"checkpoints", "data", "errors", "memory_trace"},
     "figures": {"errors", "files", "results"},
-    "terminal": {"errors"},
+    "terminal": {"errors", "files"},
     "__init__": set(),
 }
 

@@ -1,10 +1,12 @@
 """Records on disk."""
 
 import dataclasses
+import os
 
 import pytest
 
 from fast_weights import results
+from fast_weights.errors import UserError
 
 
 def record(epoch):
@@ -48,6 +50,33 @@ def test_a_file_of_broken_lines_is_told_in_a_few(tmp_path):
     assert results.read(tmp_path, said.append) == [record(0)]
     assert len(said) == results.MAX_NAMED + 1
     assert said[-1].endswith(": 995 more lines are none and are skipped")
+
+
+def test_a_second_record_of_an_epoch_is_skipped_and_named(tmp_path):
+    """Epochs that count twice in a file that was put together by hand."""
+    for epoch in (0, 1):
+        results.append(tmp_path, record(epoch))
+    path, said = tmp_path / results.FILE_NAME, []
+    path.write_text(2 * path.read_text())
+    assert results.read(tmp_path, said.append) == [record(0), record(1)]
+    assert "line 3 is a second record of epoch 0 and is skipped" in said[0]
+    results.truncate(tmp_path, 2, said.append)
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    """Minutes over millions of lines."""
+    (tmp_path / results.FILE_NAME).write_text("\n" * 20_000_000)
+    with pytest.raises(UserError, match="more than 10,000 of its lines are none"):
+        results.read(tmp_path, lambda line: None)
+
+
+def test_a_record_is_on_disk_when_append_returns(tmp_path, monkeypatch):
+    """A checkpoint that outlives a power cut, and its epoch's record that does not."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_size))
+    results.append(tmp_path, record(0))
+    assert synced == [(tmp_path / results.FILE_NAME).stat().st_size]
 
 
 def test_words_where_numbers_belong_are_no_record(tmp_path):

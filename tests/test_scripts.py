@@ -132,7 +132,7 @@ def test_restart_begins_anew(folder, tmp_path):
 
 
 def test_quiet_says_the_last_line_alone(folder, tmp_path):
-    """A table all the same, or a note of what was mended."""
+    """A table all the same; a file that is broken and is not told."""
     shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy/checkpoint_dir/RNN-LN-FW/config.json").write_text("{")
     num_epochs = len(epochs_in(folder)) + 1
@@ -140,7 +140,9 @@ def test_quiet_says_the_last_line_alone(folder, tmp_path):
     (line,) = done.stdout.splitlines()
     start = f"RNN-LN-FW has been trained for {num_epochs} epochs, best validation accuracy "
     assert line.startswith(start)
-    assert done.stderr == ""
+    assert done.stderr.startswith("warning: ")
+    assert "config.json: not a configuration in JSON" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -2,14 +2,16 @@
 
 import dataclasses
 import itertools
+import re
 import subprocess
 import sys
 
+import event_files
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from fast_weights import checkpoints, data, results, training
+from fast_weights import checkpoints, data, files, results, training
 from fast_weights.config import MODEL_NAMES
 
 
@@ -114,6 +116,75 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tiny, tmp_path, shuffle):
         np.testing.assert_array_equal(one, other)
     assert without_seconds(resumed_records) == without_seconds(records)
     assert [record.epoch for record in records] == [0, 1, 2]
+
+
+def test_a_checkpoint_comes_after_all_that_belongs_to_its_epoch(tiny, tmp_path, monkeypatch):
+    """A kill between the two, after which an epoch has no record, or no events."""
+    order, on_disk = [], {}
+
+    def watch(owner, name, mark):
+        method = getattr(owner, name)
+
+        def watched(*args, **kwargs):
+            method(*args, **kwargs)
+            order.append(mark)
+            if mark == "saved":
+                on_disk[len(order)] = event_files.events(tmp_path / "run")
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(results, "append", "record")
+    watch(training.summaries.Summaries, "write", "events")
+    watch(training.summaries.Summaries, "look", "look")
+    watch(checkpoints.TrainingState, "save", "saved")
+    training.train(tiny(num_epochs=2), tmp_path / "data", tmp_path / "run", summary_every=1)
+    epoch = ["record", "events", "look", "saved"]
+    assert order == ["look", *epoch, *epoch]
+    # Written out, though the writers are not closed yet.
+    for steps, found in enumerate(on_disk.values(), start=1):
+        for key in (("training", "loss"), ("validation", "loss"), (".", "probe")):
+            assert found[key][-1][0] == steps
+
+
+def test_events_are_on_disk_when_an_epoch_is_saved(tiny, tmp_path, monkeypatch):
+    """Events that the operating system keeps to itself until a power cut."""
+    synced, sync = [], files.sync
+
+    def syncing(path):
+        synced.append(path)
+        sync(path)
+
+    monkeypatch.setattr(files, "sync", syncing)
+    monkeypatch.setattr(checkpoints.TrainingState, "save", lambda *_: synced.append("saved"))
+    training.train(tiny(num_epochs=1), tmp_path / "data", tmp_path / "run")
+    before = synced[: synced.index("saved")]
+    for path in (tmp_path / "run").rglob("*.tfevents.*"):
+        assert path in before
+        assert path.parent in before
+
+
+@pytest.mark.parametrize(
+    ("error", "restart", "words"),
+    [
+        (OSError(28, "No space left on device"), False, "No space.*the same command goes on"),
+        (OSError(28, "No space left on device"), True, "the same command without --restart goes"),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "a/b.c; No space left on device"),
+            False,
+            "cannot write to run: No space left on device. What",
+        ),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
+            False,
+            "more memory than there is. Take a smaller --batch_size",
+        ),
+    ],
+)
+def test_what_is_said_of_a_training_that_cannot_go_on(error, restart, words):
+    """Memory that is told as a disk, advice that would delete what was trained."""
+    line = str(training._as_user_error(error, "run", restart))
+    assert re.search(words, line)
+    assert line.isprintable()
 
 
 def test_shuffling_is_a_function_of_seed_and_epoch():

@@ -1,6 +1,9 @@
 """Every flag's bad values: one line that names flag, value and bound, before TensorFlow loads."""
 
 import dataclasses
+import functools
+import os
+import resource
 import subprocess
 import sys
 
@@ -46,7 +49,7 @@ def test_every_value_of_every_setting():
     program = (
         "import sys, train; from absl import flags\n"
         "from fast_weights import terminal\n"
-        "terminal.stop_at_once = lambda: None\n"
+        "terminal.stop_at_once = lambda line: None\n"
         "parse = terminal.flags_parser(flags)\n"
         "for line in sys.stdin.read().split('\\0'):\n"
         "    flags.FLAGS.unparse_flags()\n"
@@ -82,6 +85,15 @@ def test_every_value_of_every_setting():
         ("train.py", ["--data_dir=\udcff"], ["--data_dir must be UTF-8", "\\udcff"]),
         ("train.py", ["--data_dir="], ["--data_dir must name a folder"]),
         ("train.py", [f"--flagfile={sys.executable}"], ["--flagfile must name a text file"]),
+        ("train.py", ["--flagfile=/nowhere"], ["cannot read --flagfile=/nowhere: No such file"]),
+        (
+            "train.py",
+            ["--flagfile", "/dev/zero"],
+            ["--flagfile=/dev/zero: expected a regular file"],
+        ),
+        ("train.py", ["--noquiet=3"], ["--noquiet=3"]),
+        ("train.py", ["--stderrthreshold=zzz"], ["--stderrthreshold=zzz"]),
+        ("train.py", ["--logger_levels=x"], ["--logger_levels=x"]),
         ("train.py", ["RNN-LN"], ["expected only --flags. Received: RNN-LN"]),
         ("test.py", ["--model_name=LSTM"], ["one of RNN-LN-FW", "--model_name=LSTM"]),
         ("test.py", ["--seed=-1"], ["seed=-1", "from 0 to 4294967295"]),
@@ -96,6 +108,55 @@ def test_every_value_of_every_setting():
 def test_one_line_and_no_tensorflow(tmp_path, without_tensorflow, script, flags, words):
     done = run(tmp_path, *flags, script=script, env={"PYTHONPATH": str(without_tensorflow)})
     refused(done, *words)
+
+
+def test_a_flag_of_a_file_with_a_null(tmp_path, without_tensorflow):
+    (tmp_path / "flags").write_bytes(b"--data_dir=a\0b\n")
+    environment = {"PYTHONPATH": str(without_tensorflow)}
+    done = run(tmp_path, f"--flagfile={tmp_path / 'flags'}", env=environment)
+    refused(done, "--data_dir must be text", "a\\x00b")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--num_pairs=x"], ["`num_pairs` must be of type int, from 1 to 26", "num_pairs='x'"]),
+        (["--num_pairs=0"], ["`num_pairs` must be from 1 to 26", "num_pairs=0"]),
+        (["--seed=" + "9" * 5_000], ["`seed` must be of type int, from 0", "..."]),
+        (["--num_training=1e3"], ["num_training='1e3'"]),
+        (["--data_dir="], ["--data_dir must name a folder"]),
+        (["--data_dir=/dev/null/\x1b[2J"], ["cannot write data", "\\x1b[2J"]),
+        (["--bogus=\x1b[2J"], ["unrecognized arguments: --bogus=\\x1b[2J"]),
+    ],
+    ids=str,
+)
+def test_the_data_module(tmp_path, flags, words):
+    """A program without a script's manners."""
+    done = run_data(tmp_path, *flags)
+    refused(done, *words)
+    assert done.stderr[:-1].isprintable()
+
+
+def run_data(folder, *flags, **options):
+    options = {"capture_output": True, "text": True, "timeout": 60, "cwd": ROOT, **options}
+    line = [sys.executable, "-m", "fast_weights.data", f"--data_dir={folder}", *flags]
+    return subprocess.run(line, **options)
+
+
+def test_the_data_module_in_odd_surroundings(tmp_path):
+    """A letter that the terminal lacks, a reader that goes away, memory that is not there."""
+    few = ("--num_training=5", "--num_validation=5")
+    env = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    done = run_data(tmp_path / "ü", *few, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\xfc" in done.stdout
+    with open("/dev/full", "w") as full:
+        streams = {"capture_output": False, "stdout": full, "stderr": subprocess.PIPE}
+        done = run_data(tmp_path, *few, **streams)
+    refused(done, "No space left on device")
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_AS, (10**9, 10**9))
+    done = run_data(tmp_path, "--num_training=10000000", "--num_pairs=26", preexec_fn=limit)
+    refused(done, "more memory than there is. Take fewer sequences")
 
 
 @pytest.mark.parametrize("script", ["train.py", "test.py", "plot.py"])

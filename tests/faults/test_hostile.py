@@ -14,7 +14,7 @@ import tensorflow as tf
 from harm import ROOT, refused, run
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
-from fast_weights import checkpoints, data, folders, results, shipped, summaries
+from fast_weights import arrays, checkpoints, data, folders, results, shipped, summaries
 from fast_weights.config import Config
 from fast_weights.errors import UserError
 
@@ -237,6 +237,63 @@ def test_epochs_without_number(tiny_config, tmp_path, epoch, little_memory):
         state.restore(tmp_path)
     results.append(tmp_path, results.Record(epoch, 1.0, 0.5, 1.0, 0.5, 1.0, 1.0))
     assert results.read(tmp_path) == []
+
+
+def test_a_directory_cannot_claim_much_memory(tmp_path, little_memory):
+    """A file of holes whose last bytes say that all of it is a list of members."""
+    path = tmp_path / "data.npz"
+    with open(path, "wb") as file:
+        file.truncate(2**31)
+        file.seek(0, os.SEEK_END)
+        file.write(b"PK\5\6" + struct.pack("<4H2IH", 0, 0, 9, 9, 2**31, 0, 0))
+    with pytest.raises(UserError, match="delete the file"):
+        data.load(path, *SIZES)
+
+
+def test_no_model_is_built_of_weights_that_are_not_there(tmp_path, monkeypatch):
+    """Gigabytes for a small file that says that it has 10,000 units."""
+    large = Config(units=10_000, num_pairs=26)
+    monkeypatch.setattr("fast_weights.checkpoints.build_model", pytest.fail)
+    monkeypatch.setattr("fast_weights.shipped.build_model", pytest.fail)
+    folder = tmp_path / "RNN-LN-FW"
+    folders.save_config(folder, large)
+    arrays.save(folder / "ckpt-1.npz", {"config": np.array(large.to_json())})
+    for train in (
+        checkpoints.resume_or_new,
+        lambda *_: checkpoints.load_model(tmp_path, "RNN-LN-FW"),
+    ):
+        with pytest.raises(UserError, match="is broken, of another model"):
+            train(folder, large)
+    with pytest.raises(UserError, match="holds no weights of this project"):
+        shipped.load(folder / "ckpt-1.npz")
+
+
+@pytest.mark.parametrize("make", ["link", "pipe"])
+def test_a_lock_that_is_no_file(tmp_path, make):
+    """Another's file that is written over; a wait without end."""
+    (tmp_path / "precious").write_text("another's")
+    lock = tmp_path / "run/lock"
+    lock.parent.mkdir()
+    if make == "link":
+        lock.symlink_to(tmp_path / "precious")
+    else:
+        os.mkfifo(lock)
+    with pytest.raises(UserError, match="run/lock"), folders.locked(lock.parent):
+        pass
+    assert (tmp_path / "precious").read_text() == "another's"
+
+
+def test_links_and_folders_in_the_place_of_events_and_leftovers(tmp_path):
+    """Another's folder that is emptied; one that stays in the way for good."""
+    run, others = tmp_path / "run", tmp_path / "others"
+    others.mkdir()
+    (others / "a.tfevents.b").write_bytes(b"another's")
+    (run / "partial-7").mkdir(parents=True)
+    (run / "training").symlink_to(others)
+    with folders.locked(run):
+        summaries.truncate(run, 0)
+    assert [path.name for path in run.iterdir()] == ["lock"]
+    assert (others / "a.tfevents.b").read_bytes() == b"another's"
 
 
 def test_a_configuration_cannot_claim_much_memory():

@@ -26,7 +26,7 @@ def trained(tiny, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def state(tiny):
-    return checkpoints.new_state(tiny())
+    return checkpoints.new_state(tiny(num_epochs=4, num_training=40))
 
 
 def spoilt(whole: bytes, number: int):
@@ -229,7 +229,7 @@ def test_a_resume_on_rotten_results_and_events_says_so_and_goes_on(tiny, trained
         def __init__(self):
             self.said = []
 
-        def say(self, line):
+        def warn(self, line):
             self.said.append(line)
 
     listener = Listener()

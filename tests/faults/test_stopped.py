@@ -1,10 +1,12 @@
 """SIGTERM and SIGINT: an end within three seconds, whatever the program is at."""
 
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
-from harm import STOPPED, TINY, model_folder, read_until, records, start
+from harm import ROOT, STOPPED, TINY, model_folder, read_until, records, start
 
 from fast_weights import checkpoints, folders
 
@@ -35,6 +37,29 @@ def test_a_stop_in_an_epoch_keeps_what_is_done(tmp_path, number, status):
     kept = checkpoints.new_state(folders.load_config(model_folder(tmp_path / "stopped")))
     assert kept.restore(model_folder(tmp_path / "stopped"), pytest.fail)
     assert done - 1 <= kept.epoch <= done
+
+
+def test_a_stop_of_a_run_that_began_anew(tmp_path):
+    """Advice that deletes what was trained: the same command would begin anew again."""
+    process = start(tmp_path, *TINY, "--restart")
+    read_until(process, " 3/1000")
+    status, said = stop(process, signal.SIGINT)
+    assert status == 130
+    assert said == "Stopped. Whole epochs are kept; the same command without --restart goes on."
+
+
+@pytest.mark.parametrize("script", ["test.py", "plot.py"])
+def test_a_stop_of_another_script(tmp_path, script):
+    """A signal that is lost, or a traceback, while TensorFlow loads."""
+    flags = ["--checkpoint_dir", str(ROOT / "checkpoints")]
+    flags += ["--figure=memory"] if script == "plot.py" else []
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, str(ROOT / script), *flags], cwd=tmp_path, **pipes)
+    time.sleep(1.5)
+    status, said = stop(process, signal.SIGINT)
+    assert status == 130
+    assert said.splitlines()[-1] == "Stopped."
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(

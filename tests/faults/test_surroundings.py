@@ -29,13 +29,15 @@ def trained(tmp_path_factory):
         {"PYTHONHASHSEED": "2", "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "COLUMNS": "1"},
         {"HOME": "/dev/null/home", "LC_ALL": "tr_TR.UTF-8", "TERM": "dumb"},
         {"HOME": "/dev/null", "TMPDIR": "/dev/null/tmp", "LANG": "de_DE.ISO-8859-1"},
+        {"KERAS_BACKEND": "jax", "MPLBACKEND": "nonsense", "KERAS_HOME": "float64"},
     ],
     ids=str,
 )
 def test_nothing_around_matters(trained, tmp_path, surroundings):
     """A figure's cache that has no place, a letter that a locale lacks, an order of a set."""
     folder, env = tmp_path / NAME, {**BARE, **surroundings}
-    folder.mkdir()
+    (folder / "float64").mkdir(parents=True)
+    (folder / "float64/keras.json").write_text('{"floatx": "float64"}')
     calls = [
         ("train.py", [*TINY, "--num_epochs=2"]),
         ("test.py", ["--sample=g5o8??g"]),
@@ -123,7 +125,7 @@ def test_a_folder_where_a_file_should_be(trained, tmp_path):
         (model_folder(folder) / name).unlink()
         (model_folder(folder) / name).mkdir()
         done = run(folder, "--num_epochs=3")
-        errors = [line for line in done.stderr.splitlines() if not line.startswith("note: ")]
+        errors = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
         assert len(errors) == 1, done.stderr
         assert re.match("error: .*(cannot write|expected a regular file)", errors[0])
         assert name in errors[0] or str(model_folder(folder)) in errors[0]
