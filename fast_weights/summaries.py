@@ -69,7 +69,7 @@ class Summaries:
             name = f"{self._config.model_name}-{self._config.seed} {digest:08x}"
             hparams.hparams(settings, trial_id=name)
             tf.summary.graph(graph)
-        self._flush()
+        self._sync()
 
     def write(self, record: Record, pair_accuracies: list[float], records: list[Record]) -> None:
         """Writes an epoch's scalars.
@@ -98,7 +98,7 @@ class Summaries:
             tf.summary.scalar("best_accuracy", max(accuracies))
             if accuracies[-1] >= PASSED and max(accuracies[:-1], default=0) < PASSED:
                 tf.summary.scalar("epochs_to_99_percent", steps)
-        self._flush()
+        self._sync()
 
     def look(self, steps: int, with_probe: bool) -> None:
         """Writes what the weights are and do: histograms, pictures and the probe's answer.
@@ -115,7 +115,7 @@ class Summaries:
             tf.summary.histogram("hidden_state", hidden)
             if with_probe:
                 self._look_at_probe()
-        self._flush()
+        self._sync()
 
     def _look_at_probe(self) -> None:
         """Writes one sequence's memory, in pictures, and the answer to it."""
@@ -129,10 +129,8 @@ class Summaries:
             tf.summary.image(f"probe/{name}", figures.to_pixels(draw(watched))[None])
         tf.summary.text("probe", _answers_table(watched))
 
-    def _flush(self) -> None:
-        for writer in (self._run, self._training, self._validation):
-            writer.flush()
-        # TensorFlow hands the events to the operating system, which may keep them a while.
+    def _sync(self) -> None:
+        """Waits for what TensorFlow has handed to the operating system."""
         for folder in self._folders:
             for path in folder.glob(EVENT_FILES):
                 files.sync(path)

@@ -253,8 +253,8 @@ def test_a_directory_cannot_claim_much_memory(tmp_path, little_memory):
 def test_no_model_is_built_of_weights_that_are_not_there(tmp_path, monkeypatch):
     """Gigabytes for a small file that says that it has 10,000 units."""
     large = Config(units=10_000, num_pairs=26)
-    monkeypatch.setattr("fast_weights.checkpoints.build_model", pytest.fail)
-    monkeypatch.setattr("fast_weights.shipped.build_model", pytest.fail)
+    for module in ("checkpoints", "shipped"):
+        monkeypatch.setattr(f"fast_weights.{module}.build_model", lambda *_: pytest.fail("built"))
     folder = tmp_path / "RNN-LN-FW"
     folders.save_config(folder, large)
     arrays.save(folder / "ckpt-1.npz", {"config": np.array(large.to_json())})
