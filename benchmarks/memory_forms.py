@@ -14,6 +14,7 @@ it (Linux's VmHWM, reset in between, so that compiling does not count).
 """
 
 import argparse
+import contextlib
 import ctypes
 import json
 import pathlib
@@ -24,6 +25,9 @@ import sys
 import time
 
 from matplotlib.figure import Figure
+
+from benchmarks.runs import at_least_one
+from fast_weights import files
 
 LENGTHS, UNITS = (9, 33, 129, 513, 2049), (20, 50, 128, 256)
 FORMS = ("matrix", "attention")
@@ -111,9 +115,18 @@ def all_cases():
                     yield {"length": length, "units": units, "form": form, "unroll": unroll}
 
 
+def read(path):
+    """The records in a file; a line that is none is measured again."""
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError):
+            records.append(json.loads(line))
+    return records
+
+
 def collect(path, timeout):
     """Measures what is missing from the results and returns all of them."""
-    records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    records = read(path)
     done = {(r["length"], r["units"], r["form"], r["unroll"]): r for r in records}
     for case in all_cases():
         key = tuple(case.values())
@@ -129,8 +142,8 @@ def collect(path, timeout):
         else:
             record = in_a_process(case, timeout)
         done[key] = {**case, **record}
-        with path.open("a") as file:
-            file.write(json.dumps(done[key]) + "\n")
+        with files.replacing(path) as temporary:
+            temporary.write_text("".join(f"{json.dumps(one)}\n" for one in done.values()))
         print(json.dumps(done[key]), flush=True)
     return done
 
@@ -163,7 +176,8 @@ def draw(done, path):
     axes[0, 0].set_ylabel("update (ms)")
     axes[1, 0].set_ylabel("peak memory (MiB)")
     axes[0, 0].legend(frameon=False, fontsize="small")
-    figure.savefig(path)
+    with files.replacing(path) as temporary:
+        figure.savefig(temporary)
 
 
 def table(done):
@@ -188,7 +202,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", help="measure one case, as JSON, in this process")
     parser.add_argument("--results", type=pathlib.Path, default=DOCS / "results/memory_forms.jsonl")
-    parser.add_argument("--timeout", type=int, default=120, help="seconds for a case")
+    parser.add_argument("--timeout", type=at_least_one, default=120, help="seconds for a case")
     flags = parser.parse_args()
     if flags.case:
         print(json.dumps(measure(**json.loads(flags.case))))

@@ -5,7 +5,8 @@ python -m benchmarks.recurrences
 Trains RNN-LN-FW twelve times through `train.py`, else with the defaults, as many at a time
 as there are cores; a run that was stopped goes on where it was. Copies the records to
 `docs/results/recurrences/`, draws `docs/recurrences.png` and prints the table of
-`docs/recurrences.md`.
+`docs/recurrences.md`. A number of epochs other than 200 keeps to folders of its own,
+`checkpoints/recurrences-<epochs>` and `figures/recurrences-<epochs>`.
 """
 
 import argparse
@@ -14,14 +15,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from benchmarks.reproduce_blog import first_epoch, read_file
-from benchmarks.runs import ROOT, Run, run_all
-from fast_weights import folders
+from benchmarks.runs import ROOT, Run, at_least_one, run_all
+from fast_weights import files, folders
 
 RECORDS = ROOT / "docs/results/recurrences"
 COLORS = {"original": "#0072B2", "paper": "#D55E00"}
 SEEDS = (0, 1, 2)
 SETTINGS = [(recurrence, rate) for rate in ("1e-4", "1e-3") for recurrence in ("original", "paper")]
 RUNS = [(*setting, seed) for seed in SEEDS for setting in SETTINGS]
+NUM_EPOCHS = 200
 
 
 def name_of(recurrence, rate, seed):
@@ -32,7 +34,8 @@ def name_of(recurrence, rate, seed):
 def make_run(recurrence, rate, seed, num_epochs):
     """A training with the defaults but for these."""
     name = name_of(recurrence, rate, seed)
-    folder = ROOT / "checkpoints/recurrences" / name
+    parent = "recurrences" if num_epochs == NUM_EPOCHS else f"recurrences-{num_epochs}"
+    folder = ROOT / "checkpoints" / parent / name
     flags = (f"--recurrence={recurrence}", f"--learning_rate={rate}", f"--seed={seed}")
     model_folder = folders.model_folder(folder, "RNN-LN-FW", seed)
     return Run(name, model_folder, num_epochs, (*flags, f"--checkpoint_dir={folder}"))
@@ -75,15 +78,19 @@ def table(records):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--num_epochs", type=int, default=200)
-    parser.add_argument("--jobs", type=int, help="runs at a time; default: as many as cores")
+    add = parser.add_argument
+    add("--num_epochs", type=at_least_one, default=NUM_EPOCHS, help=f"default: {NUM_EPOCHS}")
+    add("--jobs", type=at_least_one, help="runs at a time; default: as many as cores")
     flags = parser.parse_args()
     runs = {run: make_run(*run, flags.num_epochs) for run in RUNS}
     run_all(list(runs.values()), flags.jobs)
+    whole = flags.num_epochs == NUM_EPOCHS
+    folder = RECORDS if whole else ROOT / f"figures/recurrences-{flags.num_epochs}"
     for run in runs.values():
-        run.copy(RECORDS / run.name)
-    records = {run: read_file(RECORDS / f"{name_of(*run)}.jsonl") for run in RUNS}
-    draw(records, ROOT / "docs/recurrences.png")
+        run.copy(folder / run.name)
+    records = {run: read_file(folder / f"{name_of(*run)}.jsonl") for run in RUNS}
+    with files.replacing((ROOT / "docs" if whole else folder) / "recurrences.png") as temporary:
+        draw(records, temporary)
     print(*table(records), sep="\n")
 
 

@@ -6,6 +6,7 @@ A small RNN-LN-FW through `training.train`, with TensorBoard's look at every 10t
 in a folder of its own that is deleted. Linux alone tells the size this way.
 """
 
+import argparse
 import pathlib
 import re
 import tempfile
@@ -39,6 +40,7 @@ class Watcher(training.Reporter):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     config = Config(
         batch_size=32, units=20, num_epochs=NUM_EPOCHS, num_training=1_280, num_validation=320
     )

@@ -25,8 +25,7 @@ def compiled_steps(layer, config: Config, batches: data.Split):
     model = models.model_around(layer, config)
     optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=1e-8)
     optimizer.build(model.trainable_variables)
-    state = checkpoints.TrainingState(model, optimizer, tf.Variable(0, dtype=tf.int64))
-    program = training.EpochProgram(state, config)
+    program = training.EpochProgram(checkpoints.TrainingState(config, model, optimizer), config)
 
     def run(steps: int) -> float:
         start = time.perf_counter()

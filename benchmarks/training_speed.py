@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import timing
+from benchmarks.runs import at_least_one
 from fast_weights import data, models, summaries, training
 from fast_weights.config import MODEL_NAMES, SUMMARY_EVERY, Config
 
@@ -120,14 +121,13 @@ def one_hot(tokens):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--epochs",
-        type=int,
-        default=9,
-        help="of ours; the first and the last, which looks, are left out",
-    )
-    parser.add_argument("--steps", type=int, default=100, help="of the original's, after each")
+    about = "of ours; the first and the last, which looks, are left out"
+    parser.add_argument("--epochs", type=at_least_one, default=9, help=about)
+    about = "of the original's, after each; at most an epoch's 500"
+    parser.add_argument("--steps", type=at_least_one, default=100, help=about)
     flags = parser.parse_args()
+    if flags.epochs < 3 or flags.steps > 500:
+        parser.error("--epochs must be 3 or more, and --steps 500 or less")
     config = Config(num_epochs=flags.epochs)
     split = data.generate(config.num_training, 3, np.random.default_rng(0))
     batches = data.batches(split, config.batch_size)

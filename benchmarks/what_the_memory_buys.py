@@ -1,11 +1,13 @@
-"""RNN-LN-FW with one setting changed at a time, and GRU-LN with the standard gates.
+"""RNN-LN-FW with one setting changed at a time, GRU-LN with the standard gates, and variants.
 
 python -m benchmarks.what_the_memory_buys
 
 Each run is of one seed, else with the defaults, through `train.py`: 200 epochs, and 1000
-of GRU-LN and without layer normalization. It can be stopped and goes on with the same
-command. Writes `docs/results/ablations/`, `docs/ablations.png` and prints the table of
-`docs/reproduction.md`.
+of GRU-LN and without layer normalization. The variants (`benchmarks/variants.py`) look for
+the cause of differences from the published curves: layer normalization over the batch, and
+weights of one seed with sequences of another. It can be stopped and goes on with the same
+command. Writes `docs/results/ablations/`, `docs/results/variants/` and `docs/ablations.png`,
+and prints the tables of `docs/reproduction.md`.
 """
 
 import argparse
@@ -14,9 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from benchmarks.reproduce_blog import first_epoch, markdown, read_file
-from benchmarks.runs import ROOT, Run, run_all
+from benchmarks.runs import ROOT, Run, at_least_one, run_all
+from fast_weights import files, folders
 
 RECORDS = ROOT / "docs/results/ablations"
+VARIANT_RECORDS = ROOT / "docs/results/variants"
 ORIGINAL_GATES = ROOT / "docs/results/GRU-LN-seed0.jsonl"
 FOLDER = ROOT / "checkpoints/ablations"
 # Panel: {label: flags}. What all have in common is the default, drawn in each.
@@ -37,6 +41,7 @@ PANELS = {
         "without layer normalization": ("without_layer_norm",),
     },
 }
+VARIANT = ("-m", "benchmarks.variants")
 COLORS = ("#E69F00", "#009E73", "#CC79A7", "#D55E00")
 # The defaults, by another name; drawn in one colour.
 DEFAULTS = {"S = 1", "λ = 0.95", "original, 1e-4", "with layer normalization"}
@@ -45,6 +50,17 @@ GRU = "GRU-LN, standard gates"
 NUM_EPOCHS = 200
 # These take longer to show what becomes of them.
 LONG = (GRU, "without layer normalization")
+
+
+# Name of the files: model, seed, epochs, what is changed.
+VARIANTS = {
+    **{
+        f"over-the-batch-seed{seed}": ("RNN-LN-FW", seed, NUM_EPOCHS, "--over_the_batch")
+        for seed in (0, 1, 2)
+    },
+    "RNN-LN-seed1-data-of-6": ("RNN-LN", 1, 1000, "--data_seed=6"),
+    "RNN-LN-seed6-data-of-1": ("RNN-LN", 6, 1000, "--data_seed=1"),
+}
 
 
 def file_of(label: str) -> str:
@@ -61,10 +77,19 @@ def make_run(label: str, flags: tuple[str, ...]) -> Run:
     num_epochs = 1000 if label in LONG else NUM_EPOCHS
     folder, program = FOLDER / file_of(label), ("train.py",)
     if flags == ("without_layer_norm",):
-        flags, program = (), ("-m", "benchmarks.without_layer_norm")
+        flags, program = (), (*VARIANT, "--without_layer_norm")
     model_name = "GRU-LN" if label == GRU else "RNN-LN-FW"
     flags = (*flags, f"--model_name={model_name}", f"--checkpoint_dir={folder}")
     return Run(label, folder / model_name, num_epochs, flags, program)
+
+
+def make_variant(name: str) -> Run:
+    """A run of `benchmarks/variants.py`."""
+    model_name, seed, num_epochs, change = VARIANTS[name]
+    folder = FOLDER / name
+    flags = (f"--model_name={model_name}", f"--seed={seed}", f"--checkpoint_dir={folder}")
+    where = folders.model_folder(folder, model_name, seed)
+    return Run(name, where, num_epochs, flags, (*VARIANT, change))
 
 
 def draw(found, path):
@@ -120,21 +145,45 @@ def table(found):
     return markdown(rows)
 
 
+def variants_table():
+    """The variants beside the runs that they differ from, in Markdown."""
+    heads = ["run", "45 % in epoch", "99 % in epoch", "accuracy at the end", "best accuracy"]
+    rows = [[*heads, "training"], ["---"] * (len(heads) + 1)]
+    beside = [f"RNN-LN-FW-seed{seed}" for seed in (0, 1, 2)] + ["RNN-LN-seed1", "RNN-LN-seed6"]
+    for name, plain in zip(VARIANTS, beside, strict=True):
+        num_epochs = VARIANTS[name][2]
+        paths = {
+            plain: ROOT / f"docs/results/{plain}.jsonl",
+            name: VARIANT_RECORDS / f"{name}.jsonl",
+        }
+        for label, path in paths.items():
+            records = read_file(path)[:num_epochs]
+            last, best = records[-1], max(record.valid_accuracy for record in records)
+            row = [str(first_epoch(records, mark) or "-") for mark in (0.45, 0.99)]
+            row += [f"{value:.2%}" for value in (last.valid_accuracy, best, last.train_accuracy)]
+            rows.append([f"{label}, {num_epochs} epochs", *row])
+    return markdown(rows)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, help="runs at a time; default: as many as cores")
+    parser.add_argument("--jobs", type=at_least_one, help="at a time; default: as many as cores")
     flags = parser.parse_args()
     runs = {GRU: make_run(GRU, ("--gates=standard",))}
     for lines in PANELS.values():
         for label, settings in lines.items():
             run = make_run(label, () if label in DEFAULTS else settings)
             runs.setdefault(file_of(label), run)
-    run_all(list(runs.values()), flags.jobs)
+    variants = [make_variant(name) for name in VARIANTS]
+    run_all([*runs.values(), *variants], flags.jobs)
     for run in runs.values():
         run.copy(RECORDS / file_of(run.name))
+    for run in variants:
+        run.copy(VARIANT_RECORDS / run.name)
     found = read()
-    draw(found, ROOT / "docs/ablations.png")
-    print(*table(found), sep="\n")
+    with files.replacing(ROOT / "docs/ablations.png") as temporary:
+        draw(found, temporary)
+    print(*table(found), "", *variants_table(), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """The benchmarks' own logic, without a training."""
 
 import dataclasses
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
 
-from benchmarks import reproduce_blog, runs
-from fast_weights import checkpoints, folders, results
+from benchmarks import recurrences, reproduce_blog, runs, timing
+from fast_weights import checkpoints, folders, models, results
 from fast_weights.config import Config
 
 SCRIPT = str(runs.ROOT / "benchmarks/reproduce_blog.py")
@@ -19,6 +20,7 @@ SCRIPT = str(runs.ROOT / "benchmarks/reproduce_blog.py")
     [
         (["--seeds=a"], "argument --seeds: expected numbers such as 0,1,2. Received: a"),
         (["--jobs=0"], "argument --jobs: expected from 1 to 999999. Received: 0"),
+        (["--quick", "--seeds=5"], "argument --quick: it goes with neither --seeds nor"),
         (["--models=LSTM"], "RNN-LN-FW,GRU-LN,RNN-LN,CONTROL. Received: LSTM"),
         (["--help"], ""),
     ],
@@ -59,14 +61,113 @@ def test_a_run_of_other_settings_is_refused(tiny_config, tmp_path):
         reproduce_blog.check(short, "CONTROL", 0)
 
 
-def test_all_runs_are_stopped_and_failures_named(tmp_path):
-    """Trainings that outlive whoever started them; a failure that hides another."""
-    (tmp_path / "fails.py").write_text("import sys; sys.exit('error: no room')")
+def run_of(folder, name, program):
+    """A run of a program of one's own that is to do an epoch."""
+    (folder / f"{name}.py").write_text(program)
+    return runs.Run(name, folder / name, 1, (), (str(folder / f"{name}.py"),))
+
+
+def test_runs_that_fail_are_named_with_why(tmp_path, capsys):
+    """A failure that hides another, one that has no words, a run that is dropped in silence."""
     failing = [
-        runs.Run(name, tmp_path, 1, (), (str(tmp_path / "fails.py"),)) for name in ("one", "two")
+        run_of(tmp_path, "says", "import sys; sys.exit('error: no room')"),
+        run_of(tmp_path, "killed", "import os; os.kill(os.getpid(), 9)"),
+        run_of(tmp_path, "fails", "import sys; sys.exit(3)"),
+        run_of(tmp_path, "lacks", "pass"),
     ]
-    with pytest.raises(SystemExit, match=r"(?s)one: .*no room.*two: .*no room"):
+    with pytest.raises(SystemExit) as caught:
         runs.run_all(failing)
+    assert str(caught.value).splitlines() == [
+        "these runs failed:",
+        "says: error: no room",
+        "killed: it was ended by signal 9",
+        "fails: exit status 3",
+        f"lacks: {tmp_path / 'lacks/results.jsonl'} does not have all 1 epochs. "
+        f"Delete {tmp_path / 'lacks'} to have them run again",
+    ]
+    table = capsys.readouterr().out.splitlines()[-5:]
+    assert [line.split()[2] for line in table[:4]] == ["failed"] * 4
+
+
+def test_a_run_that_lacks_an_epoch_is_not_complete(tmp_path):
+    run = runs.Run("one", tmp_path, 3, ())
+    for epoch in (0, 2, 1):
+        results.append(tmp_path, results.Record(epoch, 1, 0.5, 1, 0.5, 1, 0.1))
+    assert not run.is_complete()
+    results.truncate(tmp_path, 1)
+    for epoch in (1, 2):
+        results.append(tmp_path, results.Record(epoch, 1, 0.5, 1, 0.5, 1, 0.1))
+    assert run.is_complete()
+
+
+def test_the_table_tells_when_it_will_be_done(tmp_path, monkeypatch):
+    """Hours that are told from the epoch that compiles."""
+    under_way, waits = (runs.Run(name, tmp_path / name, 101, ()) for name in ("under way", "waits"))
+    monkeypatch.setattr(runs, "RUNNING", {"under way": None})
+    table = runs.Table([under_way, waits], jobs=2)
+    under_way.folder.mkdir()
+    lines = []
+    for epoch, seconds in enumerate((900, 4)):
+        record = results.Record(epoch, 1, 0.5, 1, 0.5, 1, seconds)
+        results.append(under_way.folder, record)
+        lines.append([line.rsplit("  ", 1)[-1].strip() for line in table._lines()])
+    # 99 and 101 epochs of 4 seconds, two runs at a time.
+    assert lines == [["begins", "waiting", "?"], ["7 min", "waiting", "about 7 min"]]
+
+
+def test_what_is_timed_runs(tiny_config):
+    """A program that nobody has called since the training changed."""
+    batches = timing.training_batches(tiny_config, 40)
+    layer = models.build_layer(tiny_config)
+    assert timing.compiled_steps(layer, tiny_config, batches)(3) > 0
+
+
+def test_a_short_comparison_keeps_off_the_committed_one(tmp_path, monkeypatch):
+    """A try of one epoch in the place of the records of 200."""
+    written = []
+    monkeypatch.setattr(sys, "argv", ["recurrences", "--num_epochs=1"])
+    monkeypatch.setattr(recurrences, "ROOT", tmp_path)
+    monkeypatch.setattr(recurrences, "run_all", lambda runs, jobs: None)
+    monkeypatch.setattr(runs.Run, "copy", lambda run, path: written.append((run.folder, path)))
+    record = results.Record(0, 1, 0.5, 1, 0.5, 1, 0.1)
+    monkeypatch.setattr(recurrences, "read_file", lambda path: [record])
+    recurrences.main()
+    assert len(written) == 12
+    for trained, copied in written:
+        assert tmp_path / "checkpoints/recurrences-1" in trained.parents
+        assert copied.parent == tmp_path / "figures/recurrences-1"
+    assert (tmp_path / "figures/recurrences-1/recurrences.png").exists()
+
+
+def test_a_variant_keeps_off_the_models_own_folder(tmp_path):
+    """Weights without layer normalization that pass for the blog's."""
+    program = (
+        "import runpy, sys\n"
+        "from fast_weights import data, training\n"
+        "from fast_weights.cells import fast_weights as cell\n"
+        "def train(config, data_dir, folder, *rest):\n"
+        "    print(folder, cell.layer_normalize.__name__)\n"
+        "    data.load_or_make('', 3, 4, 5, 6)\n"
+        "    return []\n"
+        "training.train = train\n"
+        "data.load_or_make = lambda *args, **kwargs: print(args)\n"
+        "runpy.run_module('benchmarks.variants', run_name='__main__')\n"
+    )
+    for flags, words in {
+        ("--over_the_batch",): ("variants/over_the_batch/RNN-LN-FW over_the_batch", "5, 6)"),
+        ("--data_seed=7", "--checkpoint_dir=x"): ("x/RNN-LN-FW layer_normalize", "5, 7)"),
+        ("--data_seed",): ("error: expected --without_layer_norm",),
+        (): ("error: expected --without_layer_norm",),
+    }.items():
+        command = [sys.executable, "-c", program, *flags]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=runs.ROOT)
+        for word in words:
+            assert word in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_all_runs_end_with_whoever_started_them(tmp_path, number):
+    """Trainings that go on, and keep the same command from going on."""
     program = (
         "import pathlib, sys; from benchmarks.runs import Run, run_all\n"
         "run_all([Run('waits', pathlib.Path(sys.argv[1]), 1, (), (sys.argv[1] + '/waits.py',))])"
@@ -78,7 +179,7 @@ def test_all_runs_are_stopped_and_failures_named(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=runs.ROOT)
     while not (tmp_path / "begun").exists():
         time.sleep(0.05)
-    process.terminate()
-    assert process.wait(timeout=5) != 0
+    process.send_signal(number)
+    assert process.wait(timeout=5) == (143 if number == signal.SIGTERM else -9)
     time.sleep(3)
     assert not (tmp_path / "outlived").exists()
