@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from benchmarks import recurrences, reproduce_blog, runs, timing
+from benchmarks import recurrences, reproduce_blog, runs, timing, variants
 from fast_weights import checkpoints, folders, models, results
 from fast_weights.config import Config
 
@@ -156,13 +156,14 @@ def test_a_variant_keeps_off_the_models_own_folder(tmp_path):
     for flags, words in {
         ("--over_the_batch",): ("variants/over_the_batch/RNN-LN-FW over_the_batch", "5, 6)"),
         ("--data_seed=7", "--checkpoint_dir=x"): ("x/RNN-LN-FW layer_normalize", "5, 7)"),
-        ("--data_seed",): ("error: expected --without_layer_norm",),
-        (): ("error: expected --without_layer_norm",),
     }.items():
         command = [sys.executable, "-c", program, *flags]
         done = subprocess.run(command, capture_output=True, text=True, cwd=runs.ROOT)
         for word in words:
             assert word in done.stdout + done.stderr
+    for flag in ("", "--data_seed", "--units=3"):
+        with pytest.raises(SystemExit, match="error: expected --without_layer_norm"):
+            variants.patch(flag)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -1,6 +1,7 @@
 """Trainings in processes of their own, to be harmed, and what they leave."""
 
 import dataclasses
+import os
 import pathlib
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from fast_weights import folders, results
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = ("--batch_size=8", "--units=5", "--num_pairs=2", "--num_training=100", "--num_validation=40")
+# The tests compile without optimization, which is quicker; this is how users compile.
+AS_USERS_DO = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
 STOPPED = "Stopped. Whole epochs are kept; the same command goes on."
 # Of the wall clock, which no two runs share.
 TIMED = ("sequences_per_second", "_hparams_/session_start_info")

@@ -4,7 +4,7 @@ import random
 import time
 
 import pytest
-from harm import TINY, board, model_folder, read_until, records, run, start, tensors
+from harm import AS_USERS_DO, TINY, board, model_folder, read_until, records, run, start, tensors
 
 from fast_weights import folders
 
@@ -71,19 +71,20 @@ def test_a_run_killed_again_and_again_ends_as_an_untroubled_one(
     """A half-written file that is taken for whole, a doubled epoch, an order drawn anew."""
     rng = random.Random(num_kills + len(flags))
     flags = (*TINY, *flags, f"--num_epochs={num_epochs}")
+    env = AS_USERS_DO if num_kills > 2 else None
     folder = model_folder(tmp_path / "killed")
     for number in range(num_kills):
-        process = start(tmp_path / "killed", *flags)
+        process = start(tmp_path / "killed", *flags, env=env)
         MOMENTS[number % len(MOMENTS)](process, folder, rng)
         assert process.poll() is None, process.stderr.read()
         process.kill()
         process.communicate()
         assert process.returncode == -9
     # Rows of all epochs would fill the pipe of a process that nobody reads.
-    done = run(tmp_path / "killed", "--quiet", *flags)
+    done = run(tmp_path / "killed", "--quiet", *flags, env=env)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    done = run(tmp_path / "whole", "--quiet", *flags)
+    done = run(tmp_path / "whole", "--quiet", *flags, env=env)
     assert done.returncode == 0, done.stderr
     whole = model_folder(tmp_path / "whole")
     assert tensors(folder) == tensors(whole)

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from harm import model_folder, records, run, tensors
+from harm import AS_USERS_DO, model_folder, records, run, tensors
 
 from fast_weights.config import MODEL_NAMES
 
@@ -26,7 +26,7 @@ def test_two_runs_on_one_machine_are_the_same_to_the_bit(tmp_path, model_name):
         ("one", ONE_THREAD, {"preexec_fn": lambda: os.sched_setaffinity(0, {0})}),
         ("many", {"PYTHONHASHSEED": "2", "TF_NUM_INTRAOP_THREADS": "7"}, {}),
     ):
-        done = run(tmp_path / name, *flags, env={**os.environ, **env}, **options)
+        done = run(tmp_path / name, *flags, env={**AS_USERS_DO, **env}, **options)
         assert done.returncode == 0, done.stderr
         folder = model_folder(tmp_path / name, model_name)
         left.append((tensors(folder), records(folder)))
