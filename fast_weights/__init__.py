@@ -1,6 +1,7 @@
 """Fast weights for Keras: "Using Fast Weights to Attend to the Recent Past"."""
 
-import importlib
+import importlib.abc
+import importlib.util
 import sys
 
 __version__ = "0.2.0"
@@ -45,5 +46,27 @@ def _register():
     importlib.import_module("fast_weights.layers")
 
 
+class _RegistersWithKeras(importlib.abc.MetaPathFinder):
+    """Registers as soon as Keras, imported later, is there."""
+
+    def find_spec(self, name, path, target=None):
+        """Finds Keras as everyone else does, and once it is loaded calls `_register`."""
+        if name != "keras":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def load_and_register(module):
+                load(module)
+                _register()
+
+            spec.loader.exec_module = load_and_register
+        return spec
+
+
 if "keras" in sys.modules:
     _register()
+else:
+    sys.meta_path.insert(0, _RegistersWithKeras())

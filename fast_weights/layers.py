@@ -1,5 +1,6 @@
 """A layer for each cell, as Keras pairs `GRUCell` with `GRU`."""
 
+import functools
 import math
 
 import keras
@@ -16,6 +17,10 @@ from fast_weights.cells.common import check_choice
 from fast_weights.cells.fast_weights import vanishing_length
 
 MEMORIES = ("auto", "matrix", "attention")
+
+
+def _of_cell(name: str) -> property:
+    return property(lambda layer: getattr(layer.cell, name), doc=f"The cell's `{name}`.")
 
 
 def faster_form(memory_size: int, units: int, unroll: bool) -> str:
@@ -57,6 +62,7 @@ class RecurrentLayer(keras.layers.RNN):
     def __init__(
         self,
         units,
+        *,
         return_sequences=False,
         return_state=False,
         go_backwards=False,
@@ -70,7 +76,7 @@ class RecurrentLayer(keras.layers.RNN):
         **cell_arguments,
     ):
         super().__init__(
-            self.make_cell(units, dtype=dtype, trainable=trainable, **cell_arguments),
+            self.make_cell(units, name="cell", dtype=dtype, trainable=trainable, **cell_arguments),
             return_sequences=return_sequences,
             return_state=return_state,
             go_backwards=go_backwards,
@@ -95,8 +101,8 @@ class RecurrentLayer(keras.layers.RNN):
             sequences: (B, T, D).
             initial_state: a list of one tensor (B, n) for each n of the cell's
                 `state_size`. Default `None`: zeros.
-            mask: (B, T), bool. A masked step leaves the states as they were.
-                Default `None`.
+            mask: (B, T), bool, or a list of that. A masked step leaves the states as
+                they were. Default `None`.
             training: taken as Keras's layers take it; the cells do not use it.
 
         Returns:
@@ -104,31 +110,44 @@ class RecurrentLayer(keras.layers.RNN):
             with `return_state` a tuple of that and the last states.
         """
         if isinstance(mask, list | tuple):
-            (mask,) = mask
-        if mask is not None and not _fits(mask.shape, sequences.shape):
+            # Keras hands a mask on in a list beside an initial state.
+            mask = mask[0] if hasattr(mask[0], "shape") else ops.convert_to_tensor(mask, "bool")
+        if mask is not None and not _fits(mask.shape, sequences.shape[:2]):
             raise ValueError(
                 "`mask` must be of shape (batch, time), like the sequences. Received: a mask of "
                 f"shape {tuple(mask.shape)} for sequences of shape {tuple(sequences.shape)}"
             )
         if initial_state is not None:
-            self._check_states(initial_state)
+            self._check_states(initial_state, sequences.shape[0])
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
-    def _check_states(self, states):
+    def _check_states(self, states, batch_size):
         """Raises a `ValueError` unless `states` are one (B, n) for each n of `state_size`."""
         states = list(states) if isinstance(states, list | tuple) else [states]
-        shapes = [tuple(state.shape) for state in states]
-        if [shape[1:] for shape in shapes] != [(size,) for size in self.state_size]:
-            expected = ", ".join(f"(batch, {size})" for size in self.state_size)
+        shapes = [None if state is None else tuple(state.shape) for state in states]
+        expected = [(batch_size, size) for size in self.state_size]
+        if len(shapes) != len(expected) or not all(map(_fits, shapes, expected)):
+            named = ", ".join(f"({batch_size or 'batch'}, {size})" for size in self.state_size)
             raise ValueError(
-                f"`initial_state` must be of shapes {expected} ({type(self.cell).__name__}'s). "
-                f"Received: {shapes}"
+                f"`initial_state` must be of shapes {named} ({type(self.cell).__name__}'s)"
+                f"{self._about_states()}. Received: {shapes}"
             )
 
-    @property
-    def units(self):
-        """H, the size of the hidden state."""
-        return self.cell.units
+    def _about_states(self):
+        """What else there is to say of states that do not fit."""
+        return ""
+
+    units = _of_cell("units")
+    activation = _of_cell("activation")
+    kernel_initializer = _of_cell("kernel_initializer")
+    recurrent_initializer = _of_cell("recurrent_initializer")
+    bias_initializer = _of_cell("bias_initializer")
+    kernel_regularizer = _of_cell("kernel_regularizer")
+    recurrent_regularizer = _of_cell("recurrent_regularizer")
+    bias_regularizer = _of_cell("bias_regularizer")
+    kernel_constraint = _of_cell("kernel_constraint")
+    recurrent_constraint = _of_cell("recurrent_constraint")
+    bias_constraint = _of_cell("bias_constraint")
 
     def get_config(self):
         config = {**self.cell.get_config(), **super().get_config()}
@@ -140,11 +159,15 @@ class RecurrentLayer(keras.layers.RNN):
         return cls(**config)
 
 
-def _fits(mask_shape, sequences_shape):
-    """Whether a mask is (B, T), as far as the sizes are known."""
-    return len(mask_shape) == 2 and all(
-        None in (size, expected) or size == expected
-        for size, expected in zip(mask_shape, sequences_shape[:2], strict=True)
+def _fits(shape, expected_shape):
+    """Whether a shape is as expected, as far as the sizes are known."""
+    return (
+        shape is not None
+        and len(shape) == len(expected_shape)
+        and all(
+            None in sizes or len(set(sizes)) == 1
+            for sizes in zip(shape, expected_shape, strict=True)
+        )
     )
 
 
@@ -155,10 +178,11 @@ class Control(RecurrentLayer):
     Args:
         units: positive integer, H, the size of the hidden state.
         **kwargs: `return_sequences`, `return_state`, `go_backwards`, `stateful`,
-            `unroll`, `zero_output_for_mask` (default: `False`), as
-            `keras.layers.SimpleRNN` takes them; `activation`, initializers,
-            regularizers and constraints, as `ControlCell` takes them; `name`,
-            `dtype` and the like.
+            `unroll`, `zero_output_for_mask` (default: `False`) and
+            `activity_regularizer`, as `keras.layers.SimpleRNN` takes them;
+            `activation`, `kernel_initializer`, `kernel_regularizer` and
+            `kernel_constraint`, and the same for `recurrent_` and `bias_`, with the
+            cell's defaults; `name`, `dtype` and the like.
 
     Call arguments:
         sequences: (B, T, D).
@@ -191,7 +215,14 @@ class LayerNormRNN(RecurrentLayer):
         units: positive integer, H, the size of the hidden state.
         **kwargs: `epsilon` (default: 1e-5), and those of `Control`.
 
-    Call arguments and returns: as `Control`.
+    Call arguments:
+        sequences: (B, T, D).
+        initial_state: `[h_0]`, (B, H). Default: zeros.
+        mask: (B, T), bool. A masked step leaves the state as it was.
+
+    Returns:
+        h_T, (B, H), or with `return_sequences` every h_t, (B, T, H); with
+        `return_state` also the last state, (B, H).
 
     Raises:
         ValueError: if an argument is out of its bounds, or an input, a mask or a
@@ -206,6 +237,7 @@ class LayerNormRNN(RecurrentLayer):
     """
 
     cell_class = LayerNormRNNCell
+    epsilon = _of_cell("epsilon")
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
@@ -214,10 +246,17 @@ class LayerNormGRU(RecurrentLayer):
 
     Args:
         units: positive integer, H, the size of the hidden state.
-        **kwargs: `gates` (default: `"original"`), `epsilon` (default: 1e-5) and
-            the others of `LayerNormGRUCell`; those of `Control`.
+        **kwargs: `gates` (`"original"`, the default, or `"standard"`), `epsilon`
+            (default: 1e-5), and those of `Control`.
 
-    Call arguments and returns: as `Control`.
+    Call arguments:
+        sequences: (B, T, D).
+        initial_state: `[h_0]`, (B, H). Default: zeros.
+        mask: (B, T), bool. A masked step leaves the state as it was.
+
+    Returns:
+        h_T, (B, H), or with `return_sequences` every h_t, (B, T, H); with
+        `return_state` also the last state, (B, H).
 
     Raises:
         ValueError: if an argument is out of its bounds, or an input, a mask or a
@@ -232,6 +271,8 @@ class LayerNormGRU(RecurrentLayer):
     """
 
     cell_class = LayerNormGRUCell
+    gates = _of_cell("gates")
+    epsilon = _of_cell("epsilon")
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
@@ -263,7 +304,11 @@ class FastWeights(RecurrentLayer):
             keeps. Default `None`: as many as count, the length of the sequence,
             or where that is unknown or the states outlive it, the
             `vanishing_length` of `decay_rate`.
-        **kwargs: those of `Control`.
+        **kwargs: `return_sequences`, `return_state`, `go_backwards`, `stateful`,
+            `unroll`, `zero_output_for_mask` (default: `False`),
+            `activity_regularizer`; `activation` (default: `"relu"`), initializers,
+            regularizers and constraints, as `Control` takes them; `name`, `dtype`
+            and the like.
 
     Call arguments:
         sequences: (B, T, D).
@@ -296,10 +341,16 @@ class FastWeights(RecurrentLayer):
     """
 
     cell_class = FastWeightsCell
+    inner_steps = _of_cell("inner_steps")
+    decay_rate = _of_cell("decay_rate")
+    fast_learning_rate = _of_cell("fast_learning_rate")
+    epsilon = _of_cell("epsilon")
+    recurrence = _of_cell("recurrence")
 
     def __init__(
         self,
         units,
+        *,
         inner_steps=1,
         decay_rate=0.95,
         fast_learning_rate=0.5,
@@ -334,10 +385,11 @@ class FastWeights(RecurrentLayer):
         return self.cell.compute_dtype
 
     def make_cell(self, units, **arguments):
+        # From the arguments as they are: not every function can go through a config.
+        self._make_attention_cell = functools.partial(FastWeightsAttentionCell, units, **arguments)
         if self.memory == "attention":
             # Where no size is given, it follows when more is known.
-            size = 1 if self.memory_size is None else self.memory_size
-            return FastWeightsAttentionCell(units, size, **arguments)
+            return self._make_attention_cell(1 if self.memory_size is None else self.memory_size)
         return FastWeightsCell(units, **arguments)
 
     def build(self, sequences_shape, initial_state_shape=None):
@@ -347,8 +399,7 @@ class FastWeights(RecurrentLayer):
         if self.memory == "auto" and inside and length is not None and cell.decay_rate < 1:
             size = self._vectors_that_count(length)
             if faster_form(size, cell.units, self.unroll) == "attention":
-                config = {**cell.get_config(), "memory_size": size}
-                self.cell = FastWeightsAttentionCell.from_config(config)
+                self.cell = self._make_attention_cell(size)
                 self._keep(size)
         elif self.memory == "attention" and self.memory_size is None:
             self._keep(self._vectors_that_count(length if inside else None))
@@ -371,6 +422,11 @@ class FastWeights(RecurrentLayer):
         elif isinstance(self.cell, FastWeightsAttentionCell):
             # Sequences can be longer than those that the layer was built for.
             self._keep(max(self.cell.memory_size, self._vectors_that_count(length)))
+
+    def _about_states(self):
+        if self.memory == "auto" and isinstance(self.cell, FastWeightsAttentionCell):
+            return ', as it was built for calls without one: `memory="matrix"` takes them always'
+        return ""
 
     @property
     def _states_stay_inside(self):

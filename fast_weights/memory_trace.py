@@ -37,7 +37,9 @@ def trace_memory(layer, sequences, mask=None) -> MemoryTrace:
     Args:
         layer: a built `FastWeights`, a `keras.layers.RNN` around a fast weights cell,
             or the cell itself. With `go_backwards` time runs as the layer takes it.
-        sequences: (B, T, D), what the layer is given; T is known.
+        sequences: (B, T, D), what the layer is given; T is known. An attention form that
+            keeps as many vectors as count does so for T steps from then on, as when it is
+            called.
         mask: (B, T), bool; a masked step changes nothing. Default `None`.
 
     Returns:
@@ -62,6 +64,43 @@ def trace_memory(layer, sequences, mask=None) -> MemoryTrace:
     >>> tuple(trace.fast_weights.shape), tuple(trace.attention.shape)
     ((2, 9, 4, 4), (2, 9, 1, 9))
     """
+    cell, sequences, mask = _check(layer, sequences, mask)
+    length = sequences.shape[1]
+    if hasattr(layer, "settle_memory"):
+        layer.settle_memory(length)
+    elif hasattr(cell, "warn_if_short"):
+        cell.warn_if_short(length)
+    if getattr(layer, "go_backwards", False):
+        sequences, mask = ops.flip(sequences, axis=1), ops.flip(mask, axis=1)
+    fast_weights, hidden, written, queries = _run(cell, sequences, mask)
+    attention = _scale(cell, mask)[:, :, None, :]
+    if queries:
+        queries = ops.stack(queries, axis=1)  # (B, T·S, H)
+        bracket = ops.matmul(queries, ops.transpose(written, (0, 2, 1)))
+        bracket = ops.reshape(bracket, (-1, length, cell.inner_steps, length))
+        attention = ops.where(attention > 0, attention * bracket, ops.zeros_like(bracket))
+    return MemoryTrace(fast_weights, hidden, written, attention[:, :, : cell.inner_steps])
+
+
+def _run(cell, sequences, mask):
+    """Every step's A, h, vector written, each with time as its second axis, and the queries."""
+    states = cell.get_initial_state(batch_size=ops.shape(sequences)[0])
+    fast_weights, hidden, written, queries = [], [], [], []
+    for t in range(sequences.shape[1]):
+        step, kept = cell.step(sequences[:, t], states), mask[:, t : t + 1]
+        states = [
+            ops.where(kept, new, old)
+            for new, old in zip([step.hidden, step.memory], states, strict=True)
+        ]
+        hidden.append(states[0])
+        fast_weights.append(cell.fast_weights(states[1]))
+        written.append(ops.where(kept, step.written, ops.zeros_like(step.written)))
+        queries.extend(step.queries)
+    return *(ops.stack(part, axis=1) for part in (fast_weights, hidden, written)), queries
+
+
+def _check(layer, sequences, mask):
+    """The cell, the sequences and the mask as tensors, or a `ValueError`."""
     cell = getattr(layer, "cell", layer)
     if not hasattr(cell, "fast_weights"):
         raise ValueError(
@@ -85,37 +124,7 @@ def trace_memory(layer, sequences, mask=None) -> MemoryTrace:
             f"`mask` must be of shape (batch, time) = {shape[:2]}. "
             f"Received: shape {tuple(mask.shape)}"
         )
-    if hasattr(layer, "settle_memory"):
-        layer.settle_memory(length)
-    elif hasattr(cell, "warn_if_short"):
-        cell.warn_if_short(length)
-    if getattr(layer, "go_backwards", False):
-        sequences, mask = ops.flip(sequences, axis=1), ops.flip(mask, axis=1)
-    states = cell.get_initial_state(batch_size=ops.shape(sequences)[0])
-    fast_weights, hidden, written, queries = [], [], [], []
-    for t in range(length):
-        step, kept = cell.step(sequences[:, t], states), mask[:, t : t + 1]
-        states = [
-            ops.where(kept, new, old)
-            for new, old in zip([step.hidden, step.memory], states, strict=True)
-        ]
-        hidden.append(states[0])
-        fast_weights.append(cell.fast_weights(states[1]))
-        written.append(ops.where(kept, step.written, ops.zeros_like(step.written)))
-        queries.extend(step.queries)
-    written = ops.stack(written, axis=1)
-    attention = _scale(cell, mask)[:, :, None, :]
-    if queries:
-        queries = ops.stack(queries, axis=1)  # (B, T·S, H)
-        bracket = ops.matmul(queries, ops.transpose(written, (0, 2, 1)))
-        bracket = ops.reshape(bracket, (-1, length, cell.inner_steps, length))
-        attention = ops.where(attention > 0, attention * bracket, ops.zeros_like(bracket))
-    return MemoryTrace(
-        ops.stack(fast_weights, axis=1),
-        ops.stack(hidden, axis=1),
-        written,
-        attention[:, :, : cell.inner_steps],
-    )
+    return cell, sequences, mask
 
 
 def _scale(cell, mask):

@@ -29,6 +29,7 @@ from cases import (
     weights_of,
 )
 
+import fast_weights.cells.fast_weights as fast_weights_cells
 from fast_weights import (
     ControlCell,
     FastWeightsAttentionCell,
@@ -37,6 +38,7 @@ from fast_weights import (
     LayerNormRNNCell,
     vanishing_length,
 )
+from fast_weights.cells.common import layer_normalize
 
 all_cells = pytest.mark.parametrize("name", CELLS)
 fast_cells = pytest.mark.parametrize("name", FAST_CELLS)
@@ -192,6 +194,20 @@ def test_half_precision_stays_near_float32(name):
             _, [hidden, memory] = half(inputs_of("float32")[:, 0], half.get_initial_state(BATCH))
             for state in (hidden, memory):
                 assert keras.backend.standardize_dtype(state.dtype) == "float32"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_layer_normalization_of_half_precision_is_in_float32(dtype):
+    """A sum of squares that is infinite in float16, or has no digits left in bfloat16."""
+    values = np.array([[300.0, 301.0, 340.0, 380.0]])
+    ones, zeros = np.ones(4, "float32"), np.zeros(4, "float32")
+    half = keras.ops.convert_to_tensor(values, dtype=dtype)
+    rounded = array(keras.ops.cast(half, "float32")).astype(np.float64)
+    outputs = layer_normalize(half, ones, zeros, 1e-5)
+    assert keras.backend.standardize_dtype(outputs.dtype) == dtype
+    expected = reference.layer_norm(rounded[0], ones, zeros, 1e-5)
+    outputs = array(keras.ops.cast(outputs, "float32"))[0]
+    np.testing.assert_allclose(outputs, expected, rtol=5e-3)
 
 
 @pytest.mark.parametrize("recurrence", ["original", "paper"])
@@ -384,10 +400,19 @@ def test_bad_arguments_are_named(make, text):
         make()
 
 
-def test_a_matrix_form_too_large_for_memory_is_refused():
+def test_a_matrix_form_too_large_for_memory_is_refused(monkeypatch, tmp_path):
     """An allocation that takes the machine down: 2^22 sequences of 2^10 units, 16 TiB."""
     cell = FastWeightsCell(2**10)
     with pytest.raises(ValueError, match=r"16,384\.0 GiB.*units=1024, batch_size=4194304"):
         cell.get_initial_state(batch_size=2**22)
     with pytest.raises(ValueError, match="`FastWeightsAttentionCell`"):
         FastWeightsCell(2**22).build((None, FEATURES))
+    # A container that has less than the machine: 3 · 8 · 64² B of 2 MiB, in float64.
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(fast_weights_cells, "CONTAINER_LIMITS", (limit,))
+    limit.write_text("max\n")
+    FastWeightsCell(64, dtype="float64").get_initial_state(batch_size=22)
+    limit.write_text(f"{2 * 2**20}\n")
+    FastWeightsCell(64, dtype="float64").get_initial_state(batch_size=21)
+    with pytest.raises(ValueError, match=r"units²·8 bytes.*batch_size=22"):
+        FastWeightsCell(64, dtype="float64").get_initial_state(batch_size=22)

@@ -183,7 +183,9 @@ def test_keras_file(name, tmp_path):
     "imports",
     [
         pytest.param("import keras, fast_weights", marks=SLOW),
-        "from fast_weights import Control",
+        pytest.param("from fast_weights import Control", marks=SLOW),
+        "import fast_weights, keras",
+        pytest.param("import fast_weights; from keras import models", marks=SLOW),
     ],
 )
 def test_keras_file_in_a_new_process(imports, tmp_path):

@@ -1,5 +1,7 @@
 """The layers: a cell each, and the choice of the fast weights' form."""
 
+import json
+import pathlib
 import re
 import warnings
 
@@ -7,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from cases import (
+    BACKEND,
     BATCH,
     FEATURES,
     STEPS,
@@ -30,9 +33,11 @@ from fast_weights import (
     LayerNormGRUCell,
     LayerNormRNN,
     LayerNormRNNCell,
+    vanishing_length,
 )
 from fast_weights.layers import faster_form
 
+DOCS = pathlib.Path(__file__).parent.parent / "docs"
 FAST = {"inner_steps": 2, "decay_rate": 0.8, "fast_learning_rate": 0.6, "epsilon": 1e-2}
 LAYERS = {
     "control": (Control, {}),
@@ -74,6 +79,79 @@ def test_a_mask_in_a_list_is_taken():
     """Keras hands a mask on in a list beside an initial state."""
     layer, mask = layer_of("matrix", return_sequences=True), mask_of(5, 2)
     assert_oracle("matrix", layer, layer(inputs_of(), mask=[mask]), mask)
+
+
+@all_layers
+@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_layer_takes_keras_arguments(name, unroll, go_backwards):
+    """An argument that a layer takes and does not hand on, alone or beside another."""
+    # Keras 3.15 cannot do this with its own cells either (README).
+    skips = unroll and (go_backwards or BACKEND == "jax")
+    settings = {"unroll": unroll, "go_backwards": go_backwards, "return_sequences": True}
+    layer = layer_of(name, zero_output_for_mask=True, activity_regularizer="l2", **settings)
+    inputs = inputs_of()[:, ::-1] if go_backwards else inputs_of()
+    assert_oracle(name, layer, layer(inputs))
+    assert len(layer.losses) == 1
+    if not skips:
+        mask = mask_of(5, 2)[:, ::-1] if go_backwards else mask_of(5, 2)
+        expected, _ = oracle(name, layer.cell, inputs_of(), mask=mask_of(5, 2))
+        outputs = array(layer(inputs, mask=mask))
+        np.testing.assert_allclose(outputs, expected * mask_of(5, 2)[:, :, None], **tight(name))
+    assert layer_of(name, trainable=False).trainable_variables == []
+
+
+@all_layers
+@pytest.mark.parametrize("unroll", [False, True])
+def test_layer_takes_and_returns_states(name, unroll):
+    """States that a layer takes and forgets: one half of a sequence goes on from the other."""
+    layer = layer_of(name, unroll=unroll, return_state=True)
+    _, *states = layer(inputs_of()[:, :2])
+    output, *_ = layer(inputs_of()[:, 2:], initial_state=states)
+    expected, _ = oracle(name, layer.cell, inputs_of())
+    np.testing.assert_allclose(array(output), expected[:, -1], **tight(name))
+
+
+@all_layers
+def test_layer_tells_its_settings(name):
+    """What Keras's own layers say of themselves."""
+    kind, settings = LAYERS[name]
+    layer = kind(UNITS, activation="tanh", kernel_regularizer="l2", **settings)
+    assert layer.units == UNITS
+    assert layer.activation is keras.activations.tanh
+    assert layer.kernel_regularizer is not None
+    assert layer.bias_constraint is None
+    for setting, value in settings.items():
+        assert getattr(layer, setting) == value
+
+
+def own_activation(values):
+    """A function that Keras was not told of."""
+    return keras.ops.maximum(values, 0.1 * values)
+
+
+class OwnRegularizer(keras.regularizers.Regularizer):
+    """A regularizer that Keras was not told of."""
+
+    def __call__(self, weights):
+        return keras.ops.sum(weights)
+
+
+def test_own_functions_reach_the_cell_whatever_its_form():
+    """A form that is chosen when the layer is built, from a config that cannot hold them."""
+    own = {
+        "activation": own_activation,
+        "kernel_regularizer": OwnRegularizer(),
+        "kernel_initializer": lambda shape, dtype=None: keras.ops.full(shape, 0.25, dtype),
+    }
+    layer = FastWeights(50, unroll=True, **own)
+    layer(inputs_of("float32"))
+    assert isinstance(layer.cell, FastWeightsAttentionCell)
+    assert layer.activation is own_activation
+    assert layer.kernel_regularizer is own["kernel_regularizer"]
+    np.testing.assert_array_equal(array(layer.cell.kernel), np.float32(0.25))
+    assert float(layer.losses[0]) == 50 * FEATURES * 0.25
+    assert layer.weights[0].path == f"{layer.name}/cell/kernel"
 
 
 @all_layers
@@ -130,6 +208,25 @@ def test_auto_takes_the_faster_form():
     assert isinstance(layer.cell, FastWeightsCell)
 
 
+def test_the_faster_form_is_the_one_that_was_measured_so():
+    """A rule that is not what the measurements say, where they say it clearly."""
+    lines = (DOCS / "results/memory_forms.jsonl").read_text().splitlines()
+    times = {}
+    for one in map(json.loads, lines):
+        if "ms" in one:
+            case = (one["length"], one["units"], one["unroll"])
+            times.setdefault(case, {})[one["form"]] = one["ms"]
+    checked = 0
+    for (length, units, unroll), by_form in times.items():
+        if len(by_form) == 2:
+            ratio = by_form["matrix"] / by_form["attention"]
+            size = min(length, vanishing_length(0.95))
+            if not 1 / 1.5 < ratio < 1.5:
+                assert faster_form(size, units, unroll) == min(by_form, key=by_form.get)
+                checked += 1
+    assert checked > 20
+
+
 def test_an_initial_state_decides_for_the_matrix_form():
     """A state of H + H² numbers that is taken for H past vectors."""
     sequences, hidden, memory = (
@@ -167,6 +264,21 @@ def test_attention_layer_keeps_what_can_count():
     assert layer.compute_output_shape((BATCH, 9, FEATURES))[-1] == (BATCH, 23 * UNITS)
     with pytest.raises(ValueError, match=re.escape('Give `memory_size`, or `memory="matrix"`')):
         FastWeights(UNITS, memory="attention", decay_rate=1.0, stateful=True)
+
+
+def test_a_float64_memory_holds_what_float64_can_tell():
+    """Vectors that are lost in float32's rounding, and not in float64's."""
+    assert vanishing_length(0.5, "float64") == 52
+    assert vanishing_length(0.5, "float32") == 23
+    inputs = inputs_of("float64", 60)
+    settings = {**FAST, "decay_rate": 0.5, "dtype": "float64"}
+    outputs = []
+    for memory in ("attention", "matrix"):
+        layer = FastWeights(UNITS, memory=memory, **settings)
+        layer.build(inputs.shape)
+        randomize(layer)
+        outputs.append(array(layer(inputs)))
+    np.testing.assert_allclose(*outputs, **TIGHT)
 
 
 def test_auto_with_nothing_that_vanishes_takes_any_length():
@@ -216,6 +328,18 @@ def test_short_memory_is_warned_of():
         long(inputs_of("float32", 40))
 
 
+def test_a_mask_of_plain_lists_is_taken():
+    layer, mask = layer_of("control", return_sequences=True), mask_of(5, 2)
+    assert_oracle("control", layer, layer(inputs_of(), mask=mask.tolist()), mask)
+
+
+def states_for_a_form_that_is_chosen():
+    """A layer that was built for calls without states, and then gets some."""
+    layer = FastWeights(50, unroll=True)
+    layer(inputs_of("float32"))
+    layer(inputs_of("float32"), initial_state=[np.ones((2, 50)), np.ones((2, 2_500))])
+
+
 @pytest.mark.parametrize(
     ("call", "text"),
     [
@@ -239,9 +363,22 @@ def test_short_memory_is_warned_of():
             lambda: FastWeights(3, memory="matrix")(
                 inputs_of("float32"), initial_state=[np.ones((2, 3)), np.ones((2, 3))]
             ),
-            "`initial_state` must be of shapes (batch, 3), (batch, 9) (FastWeightsCell's). "
+            "`initial_state` must be of shapes (2, 3), (2, 9) (FastWeightsCell's). "
             "Received: [(2, 3), (2, 3)]",
         ),
+        (
+            lambda: Control(3)(inputs_of("float32"), initial_state=[np.ones((4, 3))]),
+            "(2, 3) (ControlCell's). Received: [(4, 3)]",
+        ),
+        (
+            lambda: Control(3)(inputs_of("float32"), initial_state=[None]),
+            "(2, 3) (ControlCell's). Received: [None]",
+        ),
+        (
+            states_for_a_form_that_is_chosen,
+            '`memory="matrix"` takes them always. Received: [(',
+        ),
+        (lambda: Control(3, "tanh"), "positional argument"),
     ],
 )
 def test_bad_input_is_named(call, text):

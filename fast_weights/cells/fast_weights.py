@@ -23,8 +23,10 @@ chaining and masks work on every backend of Keras.
 """
 
 import collections
+import contextlib
 import math
 import os
+import pathlib
 import warnings
 
 import keras
@@ -40,6 +42,12 @@ from fast_weights.cells.common import (
 from fast_weights.cells.layer_norm_rnn import LayerNormRNNCell
 
 RECURRENCES = ("original", "paper")
+# A of the step before, what is added to it, and A of this step, at one time.
+MATRICES_A_STEP = 3
+CONTAINER_LIMITS = (
+    pathlib.Path("/sys/fs/cgroup/memory.max"),
+    pathlib.Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 Step = collections.namedtuple("Step", ["hidden", "memory", "written", "queries"])
 
@@ -71,11 +79,14 @@ def vanishing_length(decay_rate: float, dtype: str = "float32") -> float:
 
 
 def machine_memory() -> float:
-    """Bytes of memory that this machine has; infinite where it does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return math.inf
+    """Bytes of memory that this process may have; infinite where nothing says how many."""
+    found = [math.inf]
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for limit in CONTAINER_LIMITS:
+        with contextlib.suppress(ValueError, OSError):  # "max" is no number
+            found.append(int(limit.read_text(encoding="ascii")))
+    return min(found)
 
 
 class FastWeightsBase(LayerNormRNNCell):
@@ -210,13 +221,17 @@ class FastWeightsCell(FastWeightsBase):
         states: `[h_{t-1}, A_{t-1}]`, (B, H) and (B, H·H), A by rows. With a half
             precision policy the states, and what is returned, are float32.
 
+    A mask's and a state's shape are checked by the layer `FastWeights`, not by
+    `keras.layers.RNN` around the cell.
+
     Returns:
         `h_t`, (B, H), and the list of states `[h_t, A_t]`.
 
     Raises:
-        ValueError: if an argument is out of its bounds, or if A for the whole
-            batch, B·H² numbers, would be larger than this machine's memory (where
-            B is not known, as in `fit`, for one sequence).
+        ValueError: if an argument is out of its bounds, or if one step needs more
+            memory than there is, three times A for the whole batch, B·H² numbers
+            (where B is not known, as in `fit`, for one sequence). Training keeps A
+            of every step besides.
 
     Example:
 
@@ -261,12 +276,12 @@ class FastWeightsCell(FastWeightsBase):
         batch_size = batch_size if isinstance(batch_size, int) else 1
         itemsize = 8 if self.compute_dtype == "float64" else 4
         size, room = batch_size * self.units**2 * itemsize, machine_memory()
-        if size > room:
+        if MATRICES_A_STEP * size > room:
             raise ValueError(
                 "the matrix form keeps A for every sequence: batch_size·units²·"
-                f"{itemsize} bytes = {size / 2**30:,.1f} GiB, and this machine has "
-                f"{room / 2**30:,.1f} GiB. Use the attention form (`FastWeightsAttentionCell`, "
-                '`memory="attention"`), fewer `units` or a smaller batch. '
+                f"{itemsize} bytes = {size / 2**30:,.1f} GiB, a step needs {MATRICES_A_STEP} times "
+                f"as much, and there are {room / 2**30:,.1f} GiB. Use the attention form "
+                '(`FastWeightsAttentionCell`, `memory="attention"`), fewer `units` or a smaller batch. '
                 f"Received: units={self.units}, batch_size={batch_size}"
             )
 
