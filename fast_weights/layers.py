@@ -16,6 +16,8 @@ from fast_weights.cells import (
 from fast_weights.cells.common import check_choice
 from fast_weights.cells.fast_weights import vanishing_length
 
+# Vectors kept for each unit, from which the matrix form is the faster one in a loop.
+LOOP_CROSSOVER = 0.6
 MEMORIES = ("auto", "matrix", "attention")
 
 
@@ -27,15 +29,15 @@ def faster_form(memory_size: int, units: int, unroll: bool) -> str:
     """Which form of the fast weights trains faster: "attention" or "matrix".
 
     Measured by `python -m benchmarks.memory_forms` (`docs/memory_forms.md`): unrolled,
-    attention was faster at every size that compiles; in a loop, where fewer than 0.6
-    times as many vectors are kept as there are units.
+    attention was faster at every size that compiles, with a mask too; in a loop, where
+    fewer than 0.6 times as many vectors are kept as there are units.
 
     Args:
         memory_size: M, how many vectors the attention form would keep.
         units: H.
         unroll: whether the loop over time is unrolled.
     """
-    return "attention" if unroll or memory_size < 0.6 * units else "matrix"
+    return "attention" if unroll or memory_size < LOOP_CROSSOVER * units else "matrix"
 
 
 class RecurrentLayer(keras.layers.RNN):

@@ -28,7 +28,8 @@ def run(backend, *command):
 @pytest.mark.parametrize(
     "which",
     [
-        "(oracle or forms or mask_holds) and not True",
+        "(matrix_paper or attention or gru_original or forms)"
+        " and not (half or config or alone or states_are or saved)",
         pytest.param("test", marks=pytest.mark.slow),
     ],
 )

@@ -6,10 +6,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from benchmarks import recurrences, reproduce_blog, runs, timing, variants
-from fast_weights import checkpoints, folders, models, results
+from fast_weights import checkpoints, data, folders, models, results
 from fast_weights.config import Config
 
 SCRIPT = str(runs.ROOT / "benchmarks/reproduce_blog.py")
@@ -143,24 +144,21 @@ def test_a_variant_keeps_off_the_models_own_folder(tmp_path):
     """Weights without layer normalization that pass for the blog's."""
     program = (
         "import runpy, sys\n"
-        "from fast_weights import data, training\n"
+        "from fast_weights import training\n"
         "from fast_weights.cells import fast_weights as cell\n"
         "def train(config, data_dir, folder, *rest):\n"
         "    print(folder, cell.layer_normalize.__name__)\n"
-        "    data.load_or_make('', 3, 4, 5, 6)\n"
         "    return []\n"
         "training.train = train\n"
-        "data.load_or_make = lambda *args, **kwargs: print(args)\n"
         "runpy.run_module('benchmarks.variants', run_name='__main__')\n"
     )
-    for flags, words in {
-        ("--over_the_batch",): ("variants/over_the_batch/RNN-LN-FW over_the_batch", "5, 6)"),
-        ("--data_seed=7", "--checkpoint_dir=x"): ("x/RNN-LN-FW layer_normalize", "5, 7)"),
-    }.items():
-        command = [sys.executable, "-c", program, *flags]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=runs.ROOT)
-        for word in words:
-            assert word in done.stdout + done.stderr
+    command = [sys.executable, "-c", program, "--over_the_batch"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=runs.ROOT)
+    assert "variants/over_the_batch/RNN-LN-FW over_the_batch" in done.stdout, done.stderr
+    with variants.patch("--data_seed=7"):
+        training, _ = data.load_or_make(tmp_path, 3, 4, 5, 6, say=lambda line: None)
+    expected, _ = data.make(3, 4, 5, 7)
+    np.testing.assert_array_equal(training.tokens, expected.tokens)
     for flag in ("", "--data_seed", "--units=3"):
         with pytest.raises(SystemExit, match="error: expected --without_layer_norm"):
             variants.patch(flag)

@@ -108,7 +108,9 @@ def test_stacked_cells(name):
     np.testing.assert_allclose(array(layer(inputs_of(), mask=mask)), expected, **TIGHT)
 
 
-@costly_cells
+@pytest.mark.parametrize(
+    "name", ["attention", *(pytest.param(one, marks=SLOW) for one in CELLS if one != "attention")]
+)
 def test_stacked_cells_under_a_half_precision_policy(name):
     """States that change their dtype in the loop; the stack decides how states are kept."""
     cells = [CELLS[name](dtype="mixed_float16"), CELLS[name](dtype="mixed_float16")]
@@ -233,8 +235,8 @@ def test_fit_evaluate_predict(name, jit_compile):
         assert np.abs(array(weight) - old).max() > 1e-4, f"{weight.path} was not moved"
 
 
-@costly_cells
-@pytest.mark.parametrize("unroll", [False, pytest.param(True, marks=SLOW)])
+@all_cells
+@pytest.mark.parametrize("unroll", [False, True])
 def test_gradients_equal_finite_differences(name, unroll):
     """A disconnected weight, or an op with a wrong gradient; initial states included."""
     cell = built(name, dtype="float64")

@@ -98,7 +98,9 @@ def test_layer_takes_keras_arguments(name, unroll, go_backwards):
         expected, _ = oracle(name, layer.cell, inputs_of(), mask=mask_of(5, 2))
         outputs = array(layer(inputs, mask=mask))
         np.testing.assert_allclose(outputs, expected * mask_of(5, 2)[:, :, None], **tight(name))
-    assert layer_of(name, trainable=False).trainable_variables == []
+    frozen = layer_of(name, trainable=False)
+    assert frozen.trainable is False
+    assert frozen.trainable_variables == []
 
 
 @all_layers
@@ -214,10 +216,10 @@ def test_the_faster_form_is_the_one_that_was_measured_so():
     times = {}
     for one in map(json.loads, lines):
         if "ms" in one:
-            case = (one["length"], one["units"], one["unroll"])
+            case = (one["length"], one["units"], one["unroll"], one.get("masked"))
             times.setdefault(case, {})[one["form"]] = one["ms"]
     checked = 0
-    for (length, units, unroll), by_form in times.items():
+    for (length, units, unroll, _), by_form in times.items():
         if len(by_form) == 2:
             ratio = by_form["matrix"] / by_form["attention"]
             size = min(length, vanishing_length(0.95))

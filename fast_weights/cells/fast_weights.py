@@ -281,8 +281,8 @@ class FastWeightsCell(FastWeightsBase):
                 "the matrix form keeps A for every sequence: batch_size·units²·"
                 f"{itemsize} bytes = {size / 2**30:,.1f} GiB, a step needs {MATRICES_A_STEP} times "
                 f"as much, and there are {room / 2**30:,.1f} GiB. Use the attention form "
-                '(`FastWeightsAttentionCell`, `memory="attention"`), fewer `units` or a smaller batch. '
-                f"Received: units={self.units}, batch_size={batch_size}"
+                '(`FastWeightsAttentionCell`, `memory="attention"`), fewer `units` or a smaller '
+                f"batch. Received: units={self.units}, batch_size={batch_size}"
             )
 
 

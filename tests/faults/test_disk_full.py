@@ -60,6 +60,7 @@ def test_a_full_disk_costs_the_epoch_in_progress(tiny, whole, tmp_path, size, so
     assert not list(folder.rglob("partial-*"))
 
 
+@pytest.mark.slow
 def test_no_room_for_the_data(tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))

@@ -23,14 +23,19 @@ def stop(process, number):
 
 
 @pytest.mark.parametrize(
-    ("number", "status"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    ("number", "status", "flags"),
+    [
+        (signal.SIGINT, 130, ["--restart"]),
+        pytest.param(signal.SIGTERM, 143, [], marks=pytest.mark.slow),
+    ],
 )
-def test_a_stop_in_an_epoch_keeps_what_is_done(tmp_path, number, status):
-    process = start(tmp_path / "stopped", *TINY)
+def test_a_stop_in_an_epoch_keeps_what_is_done(tmp_path, number, status, flags):
+    """Epochs that are lost; advice that would delete them: `--restart` begins anew again."""
+    process = start(tmp_path / "stopped", *TINY, *flags)
     read_until(process, " 3/1000")
     time.sleep(0.02)
-    assert stop(process, number) == (status, STOPPED)
+    said = STOPPED.replace("command", "command without --restart") if flags else STOPPED
+    assert stop(process, number) == (status, said)
     done = len(records(model_folder(tmp_path / "stopped")))
     assert done >= 3
     # How it goes on is what killed runs are compared for.
@@ -39,16 +44,7 @@ def test_a_stop_in_an_epoch_keeps_what_is_done(tmp_path, number, status):
     assert done - 1 <= kept.epoch <= done
 
 
-def test_a_stop_of_a_run_that_began_anew(tmp_path):
-    """Advice that deletes what was trained: the same command would begin anew again."""
-    process = start(tmp_path, *TINY, "--restart")
-    read_until(process, " 3/1000")
-    status, said = stop(process, signal.SIGINT)
-    assert status == 130
-    assert said == "Stopped. Whole epochs are kept; the same command without --restart goes on."
-
-
-@pytest.mark.parametrize("script", ["test.py", "plot.py"])
+@pytest.mark.parametrize("script", ["test.py", pytest.param("plot.py", marks=pytest.mark.slow)])
 def test_a_stop_of_another_script(tmp_path, script):
     """An end without a word, or a traceback, while TensorFlow loads."""
     flags = ["--checkpoint_dir", str(ROOT / "checkpoints")]
