@@ -3,10 +3,11 @@
 import dataclasses
 import math
 import pathlib
+import re
 
 import pytest
 
-from benchmarks import recurrences, reproduce_blog, what_the_memory_buys
+from benchmarks import memory_forms, recurrences, reproduce_blog, what_the_memory_buys
 from fast_weights import data, folders, sampling, shipped
 from fast_weights.config import MODEL_NAMES, Config
 
@@ -111,6 +112,11 @@ def test_the_pages_have_the_tables_of_the_records():
     page = (ROOT / "docs/recurrences.md").read_text(encoding="utf-8")
     for line in recurrences.table(runs):
         assert line in page
+    measured = memory_forms.read(RESULTS / "memory_forms.jsonl")
+    page = (ROOT / "docs/memory_forms.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if re.match(r"\| (loop|unrolled)", line)]
+    of_cases = {memory_forms.key_of(case): case for case in measured}
+    assert rows[1:] == list(memory_forms.table(of_cases))
 
 
 def test_the_prose_says_what_the_records_say():
