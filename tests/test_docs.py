@@ -5,9 +5,11 @@ import pathlib
 import re
 import shutil
 
+import keras
+import numpy as np
 import pytest
 
-from fast_weights import training
+from fast_weights import data, folders, shipped, trace_memory, training
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -79,3 +81,18 @@ def test_what_is_promised_has_its_test(page, number):
     assert len(named) > number
     for name, slow in named:
         assert found[name] == bool(slow), name
+
+
+def test_what_the_pages_print_of_the_trained_memory():
+    """Numbers of other weights than those that come along."""
+    model, config = shipped.load(folders.shipped_path(ROOT / "checkpoints", "RNN-LN-FW"))
+    symbols = "g5o8k1??g"
+    tokens = data.encode_sample(symbols, config.num_pairs)[None]
+    one_hot = keras.ops.one_hot(tokens, data.NUM_CLASSES)
+    trace = trace_memory(model.get_layer("rnn"), one_hot)
+    attention = np.asarray(trace.attention)[0, -1, 0]
+    lines = [f"{symbol} {weight:8.2f}" for symbol, weight in zip(symbols, attention, strict=True)]
+    assert "\n".join(lines) in (ROOT / "docs/examples.md").read_text(encoding="utf-8")
+    norms = np.linalg.norm(trace.written[0], axis=-1)
+    row = f"| {' | '.join(f'{norm:.2f}' for norm in norms)} |"
+    assert row in (ROOT / "docs/memory.md").read_text(encoding="utf-8")
