@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.runs import at_least_one
 from fast_weights import files, vanishing_length
-from fast_weights.layers import LOOP_CROSSOVER
+from fast_weights.layers.fast_weights import LOOP_CROSSOVER
 
 LENGTHS, UNITS = (9, 33, 129, 513, 2049), (20, 50, 128, 256)
 FORMS = ("matrix", "attention")
