@@ -26,7 +26,7 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks.runs import ROOT, Run, at_least_one, run_all
-from fast_weights import figures, files, folders, results
+from fast_weights import figures, files, folders, results, terminal
 from fast_weights.config import Config
 from fast_weights.errors import UserError
 
@@ -204,7 +204,8 @@ def main():
             if run.is_complete():
                 run.copy(output_dir / "results" / name_of(model, seed))
     if whole and 0 in seeds:
-        from fast_weights import checkpoints, shipped  # and with them TensorFlow
+        with terminal.quiet_import():
+            from fast_weights import checkpoints, shipped  # and with them TensorFlow
 
         for model_name in flags.models:
             model, config = checkpoints.load_model(checkpoint_dir, model_name)
