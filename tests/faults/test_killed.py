@@ -59,7 +59,7 @@ MOMENTS = (at_the_instant_of_saving, at_random_in_an_epoch, at_random_from_the_s
 @pytest.mark.parametrize(
     ("flags", "num_kills", "num_epochs"),
     [
-        (("--shuffle", "--summary_every=20"), 2, 120),
+        (("--shuffle", "--summary_every=20"), 2, 60),
         pytest.param(("--summary_every=40",), 50, 3_000, marks=pytest.mark.slow),
         pytest.param(("--shuffle", "--summary_every=40"), 50, 3_000, marks=pytest.mark.slow),
     ],
