@@ -1,5 +1,6 @@
 """Each cell in Keras's own surroundings: models, wrappers, saving, fitting, gradients."""
 
+import itertools
 import pathlib
 import subprocess
 import sys
@@ -21,7 +22,6 @@ from cases import (
     array,
     as_oracle_states,
     built,
-    costly_cells,
     inputs_of,
     layer_of,
     mask_of,
@@ -213,8 +213,16 @@ def test_weights_file(name, tmp_path):
     np.testing.assert_array_equal(other.predict(inputs, verbose=0), expected)
 
 
-@costly_cells
-@pytest.mark.parametrize("jit_compile", [False, True])
+FIT_ALWAYS = {("matrix", False), ("attention", True), ("gru_original", True)}
+
+
+@pytest.mark.parametrize(
+    ("name", "jit_compile"),
+    [
+        one if one in FIT_ALWAYS else pytest.param(*one, marks=SLOW)
+        for one in itertools.product(CELLS, [False, True])
+    ],
+)
 def test_fit_evaluate_predict(name, jit_compile):
     """A step that XLA cannot compile, or a weight that `fit` does not move."""
     model = classifier(name)
