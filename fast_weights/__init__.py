@@ -1,7 +1,6 @@
 """Fast weights for Keras: "Using Fast Weights to Attend to the Recent Past"."""
 
 import importlib.abc
-import importlib.util
 import sys
 
 __version__ = "0.2.0"
@@ -50,16 +49,19 @@ class _RegistersWithKeras(importlib.abc.MetaPathFinder):
     """Registers as soon as Keras, imported later, is there."""
 
     def find_spec(self, name, path, target=None):
-        """Finds Keras as everyone else does, and once it is loaded calls `_register`."""
+        """Finds Keras as the other finders do; when it has been loaded, calls `_register`."""
         if name != "keras":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        # Asking is not yet loading: the finder stays until Keras is there.
+        others = [finder for finder in sys.meta_path if finder is not self]
+        found = (finder.find_spec(name, path, target) for finder in others)
+        spec = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.loader is not None:
             load = spec.loader.exec_module
 
             def load_and_register(module):
                 load(module)
+                sys.meta_path.remove(self)
                 _register()
 
             spec.loader.exec_module = load_and_register

@@ -144,11 +144,13 @@ def _check_flagfile(argv) -> None:
             continue
         path = following if found[1] is None else found[1]
         try:
-            files.read_text(path, MAX_FLAGFILE_BYTES)
+            text = files.read_text(path, MAX_FLAGFILE_BYTES)
         except OSError as error:
             raise UserError(f"cannot read --flagfile={path}: {error.strerror}") from None
         except ValueError as error:
             raise UserError(f"--flagfile={path}: {error}") from None
+        if re.search(r"^\s*--?flagfile", text, re.MULTILINE):
+            raise UserError(f"a file of flags cannot name another. Received: --flagfile={path}")
 
 
 def _what_a_flag_must_be(known, error: str) -> str:

@@ -117,6 +117,14 @@ def test_a_flag_of_a_file_with_a_null(tmp_path, without_tensorflow):
     refused(done, "--data_dir must be text", "a\\x00b")
 
 
+def test_a_file_of_flags_that_names_another(tmp_path, without_tensorflow):
+    """absl would open it, a device without an end included."""
+    (tmp_path / "flags").write_text("--quiet\n--flagfile=/dev/zero\n")
+    environment = {"PYTHONPATH": str(without_tensorflow)}
+    done = run(tmp_path, f"--flagfile={tmp_path / 'flags'}", env=environment)
+    refused(done, "a file of flags cannot name another", str(tmp_path / "flags"))
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
