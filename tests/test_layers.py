@@ -12,6 +12,7 @@ from cases import (
     BACKEND,
     BATCH,
     FEATURES,
+    FLOAT32,
     STEPS,
     TIGHT,
     UNITS,
@@ -75,8 +76,26 @@ def test_layer_equals_oracle(name, unroll):
     assert_oracle(name, layer, layer(inputs_of(), mask=mask), mask)
 
 
+@all_layers
+def test_the_mask_of_an_embedding_counts_beside_an_initial_state(name):
+    """Keras fills in `mask` from the sequences only where these are the one tensor given."""
+    tokens = np.array([[3, 1, 2, 0, 0], [2, 2, 0, 1, 3]])
+    layer = layer_of(name, return_state=True)
+    embedding = keras.layers.Embedding(4, FEATURES, mask_zero=True, dtype="float64")
+    embedded = np.random.default_rng(5).normal(size=(4, FEATURES))
+    embedding.build()
+    embedding.set_weights([embedded])
+    inputs = [keras.Input(tokens.shape[1:], dtype="int32")]
+    inputs += [keras.Input((size,), dtype="float64") for size in layer.state_size]
+    model = keras.Model(inputs, layer(embedding(inputs[0]), initial_state=inputs[1:])[0])
+    states = [np.full((BATCH, size), 0.3) for size in layer.state_size]
+    outputs = model.predict([tokens, *states], verbose=0)
+    expected, *_ = layer(embedded[tokens], initial_state=states, mask=tokens != 0)
+    np.testing.assert_allclose(outputs, array(expected), **FLOAT32)
+
+
 def test_a_mask_in_a_list_is_taken():
-    """Keras hands a mask on in a list beside an initial state."""
+    """As `keras.layers.RNN` takes it."""
     layer, mask = layer_of("matrix", return_sequences=True), mask_of(5, 2)
     assert_oracle("matrix", layer, layer(inputs_of(), mask=[mask]), mask)
 

@@ -160,7 +160,8 @@ class FastWeights(RecurrentLayer):
             self._keep(self._vectors_that_count(length if inside else None))
         super().build(sequences_shape)
 
-    def call(self, sequences, initial_state=None, mask=None, training=False):
+    def call(self, sequences, initial_state=None, mask=None, training=False, sequences_mask=None):
+        mask = sequences_mask if mask is None else mask
         if isinstance(self.cell, FastWeightsAttentionCell):
             inside = self._states_stay_inside and initial_state is None
             self.settle_memory(sequences.shape[1] if inside else None)

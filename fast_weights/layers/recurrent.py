@@ -67,7 +67,7 @@ class RecurrentLayer(keras.layers.RNN):
         """The cell that the layer runs."""
         return self.cell_class(units, **arguments)
 
-    def call(self, sequences, initial_state=None, mask=None, training=False):
+    def call(self, sequences, initial_state=None, mask=None, training=False, sequences_mask=None):
         """Runs the cell over time.
 
         Args:
@@ -77,13 +77,16 @@ class RecurrentLayer(keras.layers.RNN):
             mask: (B, T), bool, or a list of that. A masked step leaves the states as
                 they were. Default `None`.
             training: taken as Keras's layers take it; the cells do not use it.
+            sequences_mask: the same as `mask`, which Keras fills in with the mask that
+                `sequences` carry only if there is no `initial_state`; else it fills in
+                this. Default `None`.
 
         Returns:
             The last h_t, (B, H), or with `return_sequences` every one, (B, T, H);
             with `return_state` a tuple of that and the last states.
         """
-        if isinstance(mask, list | tuple):
-            # Keras hands a mask on in a list beside an initial state.
+        mask = sequences_mask if mask is None else mask
+        if isinstance(mask, list | tuple):  # as `keras.layers.RNN` takes it
             mask = mask[0] if hasattr(mask[0], "shape") else ops.convert_to_tensor(mask, "bool")
         if mask is not None and not _fits(mask.shape, sequences.shape[:2]):
             raise ValueError(
