@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from benchmarks.reproduce_blog import first_epoch, read_file
-from benchmarks.runs import ROOT, Run, at_least_one, run_all
+from benchmarks.runs import ROOT, Run, at_least_one, end_with, run_all
 from fast_weights import files, folders
 
 RECORDS = ROOT / "docs/results/recurrences"
@@ -95,4 +95,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -25,7 +25,7 @@ import numpy as np
 # A script finds what lies beside it; the project is one folder up.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from benchmarks.runs import ROOT, Run, at_least_one, run_all
+from benchmarks.runs import ROOT, Run, at_least_one, end_with, run_all
 from fast_weights import figures, files, folders, results, terminal
 from fast_weights.config import Config
 from fast_weights.errors import UserError
@@ -66,7 +66,10 @@ def read(folder: pathlib.Path) -> dict[str, list[list[results.Record]]]:
 
 def read_file(path: pathlib.Path) -> list[results.Record]:
     """The records of a file."""
-    return results.read_file(path, say=lambda line: sys.exit(f"error: {line}"))
+    records = results.read_file(path, say=lambda line: sys.exit(f"error: {line}"))
+    if not records:
+        raise UserError(f"{path} holds no records. Delete it, or the runner writes it anew")
+    return records
 
 
 def first_epoch(records, accuracy: float) -> int | None:
@@ -128,13 +131,11 @@ def check(run: Run, model_name: str, seed: int) -> None:
 
     Raises:
         SystemExit: with a line that names the settings.
+        UserError: if its configuration or its records cannot be read.
     """
     if not folders.is_trained(run.folder):
         return
-    try:
-        stored = dataclasses.asdict(folders.load_config(run.folder))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    stored = dataclasses.asdict(folders.load_config(run.folder))
     expected = dataclasses.asdict(Config(model_name=model_name, seed=seed))
     others = [f"{n}={v}" for n, v in stored.items() if n != "num_epochs" and v != expected[n]]
     if len(run.records()) > run.num_epochs:
@@ -214,4 +215,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -17,6 +17,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from typing import NoReturn
 
 from fast_weights import files, folders, results, terminal
 
@@ -111,8 +113,7 @@ def run_all(runs: list[Run], jobs: int | None = None) -> None:
         stopped_by.append(number)
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     start, jobs = time.monotonic(), jobs or num_cores()
     pool = concurrent.futures.ThreadPoolExecutor(jobs)
     futures = {pool.submit(run.train): run for run in runs}
@@ -124,17 +125,27 @@ def run_all(runs: list[Run], jobs: int | None = None) -> None:
                 futures[future].name for future in set(futures) - pending if future.exception()
             }
             table.show(is_last=not pending)
-    except KeyboardInterrupt:
+    except BaseException as error:  # who reads the table may go away, too
         pool.shutdown(wait=False, cancel_futures=True)
         for process in list(RUNNING.values()):
             process.terminate()
+        if not isinstance(error, KeyboardInterrupt):
+            raise
         print("\nStopped. The same command goes on.", file=sys.stderr)
         raise SystemExit(128 + stopped_by[0]) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     failed = [f"{run.name}: {e}" for future, run in futures.items() if (e := future.exception())]
     if failed:
         raise SystemExit("these runs failed:\n" + "\n".join(failed))
     minutes = (time.monotonic() - start) / 60
     print(f"Took {minutes:.1f} minutes, {jobs} at a time")
+
+
+def end_with(main: Callable[[], None]) -> NoReturn:
+    """Ends the process with what `main` does, and with a line, not a traceback, if that fails."""
+    sys.exit(terminal.one_line_errors(lambda argv: main())(sys.argv))
 
 
 class Table:
@@ -164,7 +175,7 @@ class Table:
         records = [run.records() for run in self._runs]
         # The first epoch compiles: only the later ones tell how long one takes.
         epochs = [statistics.median(r.seconds for r in one[1:][-9:]) for one in records if one[1:]]
-        lines, total = [], 0.0
+        lines, remaining = [], []
         for run, done in zip(self._runs, records, strict=True):
             left = run.num_epochs - len(done)
             best = f"best {max(record.valid_accuracy for record in done):7.2%}" if done else ""
@@ -180,8 +191,10 @@ class Table:
                 when = "waiting"
             else:
                 when = terminal.duration(seconds) if done[1:] else "begins"
-            total += seconds
+            remaining.append(seconds)
             progress = f"{len(done)}/{run.num_epochs}"
             lines.append(f"{run.name:{width}}  {progress:>9}  {best:12}  {when:>8}")
-        end = "?" if math.isnan(total) else f"about {terminal.duration(total / self._jobs)}"
+        # Not before the longest ends, however many go side by side.
+        total = max(sum(remaining) / self._jobs, *remaining)
+        end = "?" if math.isnan(sum(remaining)) else f"about {terminal.duration(total)}"
         return [*lines, f"{'all of them':{width}}  {'':>9}  {'':12}  {end:>8}"]

@@ -12,6 +12,7 @@ import pytest
 from benchmarks import recurrences, reproduce_blog, runs, timing, variants
 from fast_weights import checkpoints, data, folders, models, results
 from fast_weights.config import Config
+from fast_weights.errors import UserError
 
 SCRIPT = str(runs.ROOT / "benchmarks/reproduce_blog.py")
 
@@ -114,6 +115,57 @@ def test_the_table_tells_when_it_will_be_done(tmp_path, monkeypatch):
         lines.append([line.rsplit("  ", 1)[-1].strip() for line in table._lines()])
     # 99 and 101 epochs of 4 seconds, two runs at a time.
     assert lines == [["begins", "waiting", "?"], ["7 min", "waiting", "about 7 min"]]
+    # Four cores do not end it sooner.
+    alone = runs.Table([under_way], jobs=4)._lines()
+    assert [line.rsplit("  ", 1)[-1].strip() for line in alone] == ["7 min", "about 7 min"]
+
+
+def fails():
+    raise UserError("it is a folder")
+
+
+def is_stopped():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("main", "status", "line"),
+    [(fails, 2, "error: it is a folder\n"), (is_stopped, 130, "\nStopped.\n")],
+)
+def test_a_runner_ends_with_a_line(main, status, line, capsys):
+    """A traceback where the runs are done and their figures are not."""
+    with pytest.raises(SystemExit) as caught:
+        runs.end_with(main)
+    assert (caught.value.code, capsys.readouterr().err) == (status, line)
+
+
+def test_signals_after_the_runs_are_as_they_were(tmp_path):
+    """SIGTERM that becomes a KeyboardInterrupt where nobody waits for one."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(SystemExit):
+        runs.run_all([run_of(tmp_path, "fails", "import sys; sys.exit(3)")])
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_runs_end_when_nobody_reads_the_table(tmp_path, monkeypatch):
+    """A pipe that was closed, after which the trainings go on unseen."""
+
+    def closed(table, is_last):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(runs.Table, "show", closed)
+    start = time.monotonic()
+    with pytest.raises(BrokenPipeError):
+        runs.run_all([run_of(tmp_path, "waits", "import time; time.sleep(60)")])
+    while runs.RUNNING:
+        time.sleep(0.05)
+    assert time.monotonic() - start < 50
+
+
+def test_a_file_without_records_is_named(tmp_path):
+    (tmp_path / "CONTROL-seed0.jsonl").touch()
+    with pytest.raises(UserError, match=r"CONTROL-seed0.jsonl holds no records"):
+        reproduce_blog.read(tmp_path)
 
 
 def test_what_is_timed_runs(tiny_config):

@@ -19,8 +19,9 @@ def faster_form(memory_size: int, units: int, unroll: bool) -> str:
     """Which form of the fast weights trains faster: "attention" or "matrix".
 
     Measured by `python -m benchmarks.memory_forms` (`docs/memory_forms.md`): unrolled,
-    attention was faster at every size that compiles, with a mask too; in a loop, where
-    fewer than 0.6 times as many vectors are kept as there are units.
+    attention was faster at every size that compiles within two minutes, which is up to 33
+    steps, with a mask too (longer: assumed); in a loop, where fewer than 0.6 times as many
+    vectors are kept as there are units.
 
     Args:
         memory_size: M, how many vectors the attention form would keep.

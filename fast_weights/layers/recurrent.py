@@ -67,6 +67,10 @@ class RecurrentLayer(keras.layers.RNN):
         """The cell that the layer runs."""
         return self.cell_class(units, **arguments)
 
+    def build(self, sequences_shape, initial_state_shape=None):
+        super().build(sequences_shape, initial_state_shape)
+        self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: sequences_shape[-1]})
+
     def call(self, sequences, initial_state=None, mask=None, training=False, sequences_mask=None):
         """Runs the cell over time.
 
@@ -87,20 +91,37 @@ class RecurrentLayer(keras.layers.RNN):
         """
         mask = sequences_mask if mask is None else mask
         if isinstance(mask, list | tuple):  # as `keras.layers.RNN` takes it
-            mask = mask[0] if hasattr(mask[0], "shape") else ops.convert_to_tensor(mask, "bool")
-        if mask is not None and not _fits(mask.shape, sequences.shape[:2]):
+            of_one = len(mask) == 1 and (mask[0] is None or hasattr(mask[0], "shape"))
+            mask = mask[0] if of_one else ops.convert_to_tensor(mask, "bool")
+        if mask is not None and not _fits(shape := _shape_of(mask), sequences.shape[:2]):
             raise ValueError(
                 "`mask` must be of shape (batch, time), like the sequences. Received: a mask of "
-                f"shape {tuple(mask.shape)} for sequences of shape {tuple(sequences.shape)}"
+                f"shape {shape} for sequences of shape {tuple(sequences.shape)}"
             )
         if initial_state is not None:
             self._check_states(initial_state, sequences.shape[0])
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        # What a masked step returns is made zero here: Keras 3.15 does it at the wrong steps
+        # under `unroll` with `go_backwards`, and on JAX under `unroll` not at all.
+        zeros, self.zero_output_for_mask = self.zero_output_for_mask, False
+        try:
+            last, outputs, states = super().inner_loop(sequences, initial_state, mask, training)
+        finally:
+            self.zero_output_for_mask = zeros
+        if zeros and mask is not None:
+            kept = ops.cast(ops.flip(mask, axis=1) if self.go_backwards else mask, "bool")
+            last = ops.where(kept[:, -1:], last, ops.zeros_like(last))
+            # Without `return_sequences` the last output is the only one.
+            kept = (kept if self.return_sequences else kept[:, -1:])[:, :, None]
+            outputs = ops.where(kept, outputs, ops.zeros_like(outputs))
+        return last, outputs, states
+
     def _check_states(self, states, batch_size):
         """Raises a `ValueError` unless `states` are one (B, n) for each n of `state_size`."""
         states = list(states) if isinstance(states, list | tuple) else [states]
-        shapes = [None if state is None else tuple(state.shape) for state in states]
+        shapes = [_shape_of(state) for state in states]
         expected = [(batch_size, size) for size in self.state_size]
         if len(shapes) != len(expected) or not all(map(_fits, shapes, expected)):
             named = ", ".join(f"({batch_size or 'batch'}, {size})" for size in self.state_size)
@@ -133,6 +154,11 @@ class RecurrentLayer(keras.layers.RNN):
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+def _shape_of(value):
+    """Its shape as a tuple; `None` if it has none."""
+    return tuple(value.shape) if hasattr(value, "shape") else None
 
 
 def _fits(shape, expected_shape):
