@@ -44,10 +44,16 @@ def main(argv):
             f"--figure={FLAGS.figure} shows fast weights, and RNN-LN-FW alone keeps them. "
             f"Received: --model_name={FLAGS.model_name}"
         )
-    for name, figure in (("sample", "memory"), ("log_epochs", "curves")):
-        if FLAGS[name].present and FLAGS.figure != figure:
+    of_one_model = ("memory", "attention", "weights")
+    for name, its in {
+        "sample": ["memory"],
+        "log_epochs": ["curves"],
+        "model_name": of_one_model,
+        "seed": of_one_model,
+    }.items():
+        if FLAGS[name].present and FLAGS.figure not in its:
             raise UserError(
-                f"--{name} goes with --figure={figure} alone. Received: --figure={FLAGS.figure}"
+                f"--{name} goes with --figure={'|'.join(its)}. Received: --figure={FLAGS.figure}"
             )
     check_settings({"seed": FLAGS.seed})
     draw = {"curves": curves, "memory": memory, "attention": attention, "weights": weights}
@@ -93,6 +99,11 @@ def memory():
 
 def attention():
     """Who reads whom, averaged over the validation sequences."""
+    if find_config().inner_steps == 0:
+        raise UserError(
+            "--figure=attention shows what the inner loop reads, and with inner_steps=0 there is "
+            "none. Take a model that was trained with one inner step or more"
+        )
     model, config = load_model()
     from fast_weights import data, figures, sampling
 

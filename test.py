@@ -3,6 +3,8 @@
 python test.py --model_name=RNN-LN-FW --sample=g5o8k1??g
 """
 
+import math
+
 from absl import app, flags
 
 from fast_weights import terminal
@@ -52,7 +54,8 @@ def main(argv):
         accuracy, by_pair = sampling.accuracy_by_pair(model, validation)
         print(f"Validation accuracy: {accuracy:.2%} of {config.num_validation:,} sequences")
         for number, pair_accuracy in enumerate(by_pair, start=1):
-            print(f"  asked for pair {number}: {pair_accuracy:.2%}")
+            share = "no sequence" if math.isnan(pair_accuracy) else f"{pair_accuracy:.2%}"
+            print(f"  asked for pair {number}: {share}")
         return 0
     for sample in samples:
         prediction = sampling.predict_text(model, sample, num_pairs)

@@ -41,8 +41,9 @@ flags.DEFINE_bool("quiet", False, "print nothing but errors, warnings and the la
 def main(argv):
     """Flags -> Config -> training."""
     del argv
-    go_on = "the same command without --restart" if FLAGS.restart else "the same command"
-    terminal.stop_at_once(f"Whole epochs are kept; {go_on} goes on.")
+    # The old run may not have been deleted yet.
+    unless = ", without --restart if an epoch of the new run is done" if FLAGS.restart else ""
+    terminal.stop_at_once(f"Whole epochs are kept; the same command goes on{unless}.")
     asked = {field.name: FLAGS[field.name].value for field in SETTINGS if FLAGS[field.name].present}
     # A bad value is told before TensorFlow takes its seconds to load.
     check_settings(asked)

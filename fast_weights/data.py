@@ -223,7 +223,9 @@ def load(
             for name, value in expected.items()
             if about.get(name) != value
         )
-        raise UserError(f"{path} was made with {differences}; {remedy}")
+        # Or it names something that no data file has.
+        made = f"was made with {differences}" if differences else "is no data file"
+        raise UserError(f"{path} {made}; {remedy}")
     for split in (training, validation):
         if not all((array < NUM_CLASSES).all() for array in split):
             raise UserError(f"{path} holds something else than tokens 0..36; {remedy}")

@@ -4,6 +4,7 @@ Standard library only: what a bad flag needs.
 """
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -33,7 +34,7 @@ def replacing(path) -> Iterator[pathlib.Path]:
     path = pathlib.Path(path)
     temporary = path.with_name(f"{PARTIAL}{os.getpid()}{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         yield temporary
         sync(temporary)
         os.replace(temporary, path)
@@ -42,6 +43,18 @@ def replacing(path) -> Iterator[pathlib.Path]:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def make_folder(path) -> None:
+    """Makes a folder, and those above it, where it is missing.
+
+    Raises:
+        OSError: if it cannot be made; `NotADirectoryError`, which names it, if it is a file.
+    """
+    try:
+        pathlib.Path(path).mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # "File exists" would be said of what was to be written in it
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
 
 
 def remove(path) -> None:

@@ -83,7 +83,7 @@ def locked(folder):
     """
     path = pathlib.Path(folder) / LOCK_NAME
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         # Another's file that a link leads to would be written over, a pipe waited for.
         only = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | only, 0o666), "r+b", buffering=0)

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import json
-import math
 import os
 import pathlib
 from collections.abc import Callable
@@ -17,6 +16,8 @@ FILE_NAME = "results.jsonl"
 MAX_BYTES = 3 * 10**8
 # Lines that are none: more than any accident leaves.
 MAX_BROKEN = 10_000
+# Losses, norms and seconds come from float32, which has none larger.
+MAX_NUMBER = 3.5e38
 # Broken lines that are named; of a file that holds something else altogether, the first.
 MAX_NAMED = 5
 
@@ -135,7 +136,7 @@ def _parse(line: str) -> Record | None:
             and 0 <= record.epoch < MAX_EPOCHS
             and 0 <= record.train_accuracy <= 1
             and 0 <= record.valid_accuracy <= 1
-            and all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
+            and all(type(n) in (int, float) and abs(n) <= MAX_NUMBER for n in numbers)
         )
     except (ValueError, TypeError, AttributeError, OverflowError):
         return None

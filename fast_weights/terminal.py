@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 import re
+import select
 import signal
 import sys
 import tempfile
@@ -214,7 +215,9 @@ def stop_at_once(how_to_go_on: str = "") -> None:
     def wait():
         number = signal.sigwait(signals)
         with contextlib.suppress(OSError):  # nobody may read it any more
-            os.write(terminal, f"\nStopped. {how_to_go_on}".rstrip().encode() + b"\n")
+            # A pipe that is full, as a pager's may be, would keep the process waiting.
+            if select.select([], [terminal], [], 0.5)[1]:
+                os.write(terminal, f"\nStopped. {how_to_go_on}".rstrip().encode() + b"\n")
         os._exit(128 + number)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -213,7 +213,19 @@ def test_a_pickle_is_refused(file):
         data.load(file, 2, *SIZES, 3)
 
 
+def test_a_file_that_names_more_than_data_files_do_is_none(file):
+    """A difference without a name."""
+    with np.load(file) as archive:
+        arrays = dict(archive)
+    about = {**json.loads(str(arrays["about"])), "more": 1}
+    with open(file, "wb") as stream:
+        np.savez(stream, **{**arrays, "about": np.array(json.dumps(about))})
+    with pytest.raises(UserError, match="is no data file; delete"):
+        data.load(file, 2, *SIZES, 3)
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    """ "File exists", said of a file that does not."""
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(UserError, match="cannot write data to"):
+    with pytest.raises(UserError, match=r"cannot write data to .*: Not a directory"):
         data.load_or_make(tmp_path / "taken", 2, *SIZES, 3)

@@ -64,6 +64,15 @@ def test_seeds_are_a_mean_and_a_band():
     assert line.get_label() == "RNN-LN (2 seeds)"
 
 
+def test_the_mean_of_a_logarithmic_axis_is_geometric(tmp_path, written):
+    """One seed's spike that passes for the middle of all."""
+    seeds = [[dataclasses.replace(one, gradient_norm=norm) for one in records(0.1)]
+             for norm in (1, 100)]  # fmt: skip
+    figures.plot_curves({"RNN-LN": seeds}, tmp_path)
+    (axes,) = written["gradient_norm.png"].axes
+    assert list(axes.lines[0].get_ydata()) == pytest.approx([10, 10, 10])
+
+
 @pytest.fixture
 def written(monkeypatch):
     """The figures that are written meanwhile, {file's name: figure}."""
@@ -99,6 +108,9 @@ def test_published_end_points_are_marked(tmp_path, written, epochs, marked):
     figures.plot_curves(runs, tmp_path)
     (axes,) = written["accuracy.png"].axes
     marks = [line for line in axes.lines if line.get_marker() == "D"]
+    keys = [mark for mark in marks if mark.get_label() == "published"]
+    marks = [mark for mark in marks if mark not in keys]
+    assert [key.get_color() for key in keys] == (["white"] if marked else [])
     assert {tuple(line.get_xydata()[0]) for line in marks} == {(1000, value) for value in marked}
     for line in marks:
         name = {0.90: "RNN-LN", 0.48: "CONTROL"}[line.get_ydata()[0]]
@@ -181,6 +193,9 @@ def test_without_inner_steps_nothing_is_read(watched, tmp_path):
     figures.animate_memory(dataclasses.replace(watched, attention=np.zeros((9, 0, 9))), tmp_path)
     figures.plot_memory(dataclasses.replace(watched, attention=np.zeros((9, 0, 9))), tmp_path)
     assert (tmp_path / "memory.gif").exists()
+    figure = memory.memory_figure(dataclasses.replace(watched, attention=np.zeros((9, 0, 9))))
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert texts == ["nothing is read (S = 0)"]
 
 
 def test_attention_is_drawn_as_shares():
@@ -189,7 +204,8 @@ def test_attention_is_drawn_as_shares():
     )
     assert memory.place_names(9, asked=1)[1:4] == ["digit 1", "letter 2 ◂", "digit 2 ◂"]
     long = memory.place_names(21, asked=1)
-    assert [name for name in long if name] == ["letter 2 ◂", "digit 2 ◂", "query"]
+    assert [name for name in long if name] == ["pair 2 ◂", "query"]
+    assert long.index("pair 2 ◂") == 2
 
 
 def maps_in(figure):

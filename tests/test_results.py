@@ -83,6 +83,8 @@ def test_words_where_numbers_belong_are_no_record(tmp_path):
     """A record whose values only fail when they are drawn."""
     results.append(tmp_path, dataclasses.replace(record(0), train_loss="low"))
     results.append(tmp_path, dataclasses.replace(record(1), epoch=1.5))
+    results.append(tmp_path, dataclasses.replace(record(2), valid_loss=1.7e308))
+    results.append(tmp_path, dataclasses.replace(record(3), gradient_norm=float("nan")))
     assert results.read(tmp_path, lambda line: None) == []
 
 

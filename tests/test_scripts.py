@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+from fast_weights import folders
+from fast_weights.config import Config
+
 ROOT = pathlib.Path(__file__).parent.parent
 TINY = [
     "--batch_size=8",
@@ -229,11 +232,27 @@ def test_a_folder_that_cannot_be_written_ends_in_one_line(folder, tmp_path):
         ("plot.py", [], ["no results", "python train.py"]),
         ("plot.py", ["--figure=memory", "--model_name=CONTROL"], ["--model_name=CONTROL"]),
         ("plot.py", ["--figure=weights"], ["Train it first"]),
+        ("plot.py", ["--seed=5"], ["--seed goes with --figure=memory|attention|weights", "curves"]),
         ("test.py", ["--evaluate", "--sample=g5o8k1??g"], ["--sample or --evaluate"]),
     ],
 )
 def test_mistakes_end_in_one_line(tmp_path, script, flags, words):
     refused(run(tmp_path, script, *flags, expect=2), *words)
+
+
+def test_attention_of_a_model_that_reads_nothing(tmp_path):
+    """Empty maps."""
+    folder = tmp_path / "checkpoint_dir/RNN-LN-FW"
+    folders.save_config(folder, Config(inner_steps=0))
+    (folder / "ckpt-1.npz").touch()
+    refused(run(tmp_path, "plot.py", "--figure=attention", expect=2), "with inner_steps=0")
+
+
+@pytest.mark.slow
+def test_a_pair_that_no_sequence_asks_for(tmp_path):
+    """An accuracy of "nan%"."""
+    run(tmp_path, "train.py", *TINY, "--num_validation=8", "--num_pairs=20", "--num_epochs=1")
+    assert ": no sequence\n" in run(tmp_path, "test.py", "--evaluate").stdout
 
 
 @pytest.mark.parametrize("sample", ["g5o8k1??g", ""])

@@ -22,9 +22,9 @@ def plot_curves(
 
     Args:
         results: model name -> the records of each of its seeds; a model without
-            records is left out. Of several seeds the mean is drawn, with a band from
-            the lowest to the highest, as far as all of them are; seeds that are further on
-            go on as thin lines.
+            records is left out. Of several seeds the mean is drawn (of the gradient norm,
+            on its logarithmic axis, the geometric mean), with a band from the lowest to the
+            highest, as far as all of them are; seeds that are further on go on as thin lines.
         output_dir: folder to write to, made where it is missing.
         format: `"png"`, `"svg"` or `"pdf"`.
         log_epochs: whether the axis of epochs is logarithmic.
@@ -36,21 +36,21 @@ def plot_curves(
         UserError: if the folder cannot be written.
     """
     accuracy = _curves(results, "Validation accuracy", "accuracy", lambda r: r.valid_accuracy)
-    axes, label = accuracy.axes[0], "published"
+    axes = accuracy.axes[0]
     epochs = [len(records) for seeds in results.values() for records in seeds]
     # An axis of short runs is not drawn out to 1000 epochs for them.
     if 2 * max(epochs) >= PUBLISHED_EPOCHS:
         for name in (name for name in PUBLISHED if results.get(name)):
             look = {"color": style.STYLES[name]["color"], "markeredgecolor": "black"}
-            axes.plot(PUBLISHED_EPOCHS, PUBLISHED[name], "D", label=label, **look)
-            label = None
+            axes.plot(PUBLISHED_EPOCHS, PUBLISHED[name], "D", **look)
+        # Every model's mark has its colour, so the key has none.
+        axes.plot([], [], "D", color="white", markeredgecolor="black", label="published")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylim(0, 1.02)
     loss = _curves(results, "Validation loss", "cross-entropy (nats)", lambda r: r.valid_loss)
     loss.axes[0].set_ylim(bottom=0)
-    norm = _curves(
-        results, "Gradient norm before clipping", "global norm", lambda r: r.gradient_norm
-    )
+    title, label = "Gradient norm before clipping", "global norm"
+    norm = _curves(results, title, label, lambda r: r.gradient_norm, geometric_mean)
     norm.axes[0].set_yscale("log")
     paths = []
     for name, figure in {"accuracy": accuracy, "loss": loss, "gradient_norm": norm}.items():
@@ -62,7 +62,15 @@ def plot_curves(
     return paths
 
 
-def _curves(results, title: str, ylabel: str, value: Callable[[Record], float]) -> Figure:
+def geometric_mean(values, axis):
+    """The mean on a logarithmic axis; zero if one value is."""
+    with np.errstate(divide="ignore"):
+        return np.exp(np.log(values).mean(axis=axis))
+
+
+def _curves(
+    results, title: str, ylabel: str, value: Callable[[Record], float], mean=np.mean
+) -> Figure:
     """One line a model over epochs, counted from 1."""
     figure = style.new_figure(8, 4.5)
     axes = figure.subplots()
@@ -76,7 +84,7 @@ def _curves(results, title: str, ylabel: str, value: Callable[[Record], float]) 
         label = model_name if len(seeds) == 1 else f"{model_name} ({len(seeds)} seeds)"
         # A single epoch has no line to draw.
         marker = "o" if len(epochs) == 1 else None
-        axes.plot(epochs, values.mean(axis=0), label=label, linewidth=2, marker=marker, **look)
+        axes.plot(epochs, mean(values, axis=0), label=label, linewidth=2, marker=marker, **look)
         if len(seeds) > 1:
             low, high = values.min(axis=0), values.max(axis=0)
             axes.fill_between(epochs, low, high, color=look["color"], alpha=0.2, linewidth=0)

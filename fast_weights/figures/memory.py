@@ -127,6 +127,8 @@ def _draw_attention(axes, text: str, attention) -> None:
     axes.set_xlabel("symbol whose vector is read")
     if inner_steps > 1:
         axes.legend(frameon=False)
+    elif not inner_steps:
+        axes.text(0.5, 0.5, "nothing is read (S = 0)", transform=axes.transAxes, ha="center")
     style.plain(axes)
 
 
@@ -253,14 +255,17 @@ def plot_attention(maps, output_dir, format: str = "png", caption: str = "") -> 
 def place_names(length: int, asked: int) -> list[str]:
     """What stands at each place of a sequence; the pair asked for is marked.
 
-    Where there is no room for all, the places that the map is about; the others are "".
+    Where there is no room for all, the letter of that pair and the query; the others are "".
     """
-    names, few = [], length > MAX_NAMES
-    for pair in range((length - 3) // 2):
+    num_pairs = (length - 3) // 2
+    if length > MAX_NAMES:
+        names = [f"pair {pair + 1} ◂" if pair == asked else "" for pair in range(num_pairs)]
+        return [name for pair in names for name in (pair, "")] + ["", "", "query"]
+    names = []
+    for pair in range(num_pairs):
         mark = " ◂" if pair == asked else ""
-        both = [f"letter {pair + 1}{mark}", f"digit {pair + 1}{mark}"]
-        names += both if mark or not few else ["", ""]
-    return [*names, *(("", "") if few else ("?", "?")), "query"]
+        names += [f"letter {pair + 1}{mark}", f"digit {pair + 1}{mark}"]
+    return [*names, "?", "?", "query"]
 
 
 def plot_weights(

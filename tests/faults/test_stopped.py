@@ -1,5 +1,7 @@
 """SIGTERM and SIGINT: an end within three seconds, whatever the program is at."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -34,7 +36,8 @@ def test_a_stop_in_an_epoch_keeps_what_is_done(tmp_path, number, status, flags):
     process = start(tmp_path / "stopped", *TINY, *flags)
     read_until(process, " 3/1000")
     time.sleep(0.02)
-    said = STOPPED.replace("command", "command without --restart") if flags else STOPPED
+    about_restart = "on, without --restart if an epoch of the new run is done."
+    said = STOPPED.replace("on.", about_restart) if flags else STOPPED
     assert stop(process, number) == (status, said)
     done = len(records(model_folder(tmp_path / "stopped")))
     assert done >= 3
@@ -80,6 +83,28 @@ def test_a_stop_at_any_moment_of_the_start(tmp_path, moment):
     process = start(tmp_path, *TINY)
     time.sleep(moment)
     assert stop(process, signal.SIGTERM) == (143, STOPPED)
+
+
+def test_a_stop_of_a_process_whose_pipe_is_full(tmp_path):
+    """A last word that waits, for ever, until a pager reads on."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    for size in (4096, 1):  # to the last byte
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, bytes(size))
+    os.set_blocking(writer, True)
+    program = (
+        "from fast_weights import terminal; import time\n"
+        "terminal.stop_at_once(); print(flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=writer) as process:
+        process.stdout.read(1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=SECONDS) == 143
+    os.close(reader)
+    os.close(writer)
 
 
 @pytest.mark.slow
