@@ -23,10 +23,7 @@ chaining and masks work on every backend of Keras.
 """
 
 import collections
-import contextlib
 import math
-import os
-import pathlib
 import warnings
 
 import keras
@@ -40,15 +37,9 @@ from fast_weights.cells.common import (
     layer_normalize,
 )
 from fast_weights.cells.layer_norm_rnn import LayerNormRNNCell
+from fast_weights.cells.room import check_room
 
 RECURRENCES = ("original", "paper")
-# A of the step before, what is added to it, and A of this step, at one time.
-MATRICES_A_STEP = 3
-CONTAINER_LIMITS = (
-    pathlib.Path("/sys/fs/cgroup/memory.max"),
-    pathlib.Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-
 Step = collections.namedtuple("Step", ["hidden", "memory", "written", "queries"])
 
 
@@ -76,17 +67,6 @@ def vanishing_length(decay_rate: float, dtype: str = "float32") -> float:
         return 1 if decay_rate == 0 else math.inf
     epsilon = 2.0**-23 if dtype == "float32" else 2.0**-52
     return math.ceil(math.log(epsilon) / math.log(decay_rate))
-
-
-def machine_memory() -> float:
-    """Bytes of memory that this process may have; infinite where nothing says how many."""
-    found = [math.inf]
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    for limit in CONTAINER_LIMITS:
-        with contextlib.suppress(ValueError, OSError):  # "max" is no number
-            found.append(int(limit.read_text(encoding="ascii")))
-    return min(found)
 
 
 class FastWeightsBase(LayerNormRNNCell):
@@ -249,12 +229,12 @@ class FastWeightsCell(FastWeightsBase):
 
     def build(self, input_shape):
         """Makes the slow weights for inputs of `input_shape[-1]` features."""
-        self._check_room(input_shape[0])
+        check_room(self.units, input_shape[0], self.compute_dtype)
         super().build(input_shape)
 
     def get_initial_state(self, batch_size=None):
         """Zeros, [(batch_size, H), (batch_size, H·H)]."""
-        self._check_room(batch_size)
+        check_room(self.units, batch_size, self.compute_dtype)
         return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_size]
 
     def fast_weights(self, memory):
@@ -270,20 +250,6 @@ class FastWeightsCell(FastWeightsBase):
     def _read(self, memory, hidden):
         """h_s A_t, (B, H)."""
         return ops.squeeze(ops.matmul(hidden[:, None, :], self.fast_weights(memory)), axis=1)
-
-    def _check_room(self, batch_size):
-        """Refuses, before anything is allocated, an A that cannot fit."""
-        batch_size = batch_size if isinstance(batch_size, int) else 1
-        itemsize = 8 if self.compute_dtype == "float64" else 4
-        size, room = batch_size * self.units**2 * itemsize, machine_memory()
-        if MATRICES_A_STEP * size > room:
-            raise ValueError(
-                "the matrix form keeps A for every sequence: batch_size·units²·"
-                f"{itemsize} bytes = {size / 2**30:,.1f} GiB, a step needs {MATRICES_A_STEP} times "
-                f"as much, and there are {room / 2**30:,.1f} GiB. Use the attention form "
-                '(`FastWeightsAttentionCell`, `memory="attention"`), fewer `units` or a smaller '
-                f"batch. Received: units={self.units}, batch_size={batch_size}"
-            )
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
