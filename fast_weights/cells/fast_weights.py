@@ -191,8 +191,8 @@ class FastWeightsCell(FastWeightsBase):
         decay_rate: float in [0, 1], λ, the share of A kept. Default 0.95.
         fast_learning_rate: float, zero or more, η, the strength of a write.
             Default 0.5.
-        epsilon: float, zero or more, added to layer normalization's variance.
-            Default 1e-5.
+        epsilon: float, zero or more, added to layer normalization's variance; with
+            zero, a vector of equal units becomes NaN. Default 1e-5.
         recurrence: `"original"` (default) or `"paper"`.
         **kwargs: `activation` and the others of `ControlCell`, with its defaults.
 
@@ -279,8 +279,8 @@ class FastWeightsAttentionCell(FastWeightsBase):
         decay_rate: float in [0, 1], λ, the share of A kept. Default 0.95.
         fast_learning_rate: float, zero or more, η, the strength of a write.
             Default 0.5.
-        epsilon: float, zero or more, added to layer normalization's variance.
-            Default 1e-5.
+        epsilon: float, zero or more, added to layer normalization's variance; with
+            zero, a vector of equal units becomes NaN. Default 1e-5.
         recurrence: `"original"` (default) or `"paper"`.
         **kwargs: `activation` and the others of `ControlCell`, with its defaults.
 

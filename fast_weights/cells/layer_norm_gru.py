@@ -54,8 +54,8 @@ class LayerNormGRUCell(RecurrentCell):
         gates: `"original"` (default: the update gate is a second layer norm of
             the normalized reset gate, as in the published curve) or
             `"standard"` (the textbook's gates).
-        epsilon: float, zero or more, added to layer normalization's variance.
-            Default 1e-5.
+        epsilon: float, zero or more, added to layer normalization's variance; with
+            zero, a vector of equal units becomes NaN. Default 1e-5.
         activation: f, of the candidate, a Keras activation. Default `"tanh"`.
         **kwargs: `kernel_initializer` and `recurrent_initializer` (default:
             uniform in ±sqrt(3 / (D + H))), `bias_initializer` (default: 1 for the

@@ -29,8 +29,8 @@ class LayerNormRNNCell(ControlCell):
 
     Args:
         units: positive integer, H, the size of the hidden state.
-        epsilon: float, zero or more, added to layer normalization's variance.
-            Default 1e-5.
+        epsilon: float, zero or more, added to layer normalization's variance; with
+            zero, a vector of equal units becomes NaN. Default 1e-5.
         **kwargs: `activation` and the others of `ControlCell`, with its defaults.
 
     Call arguments:
