@@ -68,7 +68,7 @@ def read_file(path: pathlib.Path) -> list[results.Record]:
     """The records of a file."""
     records = results.read_file(path, say=lambda line: sys.exit(f"error: {line}"))
     if not records:
-        raise UserError(f"{path} holds no records. Delete it, or the runner writes it anew")
+        raise UserError(f"{path} holds no records; delete it")
     return records
 
 
