@@ -65,7 +65,7 @@ def main(argv):
 def curves():
     """All models that have results; names those that have none."""
     with terminal.quiet_import():  # Matplotlib tells of a home that it cannot write to
-        from fast_weights import figures, results
+        from fast_weights import figures, folders, results
 
     found = {
         name: results.read_seeds(pathlib.Path(FLAGS.checkpoint_dir) / name, terminal.warn)
@@ -74,12 +74,13 @@ def curves():
     if not any(found.values()):
         raise UserError(
             f"no results in {FLAGS.checkpoint_dir}. Train a model first: "
-            "python train.py --model_name=RNN-LN-FW"
+            + folders.train_command(FLAGS.checkpoint_dir, "RNN-LN-FW")
         )
     yield from figures.plot_curves(found, FLAGS.output_dir, FLAGS.format, FLAGS.log_epochs)
     for name, seeds in found.items():
         if not seeds:
-            print(f"{name} has no results yet: python train.py --model_name={name}")
+            command = folders.train_command(FLAGS.checkpoint_dir, name)
+            print(f"{name} has no results yet: {command}")
 
 
 def memory():

@@ -171,6 +171,7 @@ def write(output_dir: pathlib.Path) -> None:
         print(f"Wrote {path.relative_to(ROOT)}")
     with files.replacing(output_dir / "results/README.md") as temporary:
         temporary.write_text(tables(found), encoding="utf-8")
+    print(f"Wrote {(output_dir / 'results').relative_to(ROOT)}, with these tables:\n")
     print(tables(found))
 
 

@@ -128,6 +128,8 @@ def main():
     flags = parser.parse_args()
     if flags.epochs < 3 or flags.steps > 500:
         parser.error("--epochs must be 3 or more, and --steps 500 or less")
+    # A program is traced for each model, which TensorFlow takes for a mistake.
+    tf.get_logger().setLevel("ERROR")
     config = Config(num_epochs=flags.epochs)
     split = data.generate(config.num_training, 3, np.random.default_rng(0))
     batches = data.batches(split, config.batch_size)

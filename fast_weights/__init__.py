@@ -52,17 +52,21 @@ class _RegistersWithKeras(importlib.abc.MetaPathFinder):
         """Finds Keras as the other finders do; when it has been loaded, calls `_register`."""
         if name != "keras":
             return None
-        # Asking is not yet loading: the finder stays until Keras is there.
-        others = [finder for finder in sys.meta_path if finder is not self]
-        found = (finder.find_spec(name, path, target) for finder in others)
+        # Asking is not yet loading: the finder stays until Keras is there. A package that was
+        # imported twice has two, which must not ask each other.
+        finders = [one for one in sys.meta_path if type(one).__name__ != type(self).__name__]
+        found = (one.find_spec(name, path, target) for one in finders if hasattr(one, "find_spec"))
         spec = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.loader is not None:
             load = spec.loader.exec_module
 
             def load_and_register(module):
                 load(module)
-                sys.meta_path.remove(self)
-                _register()
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                # Another thread may be importing them, and waits for Keras.
+                if "fast_weights.layers" not in sys.modules:
+                    _register()
 
             spec.loader.exec_module = load_and_register
         return spec

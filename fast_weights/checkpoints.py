@@ -191,8 +191,8 @@ def load_model(
         checkpoint_dir: the folder of all models' folders.
         model_name: which of them.
         seed: that it was trained with.
-        say: called with a line if the weights are those that come with the project, or a
-            file is broken.
+        say: called with a line if the weights are those that come with the project, the
+            training was stopped before its end, or a file is broken.
 
     Returns:
         The model, from tokens (B, T) to logits (B, 37), and its configuration.
@@ -206,5 +206,7 @@ def load_model(
         return shipped.load(folders.shipped_path(checkpoint_dir, model_name))
     _check_units(folder, config)
     model = build_model(config)
-    _restore_newest(folder, weights_by_name(model), config, say)
+    epoch = _restore_newest(folder, weights_by_name(model), config, say)
+    if epoch < config.num_epochs:
+        say(f"{model_name} has been trained for {epoch} of its {config.num_epochs} epochs so far")
     return model, config

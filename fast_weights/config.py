@@ -54,8 +54,9 @@ def _setting(default: Any, help: str, *, low=None, high=math.inf, above=None, ch
 class Config:
     """Everything that decides what a run computes.
 
-    The defaults are the original's. Paths are not settings: the same
-    configuration in another folder is the same run.
+    The defaults are the original's; `python train.py --help` says what each setting is, with
+    its bounds. Paths are not settings: the same configuration in another folder is the same
+    run.
 
     Raises:
         UserError: if a value is of the wrong type or out of its bounds.

@@ -12,6 +12,7 @@ import dataclasses
 import os
 import pathlib
 import re
+import shlex
 import stat
 from collections.abc import Callable
 
@@ -53,6 +54,16 @@ def model_folder(checkpoint_dir, model_name: str, seed: int = 0) -> pathlib.Path
 def shipped_path(checkpoint_dir, model_name: str) -> pathlib.Path:
     """Where the weights of a model lie that come with the project."""
     return pathlib.Path(checkpoint_dir) / "shipped" / f"{model_name}.npz"
+
+
+def train_command(checkpoint_dir, model_name: str, seed: int = 0) -> str:
+    """What a person types to have that model there."""
+    command = f"python train.py --model_name={model_name}"
+    if seed:
+        command += f" --seed={seed}"
+    if str(checkpoint_dir) != "checkpoints":  # the default
+        command += f" --checkpoint_dir={shlex.quote(str(checkpoint_dir))}"
+    return command
 
 
 def is_trained(folder) -> bool:
@@ -167,7 +178,7 @@ def find_config(
     folder = model_folder(checkpoint_dir, model_name, seed)
     if is_trained(folder):
         return load_config(folder, say)
-    command = f"python train.py --model_name={model_name}" + (f" --seed={seed}" if seed else "")
+    command = train_command(checkpoint_dir, model_name, seed)
     path = shipped_path(checkpoint_dir, model_name)
     if seed or not path.exists():
         raise UserError(f"{model_name} has no checkpoint in {folder}. Train it first: {command}")

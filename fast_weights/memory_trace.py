@@ -14,18 +14,21 @@ class MemoryTrace:
     """What a fast weights cell did with a batch of sequences, as tensors.
 
     Time t and past time τ both count from 0 to T - 1.
+
+    Attributes:
+        fast_weights: (B, T, H, H): A_t, as step t read it.
+        hidden: (B, T, H): h_t, the state after step t.
+        written: (B, T, H): the vector whose outer product step t wrote; zeros where t is
+            masked.
+        attention: (B, T, S, T): with `[b, t, s, τ]` = η λ^(t-τ) (v(τ) · h_s), how much of the
+            vector written at τ the inner step s of step t read; zeros for τ > t, for what is
+            forgotten, and where t or τ is masked. Masked steps do not count as age.
     """
 
     fast_weights: Any
-    """(B, T, H, H): A_t, as step t read it."""
     hidden: Any
-    """(B, T, H): h_t, the state after step t."""
     written: Any
-    """(B, T, H): the vector whose outer product step t wrote; zeros where t is masked."""
     attention: Any
-    """(B, T, S, T): with `[b, t, s, τ]` = η λ^(t-τ) (v(τ) · h_s), how much of the vector written
-    at τ the inner step s of step t read; zeros for τ > t, for what is forgotten, and where t or
-    τ is masked. Masked steps do not count as age."""
 
 
 def trace_memory(layer, sequences, mask=None) -> MemoryTrace:
@@ -43,7 +46,7 @@ def trace_memory(layer, sequences, mask=None) -> MemoryTrace:
         mask: (B, T), bool; a masked step changes nothing. Default `None`.
 
     Returns:
-        A `MemoryTrace`.
+        A `MemoryTrace`: `fast_weights`, `hidden`, `written` and `attention`.
 
     Raises:
         ValueError: if `layer` keeps no fast weights or is not built, or `sequences` or

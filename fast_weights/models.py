@@ -2,7 +2,7 @@
 
 import keras
 
-from fast_weights.cells.common import input_initializer
+from fast_weights.cells.common import check_choice, input_initializer
 from fast_weights.config import Config
 from fast_weights.layers import Control, FastWeights, LayerNormGRU, LayerNormRNN, faster_form
 
@@ -21,6 +21,9 @@ def build_layer(config: Config, form: str | None = None) -> keras.layers.Layer:
 
     Returns:
         A layer from (B, T, D) to (B, H), not yet built.
+
+    Raises:
+        ValueError: if `form` is neither.
     """
     length, units = config.sequence_length, config.units
     unroll = length <= UNROLLED_LENGTH
@@ -32,6 +35,8 @@ def build_layer(config: Config, form: str | None = None) -> keras.layers.Layer:
         return LayerNormRNN(**common)
     if config.model_name == "GRU-LN":
         return LayerNormGRU(gates=config.gates, **common)
+    if form is not None:
+        check_choice("form", form, ("matrix", "attention"))
     return FastWeights(
         inner_steps=config.inner_steps,
         decay_rate=config.decay_rate,

@@ -133,10 +133,10 @@ def _parse(line: str) -> Record | None:
         numbers = dataclasses.astuple(record)
         is_record = (
             type(record.epoch) is int
-            and 0 <= record.epoch < MAX_EPOCHS
-            and 0 <= record.train_accuracy <= 1
-            and 0 <= record.valid_accuracy <= 1
-            and all(type(n) in (int, float) and abs(n) <= MAX_NUMBER for n in numbers)
+            and record.epoch < MAX_EPOCHS
+            and record.train_accuracy <= 1
+            and record.valid_accuracy <= 1
+            and all(type(n) in (int, float) and 0 <= n <= MAX_NUMBER for n in numbers)
         )
     except (ValueError, TypeError, AttributeError, OverflowError):
         return None

@@ -150,7 +150,7 @@ def _check_flagfile(argv) -> None:
             raise UserError(f"cannot read --flagfile={path}: {error.strerror}") from None
         except ValueError as error:
             raise UserError(f"--flagfile={path}: {error}") from None
-        if re.search(r"^\s*--?flagfile", text, re.MULTILINE):
+        if any(re.match(r"\s*--?flagfile", line) for line in text.splitlines()):
             raise UserError(f"a file of flags cannot name another. Received: --flagfile={path}")
 
 
@@ -214,11 +214,14 @@ def stop_at_once(how_to_go_on: str = "") -> None:
 
     def wait():
         number = signal.sigwait(signals)
-        with contextlib.suppress(OSError):  # nobody may read it any more
+        try:
             # A pipe that is full, as a pager's may be, would keep the process waiting.
-            if select.select([], [terminal], [], 0.5)[1]:
+            room = select.poll()
+            room.register(terminal, select.POLLOUT)
+            if room.poll(500):
                 os.write(terminal, f"\nStopped. {how_to_go_on}".rstrip().encode() + b"\n")
-        os._exit(128 + number)
+        finally:  # nobody may read it any more, and no last word may keep the process
+            os._exit(128 + number)
 
     threading.Thread(target=wait, daemon=True).start()
 

@@ -188,6 +188,7 @@ def test_keras_file(name, tmp_path):
         pytest.param("from fast_weights import Control", marks=SLOW),
         "import fast_weights, importlib.util; importlib.util.find_spec('keras')",
         pytest.param("import fast_weights, keras", marks=SLOW),
+        pytest.param("import fast_weights, importlib; importlib.reload(fast_weights)", marks=SLOW),
         pytest.param("import fast_weights; from keras import models", marks=SLOW),
     ],
 )

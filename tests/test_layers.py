@@ -94,10 +94,12 @@ def test_the_mask_of_an_embedding_counts_beside_an_initial_state(name):
     np.testing.assert_allclose(outputs, array(expected), **FLOAT32)
 
 
-def test_a_mask_in_a_list_is_taken():
-    """As `keras.layers.RNN` takes it."""
+@pytest.mark.parametrize("others", [[], [None, None]])
+def test_a_mask_in_a_list_is_taken(others):
+    """A list with that of the sequences and those, none, of the states."""
     layer, mask = layer_of("matrix", return_sequences=True), mask_of(5, 2)
-    assert_oracle("matrix", layer, layer(inputs_of(), mask=[mask]), mask)
+    assert_oracle("matrix", layer, layer(inputs_of(), mask=[mask, *others]), mask)
+    assert_oracle("matrix", layer, layer(inputs_of(), mask=[None, *others]))
 
 
 @all_layers
@@ -115,8 +117,11 @@ def test_layer_takes_keras_arguments(name, unroll, go_backwards):
     if not skips:
         mask = mask_of(5, 2)[:, ::-1] if go_backwards else mask_of(5, 2)
         expected, _ = oracle(name, layer.cell, inputs_of(), mask=mask_of(5, 2))
-        outputs = array(layer(inputs, mask=mask))
-        np.testing.assert_allclose(outputs, expected * mask_of(5, 2)[:, :, None], **tight(name))
+        expected *= mask_of(5, 2)[:, :, None]
+        np.testing.assert_allclose(array(layer(inputs, mask=mask)), expected, **tight(name))
+        layer.return_sequences = False
+        last = array(layer(inputs, mask=mask))
+        np.testing.assert_allclose(last, expected[:, -1], **tight(name))
     frozen = layer_of(name, trainable=False)
     assert frozen.trainable is False
     assert frozen.trainable_variables == []
@@ -368,6 +373,19 @@ def test_short_memory_is_warned_of():
         layer(inputs_of("float32")[:, :3])
         long = FastWeights(UNITS, memory="attention", memory_size=23, decay_rate=0.5)
         long(inputs_of("float32", 40))
+
+
+def test_a_call_changes_no_setting():
+    """A setting that is another for a moment, in which a second thread calls the layer."""
+    seen = []
+
+    def activation(values):
+        seen.append(layer.zero_output_for_mask)
+        return values
+
+    layer = Control(3, activation=activation, zero_output_for_mask=True)
+    layer(inputs_of("float32"), mask=mask_of(5, 2))
+    assert set(seen) == {True}
 
 
 def test_a_mask_of_plain_lists_is_taken():

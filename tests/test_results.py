@@ -85,6 +85,7 @@ def test_words_where_numbers_belong_are_no_record(tmp_path):
     results.append(tmp_path, dataclasses.replace(record(1), epoch=1.5))
     results.append(tmp_path, dataclasses.replace(record(2), valid_loss=1.7e308))
     results.append(tmp_path, dataclasses.replace(record(3), gradient_norm=float("nan")))
+    results.append(tmp_path, dataclasses.replace(record(4), gradient_norm=-1.0))
     assert results.read(tmp_path, lambda line: None) == []
 
 

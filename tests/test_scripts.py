@@ -231,7 +231,11 @@ def test_a_folder_that_cannot_be_written_ends_in_one_line(folder, tmp_path):
         ("test.py", [], ["python train.py --model_name=RNN-LN-FW"]),
         ("plot.py", [], ["no results", "python train.py"]),
         ("plot.py", ["--figure=memory", "--model_name=CONTROL"], ["--model_name=CONTROL"]),
-        ("plot.py", ["--figure=weights"], ["Train it first"]),
+        (
+            "plot.py",
+            ["--figure=weights", "--seed=2"],
+            ["Train it first: python train.py --model_name=RNN-LN-FW --seed=2 --checkpoint_dir=/"],
+        ),
         ("plot.py", ["--seed=5"], ["--seed goes with --figure=memory|attention|weights", "curves"]),
         ("test.py", ["--evaluate", "--sample=g5o8k1??g"], ["--sample or --evaluate"]),
     ],

@@ -93,6 +93,7 @@ def _curves(
                 axes.plot(beyond, [one[epoch] for epoch in beyond], linewidth=0.8, **look)
     axes.set_title(title)
     axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel(ylabel)
     axes.grid(alpha=0.3)
     style.plain(axes)

@@ -6,6 +6,18 @@ from keras import ops
 from fast_weights.cells import ControlCell, LayerNormGRUCell, LayerNormRNNCell
 
 
+class _WithoutZeros:
+    """A layer as it is, but for one setting: a call does not write to it, as another may be on."""
+
+    zero_output_for_mask = False
+
+    def __init__(self, layer):
+        self._layer = layer
+
+    def __getattr__(self, name):
+        return getattr(self._layer, name)
+
+
 def of_cell(name: str) -> property:
     """A setting of a layer that is its cell's."""
     return property(lambda layer: getattr(layer.cell, name), doc=f"The cell's `{name}`.")
@@ -78,7 +90,7 @@ class RecurrentLayer(keras.layers.RNN):
             sequences: (B, T, D).
             initial_state: a list of one tensor (B, n) for each n of the cell's
                 `state_size`. Default `None`: zeros.
-            mask: (B, T), bool, or a list of that. A masked step leaves the states as
+            mask: (B, T), bool, or a list that begins with that. A masked step leaves the states as
                 they were. Default `None`.
             training: taken as Keras's layers take it; the cells do not use it.
             sequences_mask: the same as `mask`, which Keras fills in with the mask that
@@ -90,9 +102,13 @@ class RecurrentLayer(keras.layers.RNN):
             with `return_state` a tuple of that and the last states.
         """
         mask = sequences_mask if mask is None else mask
-        if isinstance(mask, list | tuple):  # as `keras.layers.RNN` takes it
-            of_one = len(mask) == 1 and (mask[0] is None or hasattr(mask[0], "shape"))
-            mask = mask[0] if of_one else ops.convert_to_tensor(mask, "bool")
+        if isinstance(mask, list | tuple):
+            first, *others = mask or [()]
+            # A list of masks: that of the sequences, and none of the states.
+            of_masks = (first is None or hasattr(first, "shape")) and not any(
+                one is not None for one in others
+            )
+            mask = first if of_masks else ops.convert_to_tensor(mask, "bool")
         if mask is not None and not _fits(shape := _shape_of(mask), sequences.shape[:2]):
             raise ValueError(
                 "`mask` must be of shape (batch, time), like the sequences. Received: a mask of "
@@ -105,12 +121,10 @@ class RecurrentLayer(keras.layers.RNN):
     def inner_loop(self, sequences, initial_state, mask, training=False):
         # What a masked step returns is made zero here: Keras 3.15 does it at the wrong steps
         # under `unroll` with `go_backwards`, and on JAX under `unroll` not at all.
-        zeros, self.zero_output_for_mask = self.zero_output_for_mask, False
-        try:
-            last, outputs, states = super().inner_loop(sequences, initial_state, mask, training)
-        finally:
-            self.zero_output_for_mask = zeros
-        if zeros and mask is not None:
+        last, outputs, states = keras.layers.RNN.inner_loop(
+            _WithoutZeros(self), sequences, initial_state, mask, training
+        )
+        if self.zero_output_for_mask and mask is not None:
             kept = ops.cast(ops.flip(mask, axis=1) if self.go_backwards else mask, "bool")
             last = ops.where(kept[:, -1:], last, ops.zeros_like(last))
             # Without `return_sequences` the last output is the only one.

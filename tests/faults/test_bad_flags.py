@@ -117,9 +117,10 @@ def test_a_flag_of_a_file_with_a_null(tmp_path, without_tensorflow):
     refused(done, "--data_dir must be text", "a\\x00b")
 
 
-def test_a_file_of_flags_that_names_another(tmp_path, without_tensorflow):
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_a_file_of_flags_that_names_another(tmp_path, without_tensorflow, end):
     """absl would open it, a device without an end included."""
-    (tmp_path / "flags").write_text("--quiet\n--flagfile=/dev/zero\n")
+    (tmp_path / "flags").write_text(f"--quiet{end}--flagfile=/dev/zero{end}", newline="")
     environment = {"PYTHONPATH": str(without_tensorflow)}
     done = run(tmp_path, f"--flagfile={tmp_path / 'flags'}", env=environment)
     refused(done, "a file of flags cannot name another", str(tmp_path / "flags"))
