@@ -38,6 +38,7 @@ def test_ones_own_training_takes_their_place(tiny, path, tmp_path):
     state, said = checkpoints.new_state(tiny(seed=1)), []
     folder = folders.model_folder(tmp_path, "RNN-LN-FW")
     folders.save_config(folder, tiny(seed=1))
+    state.epoch = 2
     state.save(folder)
     loaded, _ = checkpoints.load_model(tmp_path, "RNN-LN-FW", say=said.append)
     np.testing.assert_array_equal(logits(loaded), logits(state.model))
