@@ -35,7 +35,7 @@ def run(backend, *command):
 )
 def test_cells_layers_and_trace(backend, which):
     """An op that one backend alone has, or that means something else on another."""
-    names = ("test_cells.py", "test_layers.py", "test_memory_trace.py")
+    names = ("test_cells.py", "test_layers.py", "test_layer_masks.py", "test_memory_trace.py")
     files = (str(TESTS / name) for name in names)
     done = run(backend, "-m", "pytest", "-q", *files, "-k", which)
     assert done.returncode == 0, done.stdout[-3000:]
