@@ -16,7 +16,7 @@ FILE_NAME = "results.jsonl"
 MAX_BYTES = 3 * 10**8
 # Lines that are none: more than any accident leaves.
 MAX_BROKEN = 10_000
-# Losses, norms and seconds come from float32, which has none larger.
+# Losses and norms are of float32, which has none larger; so many seconds are none.
 MAX_NUMBER = 3.5e38
 # Broken lines that are named; of a file that holds something else altogether, the first.
 MAX_NAMED = 5

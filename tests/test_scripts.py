@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from assertions import assert_refused
 
 from fast_weights import folders
 from fast_weights.config import Config
@@ -38,14 +39,6 @@ def run(folder, script, *flags, expect=0):
     )
     assert done.returncode == expect, done.stdout + done.stderr
     return done
-
-
-def refused(done, *words):
-    """One line on standard error, with these words in it."""
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("error: ")
-    for word in words:
-        assert word in done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +73,9 @@ def test_resume_goes_on_with_the_checkpoints_settings(folder):
 
 def test_contradicting_flags_stop_and_harm_nothing(folder):
     done = run(folder, "train.py", "--units=6", "--batch_size=9", expect=2)
-    refused(done, "--units=6 but the checkpoint has 5", "--batch_size=9 but the checkpoint has 8")
+    assert_refused(
+        done, "--units=6 but the checkpoint has 5", "--batch_size=9 but the checkpoint has 8"
+    )
     assert epochs_in(folder)[:2] == [0, 1]
 
 
@@ -99,7 +94,7 @@ def test_restart_with_other_data_deletes_nothing(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     other = [flag for flag in TINY if "num_training" not in flag]
     done = run(tmp_path / "copy", "train.py", "--restart", "--num_training=96", *other, expect=2)
-    refused(done, "was made with num_training 100 and not 96")
+    assert_refused(done, "was made with num_training 100 and not 96")
     assert len(epochs_in(tmp_path / "copy")) >= 2
     run(tmp_path / "copy", "test.py", "--sample=g5o8??g")
 
@@ -155,7 +150,7 @@ def test_seeds_are_runs_of_their_own(folder):
     assert done.stdout.rstrip().endswith("RNN-LN-FW/seed-7")
     assert epochs_in(folder, "RNN-LN-FW/seed-7") == [0]
     run(folder, "test.py", "--seed=7", "--sample=g5o8??g")
-    refused(
+    assert_refused(
         run(folder, "test.py", "--seed=8", expect=2), "train.py --model_name=RNN-LN-FW --seed=8"
     )
 
@@ -220,7 +215,7 @@ def test_a_broken_line_of_results_is_skipped_and_named(folder, tmp_path):
 
 def test_a_folder_that_cannot_be_written_ends_in_one_line(folder, tmp_path):
     (tmp_path / "file").write_text("")
-    refused(
+    assert_refused(
         run(folder, "plot.py", f"--output_dir={tmp_path}/file", expect=2), "cannot write", "file"
     )
 
@@ -241,7 +236,7 @@ def test_a_folder_that_cannot_be_written_ends_in_one_line(folder, tmp_path):
     ],
 )
 def test_mistakes_end_in_one_line(tmp_path, script, flags, words):
-    refused(run(tmp_path, script, *flags, expect=2), *words)
+    assert_refused(run(tmp_path, script, *flags, expect=2), *words)
 
 
 def test_attention_of_a_model_that_reads_nothing(tmp_path):
@@ -249,7 +244,7 @@ def test_attention_of_a_model_that_reads_nothing(tmp_path):
     folder = tmp_path / "checkpoint_dir/RNN-LN-FW"
     folders.save_config(folder, Config(inner_steps=0))
     (folder / "ckpt-1.npz").touch()
-    refused(run(tmp_path, "plot.py", "--figure=attention", expect=2), "with inner_steps=0")
+    assert_refused(run(tmp_path, "plot.py", "--figure=attention", expect=2), "with inner_steps=0")
 
 
 @pytest.mark.slow
@@ -261,7 +256,7 @@ def test_a_pair_that_no_sequence_asks_for(tmp_path):
 
 @pytest.mark.parametrize("sample", ["g5o8k1??g", ""])
 def test_bad_samples_end_in_one_line(folder, sample):
-    refused(run(folder, "test.py", f"--sample={sample}", expect=2), "expected")
+    assert_refused(run(folder, "test.py", f"--sample={sample}", expect=2), "expected")
 
 
 def test_one_bad_sample_is_told_before_any_answer(folder):
@@ -274,7 +269,7 @@ def test_a_broken_data_file_ends_in_one_line(folder, tmp_path):
     name = "associative-retrieval-2-pairs-seed-0.npz"
     whole = (folder / "data_dir" / name).read_bytes()
     (tmp_path / "data_dir" / name).write_bytes(whole[: len(whole) // 2])
-    refused(run(tmp_path, "train.py", *TINY, expect=2), name, "delete the file")
+    assert_refused(run(tmp_path, "train.py", *TINY, expect=2), name, "delete the file")
 
 
 def test_data_alone(tmp_path):
@@ -284,10 +279,10 @@ def test_data_alone(tmp_path):
     assert (tmp_path / "associative-retrieval-4-pairs-seed-0.npz").exists()
     assert "??" in done.stdout
     done = subprocess.run([*command, "--num_pairs=0"], capture_output=True, text=True, cwd=ROOT)
-    refused(done, "num_pairs=0")
+    assert_refused(done, "num_pairs=0")
     command[-2] = "--num_training=99999999999999"
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    refused(done, "from 1 to 10000000", "num_training=99999999999999")
+    assert_refused(done, "from 1 to 10000000", "num_training=99999999999999")
 
 
 def test_help_names_every_setting():

@@ -50,7 +50,7 @@ def plot_curves(
     loss = _curves(results, "Validation loss", "cross-entropy (nats)", lambda r: r.valid_loss)
     loss.axes[0].set_ylim(bottom=0)
     title, label = "Gradient norm before clipping", "global norm"
-    norm = _curves(results, title, label, lambda r: r.gradient_norm, geometric_mean)
+    norm = _curves(results, title, label, lambda r: r.gradient_norm, _geometric_mean)
     norm.axes[0].set_yscale("log")
     paths = []
     for name, figure in {"accuracy": accuracy, "loss": loss, "gradient_norm": norm}.items():
@@ -62,7 +62,7 @@ def plot_curves(
     return paths
 
 
-def geometric_mean(values, axis):
+def _geometric_mean(values, axis):
     """The mean on a logarithmic axis; zero if one value is."""
     with np.errstate(divide="ignore"):
         return np.exp(np.log(values).mean(axis=axis))

@@ -162,15 +162,14 @@ class FastWeights(RecurrentLayer):
         super().build(sequences_shape)
 
     def call(self, sequences, initial_state=None, mask=None, training=False, sequences_mask=None):
-        mask = sequences_mask if mask is None else mask
         if isinstance(self.cell, FastWeightsAttentionCell):
             inside = self._states_stay_inside and initial_state is None
             self.settle_memory(sequences.shape[1] if inside else None)
-            if inside and mask is None and self.unroll:
+            if inside and self.unroll and mask is None and sequences_mask is None:
                 # The memory grows from nothing, so that nothing unwritten is read.
                 empty = self.cell.get_initial_state(ops.shape(sequences)[0], memory_size=0)
                 return keras.layers.RNN.call(self, sequences, initial_state=empty)
-        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+        return super().call(sequences, initial_state, mask, training, sequences_mask)
 
     def settle_memory(self, length):
         """Makes an attention form keep what counts in `length` steps (`None`: any), or warns."""

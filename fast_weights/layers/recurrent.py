@@ -90,8 +90,8 @@ class RecurrentLayer(keras.layers.RNN):
             sequences: (B, T, D).
             initial_state: a list of one tensor (B, n) for each n of the cell's
                 `state_size`. Default `None`: zeros.
-            mask: (B, T), bool, or a list that begins with that. A masked step leaves the states as
-                they were. Default `None`.
+            mask: (B, T), bool, or a list of that and of `None` for each state. A masked step
+                leaves the states as they were. Default `None`.
             training: taken as Keras's layers take it; the cells do not use it.
             sequences_mask: the same as `mask`, which Keras fills in with the mask that
                 `sequences` carry only if there is no `initial_state`; else it fills in
@@ -101,14 +101,7 @@ class RecurrentLayer(keras.layers.RNN):
             The last h_t, (B, H), or with `return_sequences` every one, (B, T, H);
             with `return_state` a tuple of that and the last states.
         """
-        mask = sequences_mask if mask is None else mask
-        if isinstance(mask, list | tuple):
-            first, *others = mask or [()]
-            # A list of masks: that of the sequences, and none of the states.
-            of_masks = (first is None or hasattr(first, "shape")) and not any(
-                one is not None for one in others
-            )
-            mask = first if of_masks else ops.convert_to_tensor(mask, "bool")
+        mask = _one_mask(sequences_mask if mask is None else mask)
         if mask is not None and not _fits(shape := _shape_of(mask), sequences.shape[:2]):
             raise ValueError(
                 "`mask` must be of shape (batch, time), like the sequences. Received: a mask of "
@@ -168,6 +161,16 @@ class RecurrentLayer(keras.layers.RNN):
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+def _one_mask(mask):
+    """The mask as a tensor or `None`, from plain lists, or of a list of masks the first."""
+    if not isinstance(mask, list | tuple):
+        return mask
+    states_have_none = all(one is None for one in mask[1:])
+    if mask and states_have_none and (mask[0] is None or hasattr(mask[0], "shape")):
+        return mask[0]
+    return ops.convert_to_tensor(mask, "bool")
 
 
 def _shape_of(value):

@@ -72,12 +72,3 @@ def board(folder) -> dict:
         (run, tag): [step if tag in TIMED else (step, value) for step, value in points]
         for (run, tag), points in events(folder).items()
     }
-
-
-def refused(done, *words) -> None:
-    """One line on standard error, with these words in it, and exit status 2."""
-    assert done.returncode == 2, (done.stdout, done.stderr)
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("error: ")
-    for word in words:
-        assert word in done.stderr

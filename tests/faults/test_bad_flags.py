@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from harm import ROOT, command, refused, run
+from assertions import assert_refused
+from harm import ROOT, command, run
 
 from fast_weights.config import Config
 from fast_weights.terminal import one_line
@@ -107,14 +108,14 @@ def test_every_value_of_every_setting():
 )
 def test_one_line_and_no_tensorflow(tmp_path, without_tensorflow, script, flags, words):
     done = run(tmp_path, *flags, script=script, env={"PYTHONPATH": str(without_tensorflow)})
-    refused(done, *words)
+    assert_refused(done, *words)
 
 
 def test_a_flag_of_a_file_with_a_null(tmp_path, without_tensorflow):
     (tmp_path / "flags").write_bytes(b"--data_dir=a\0b\n")
     environment = {"PYTHONPATH": str(without_tensorflow)}
     done = run(tmp_path, f"--flagfile={tmp_path / 'flags'}", env=environment)
-    refused(done, "--data_dir must be text", "a\\x00b")
+    assert_refused(done, "--data_dir must be text", "a\\x00b")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r"])
@@ -123,7 +124,7 @@ def test_a_file_of_flags_that_names_another(tmp_path, without_tensorflow, end):
     (tmp_path / "flags").write_text(f"--quiet{end}--flagfile=/dev/zero{end}", newline="")
     environment = {"PYTHONPATH": str(without_tensorflow)}
     done = run(tmp_path, f"--flagfile={tmp_path / 'flags'}", env=environment)
-    refused(done, "a file of flags cannot name another", str(tmp_path / "flags"))
+    assert_refused(done, "a file of flags cannot name another", str(tmp_path / "flags"))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_a_file_of_flags_that_names_another(tmp_path, without_tensorflow, end):
 def test_the_data_module(tmp_path, flags, words):
     """A program without a script's manners."""
     done = run_data(tmp_path, *flags)
-    refused(done, *words)
+    assert_refused(done, *words)
     assert done.stderr[:-1].isprintable()
 
 
@@ -162,10 +163,10 @@ def test_the_data_module_in_odd_surroundings(tmp_path):
     with open("/dev/full", "w") as full:
         streams = {"capture_output": False, "stdout": full, "stderr": subprocess.PIPE}
         done = run_data(tmp_path, *few, **streams)
-    refused(done, "No space left on device")
+    assert_refused(done, "No space left on device")
     limit = functools.partial(resource.setrlimit, resource.RLIMIT_AS, (10**9, 10**9))
     done = run_data(tmp_path, "--num_training=10000000", "--num_pairs=26", preexec_fn=limit)
-    refused(done, "more memory than there is. Take fewer sequences")
+    assert_refused(done, "more memory than there is. Take fewer sequences")
 
 
 @pytest.mark.parametrize("script", ["train.py", "test.py", "plot.py"])

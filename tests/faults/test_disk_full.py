@@ -7,7 +7,8 @@ import subprocess
 
 import numpy as np
 import pytest
-from harm import TINY, records, refused, run, tensors
+from assertions import assert_refused
+from harm import TINY, records, run, tensors
 
 from fast_weights import checkpoints, figures, training
 from fast_weights.errors import UserError
@@ -55,7 +56,8 @@ def test_a_full_disk_costs_the_epoch_in_progress(tiny, whole, tmp_path, size, so
     assert (tensors(folder) != before) == some_epochs
     said = []
     checkpoints.load_model(tmp_path / "full", "RNN-LN-FW", say=said.append)
-    assert all("of its 4 epochs so far" in line for line in said)
+    (line,) = said
+    assert "of its 4 epochs so far" in line
     train(tiny(num_epochs=4), folder=folder)
     assert tensors(folder) == tensors(whole)
     assert records(folder) == records(whole)
@@ -68,7 +70,7 @@ def test_no_room_for_the_data(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
 
     done = run(tmp_path, *TINY, preexec_fn=limit)
-    refused(done, "cannot write data to", "File too large")
+    assert_refused(done, "cannot write data to", "File too large")
     assert list((tmp_path / "data_dir").iterdir()) == []
 
 
@@ -88,4 +90,4 @@ def test_no_room_for_what_is_printed(tmp_path):
     with open("/dev/full", "w") as full:
         streams = {"capture_output": False, "stdout": full, "stderr": subprocess.PIPE}
         done = run(tmp_path, *TINY, "--num_epochs=1", **streams)
-    refused(done, "cannot write to standard output: No space left on device")
+    assert_refused(done, "cannot write to standard output: No space left on device")

@@ -11,7 +11,8 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow as tf
-from harm import ROOT, refused, run
+from assertions import assert_refused
+from harm import ROOT, run
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 from fast_weights import arrays, checkpoints, data, folders, results, shipped, summaries
@@ -325,5 +326,5 @@ def test_a_sample_of_a_million_characters(tmp_path):
     done.stderr = "".join(
         line for line in done.stderr.splitlines(keepends=True) if not line.startswith("note: ")
     )
-    refused(done, "(9 symbols)", "of 1000000 symbols")
+    assert_refused(done, "(9 symbols)", "of 1000000 symbols")
     assert len(done.stderr) < 300

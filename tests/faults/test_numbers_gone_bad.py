@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from harm import TINY, model_folder, records, refused, run, tensors
+from assertions import assert_refused
+from harm import TINY, model_folder, records, run, tensors
 
 from fast_weights import checkpoints, folders, results, training
 from fast_weights.errors import UserError
@@ -20,7 +21,7 @@ def test_a_run_that_diverges(tmp_path):
         "gradient norms of the last epochs: 0.",
         "checkpoint of epoch 1 is kept",
     )
-    refused(run(tmp_path, *flags, "--quiet"), *said)
+    assert_refused(run(tmp_path, *flags, "--quiet"), *said)
     good = tensors(folder)
     assert len(records(folder)) == 1
     done = run(tmp_path, "--model_name=CONTROL", script="test.py")
@@ -32,7 +33,7 @@ def test_a_run_that_diverges(tmp_path):
 def test_a_first_epoch_that_diverges(tmp_path):
     """A checkpoint that is said to be kept, and is not there."""
     done = run(tmp_path, *TINY, *WILD, "--num_pairs=26", "--quiet")
-    refused(done, "diverged in epoch 1", "There is no checkpoint yet")
+    assert_refused(done, "diverged in epoch 1", "There is no checkpoint yet")
     assert not folders.is_trained(model_folder(tmp_path, "CONTROL"))
 
 

@@ -85,7 +85,7 @@ def test_a_stop_at_any_moment_of_the_start(tmp_path, moment):
     assert stop(process, signal.SIGTERM) == (143, STOPPED)
 
 
-def test_a_stop_of_a_process_whose_pipe_is_full(tmp_path):
+def test_a_stop_of_a_process_whose_pipe_is_full():
     """A last word that waits, for ever, until a pager reads on."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

@@ -6,7 +6,8 @@ import re
 import subprocess
 
 import pytest
-from harm import TINY, model_folder, refused, run, start, tensors
+from assertions import assert_refused
+from harm import TINY, model_folder, run, start, tensors
 
 NAME = "a folder with spaces, ü, → and 重み"
 BARE = {name: os.environ[name] for name in ("PATH", "XLA_FLAGS")}
@@ -82,7 +83,7 @@ def keep_to_permissions():
 def test_a_read_only_folder(tmp_path, name):
     (tmp_path / name).mkdir(mode=0o555)
     done = run(tmp_path, *TINY, preexec_fn=keep_to_permissions)
-    refused(done, "cannot write", str(tmp_path / name), "Permission denied")
+    assert_refused(done, "cannot write", str(tmp_path / name), "Permission denied")
 
 
 @pytest.mark.slow
@@ -97,7 +98,7 @@ def test_a_checkpoint_that_may_not_be_read(trained, tmp_path):
     finally:
         for path in files:
             path.chmod(0o644)
-    refused(done, "config.json", "Permission denied")
+    assert_refused(done, "config.json", "Permission denied")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_a_checkpoint_that_may_not_be_read(trained, tmp_path):
 def test_a_file_where_a_folder_should_be(tmp_path, blocked, words):
     (tmp_path / blocked).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / blocked).write_text("a file")
-    refused(run(tmp_path, *TINY), words)
+    assert_refused(run(tmp_path, *TINY), words)
     assert (tmp_path / blocked).read_text() == "a file"
 
 
@@ -139,7 +140,9 @@ def test_a_second_training_of_one_model(tmp_path):
         for line in first.stdout:
             if "%" in line:
                 break
-        refused(run(tmp_path, *TINY), f"process {first.pid} is training in", "--checkpoint_dir")
+        assert_refused(
+            run(tmp_path, *TINY), f"process {first.pid} is training in", "--checkpoint_dir"
+        )
         assert first.poll() is None
     finally:
         first.kill()
