@@ -1,4 +1,4 @@
-"""Recurrent cells for `keras.layers.RNN`, one kind a file."""
+"""Recurrent cells for `keras.layers.RNN`."""
 
 from fast_weights.cells.control import ControlCell
 from fast_weights.cells.fast_weights import (

@@ -12,14 +12,14 @@
 import keras
 from keras import ops
 
-from fast_weights.cells.common import RecurrentCell, input_initializer, recurrent_initializer
+from fast_weights.cells.base import RecurrentCell
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
 class ControlCell(RecurrentCell):
-    """Recurrent cell with neither layer normalization nor fast weights.
+    """Recurrent cell without layer normalization and without fast weights.
 
-    Each step computes, with f the activation,
+    With f the activation, each step computes
 
     1. `h_t = f(x_t W_x + b_x + h_{t-1} W_h)`
 
@@ -32,12 +32,12 @@ class ControlCell(RecurrentCell):
         **kwargs: `kernel_initializer` (default: uniform in ±sqrt(2 / D)),
             `recurrent_initializer` (default: 0.05·I), `bias_initializer` (default:
             zeros), and for each of the three `..._regularizer` and
-            `..._constraint` (default: none), as `keras.layers.SimpleRNNCell` takes
-            them; `name`, `dtype` and the like, as for every Keras layer.
+            `..._constraint` (default: `None`), as in `keras.layers.SimpleRNNCell`;
+            arguments of every Keras layer, such as `name` and `dtype`.
 
     Call arguments:
         inputs: (B, D), one time step.
-        states: a list with `h_{t-1}`, (B, H).
+        states: `[h_{t-1}]`, (B, H).
 
     Returns:
         `h_t`, (B, H), and the list of states `[h_t]`.
@@ -57,14 +57,12 @@ class ControlCell(RecurrentCell):
         super().__init__(units, activation, **kwargs)
 
     def build(self, input_shape):
-        """Makes the slow weights for inputs of `input_shape[-1]` features."""
-        self.add_slow_weights(
-            input_shape, self.units, input_initializer(), recurrent_initializer(), "zeros"
-        )
+        """Creates the slow weights for inputs with `input_shape[-1]` features."""
+        self.add_slow_weights(input_shape, columns=self.units)
 
     def call(self, inputs, states):
         hidden = states[0]
         projected = ops.matmul(inputs, self.kernel) + self.bias
-        # (1)
+        # (1) New hidden state.
         hidden = self.activation(projected + ops.matmul(hidden, self.recurrent_kernel))
         return hidden, [hidden]

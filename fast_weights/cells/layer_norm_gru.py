@@ -8,12 +8,12 @@
 | c_t | `candidate` | (B, H) |
 | W_x = [W_xr, W_xu, W_xc] | `kernel` | (D, 3H) |
 | W_h = [W_hr, W_hu, W_hc] | `recurrent_kernel` | (H, 3H) |
-| b = [b_r, b_u, b_c] | `bias` | (3H,) |
+| b_x = [b_r, b_u, b_c] | `bias` | (3H,) |
 | gain, bias of LN_r | `reset_gamma`, `reset_beta` | (H,) |
 | gain, bias of LN_u | `update_gamma`, `update_beta` | (H,) |
 
-The columns and biases of u are there with the standard gates only: the
-original's gates never read them.
+With `gates="original"` the weights have 2H columns: W_xu, W_hu and b_u are
+omitted, because the original never reads them.
 """
 
 import math
@@ -21,52 +21,45 @@ import math
 import keras
 from keras import ops
 
-from fast_weights.cells.common import (
-    RecurrentCell,
-    check_choice,
-    check_number,
-    layer_normalize,
-)
-
-GATES = ("original", "standard")
+from fast_weights import defaults
+from fast_weights.cells.base import RecurrentCell, check_choice, check_number, layer_normalize
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
 class LayerNormGRUCell(RecurrentCell):
-    """Gated recurrent cell whose reset and update gates are layer-normalized.
+    """Gated recurrent cell with layer-normalized reset and update gates.
 
-    Each step computes, with σ the logistic function and f the activation,
+    With σ the logistic function, f the activation and LN layer normalization,
+    each step computes
 
-    1. `r' = x_t W_xr + b_r + h_{t-1} W_hr`, `r_t = σ(LN_r(r'))`
-    2. the update gate: with `gates="original"`, `u_t = σ(LN_u(LN_r(r')))`;
-       with `gates="standard"`, `u' = x_t W_xu + b_u + h_{t-1} W_hu` and
-       `u_t = σ(LN_u(u'))`
-    3. `c_t = f(x_t W_xc + b_c + (r_t ∘ h_{t-1}) W_hc)`
-    4. `h_t = u_t ∘ h_{t-1} + (1 - u_t) ∘ c_t`
+    1. the reset gate: `r'_t = LN_r(x_t W_xr + b_r + h_{t-1} W_hr)`, `r_t = σ(r'_t)`
+    2. the update gate: with `gates="original"`, `u_t = σ(LN_u(r'_t))`; with
+       `gates="standard"`, `u_t = σ(LN_u(x_t W_xu + b_u + h_{t-1} W_hu))`
+    3. the candidate: `c_t = f(x_t W_xc + b_c + (r_t ∘ h_{t-1}) W_hc)`
+    4. the new state: `h_t = u_t ∘ h_{t-1} + (1 - u_t) ∘ c_t`
 
     Reference: the original's GRU-LN; Cho et al. 2014, arXiv 1406.1078.
 
-    Differences from the original: it also trains nothing of, but stores, the
-    columns that would make u'; this cell leaves them out.
+    Differences from the original: the original also stores W_xu, W_hu and b_u,
+    but never reads them; with `gates="original"` this cell omits them.
 
     Args:
         units: positive integer, H, the size of the hidden state.
-        gates: `"original"` (default: the update gate is a second layer norm of
-            the normalized reset gate, as in the published curve) or
-            `"standard"` (the textbook's gates).
-        epsilon: float, zero or more, added to layer normalization's variance; with
-            zero, a vector of equal units becomes NaN. Default 1e-5.
-        activation: f, of the candidate, a Keras activation. Default `"tanh"`.
+        gates: `"original"`, the gates of the published curve, or `"standard"`,
+            the textbook's gates. Default `"original"`.
+        epsilon: float of at least 0, added to the variance in LN; with 0, a
+            vector of equal units becomes NaN. Default 1e-5.
+        activation: f, a Keras activation. Default `"tanh"`.
         **kwargs: `kernel_initializer` and `recurrent_initializer` (default:
             uniform in ±sqrt(3 / (D + H))), `bias_initializer` (default: 1 for the
             gates, 0 for the candidate), and for each of the three
-            `..._regularizer` and `..._constraint` (default: none), as
-            `keras.layers.GRUCell` takes them; `name`, `dtype` and the like, as for
-            every Keras layer.
+            `..._regularizer` and `..._constraint` (default: `None`), as in
+            `keras.layers.GRUCell`; arguments of every Keras layer, such as `name`
+            and `dtype`.
 
     Call arguments:
         inputs: (B, D), one time step.
-        states: a list with `h_{t-1}`, (B, H).
+        states: `[h_{t-1}]`, (B, H).
 
     Returns:
         `h_t`, (B, H), and the list of states `[h_t]`.
@@ -83,59 +76,50 @@ class LayerNormGRUCell(RecurrentCell):
     (2, 4)
     """
 
-    def __init__(self, units, gates="original", epsilon=1e-5, activation="tanh", **kwargs):
-        gates = check_choice("gates", gates, GATES)
+    def __init__(
+        self, units, gates=defaults.GATES[0], epsilon=defaults.EPSILON, activation="tanh", **kwargs
+    ):
+        gates = check_choice("gates", gates, defaults.GATES)
         epsilon = check_number("epsilon", epsilon)
         super().__init__(units, activation, **kwargs)
         self.gates = gates
         self.epsilon = epsilon
 
     def build(self, input_shape):
-        """Makes the slow weights for inputs of `input_shape[-1]` features."""
-        features, units = input_shape[-1], self.units
+        """Creates the slow weights for inputs with `input_shape[-1]` features."""
         num_gates = 2 if self.gates == "standard" else 1
-        # Inputs and state share one fan-in, and each gate's bias starts at 1:
-        # neither reset nor update, as in TensorFlow's GRU of the original's day.
-        limit = math.sqrt(3 / (features + units))
-        uniform = keras.initializers.RandomUniform
+        # The original concatenates inputs and state, so the limit counts both.
+        limit = math.sqrt(3 / (input_shape[-1] + self.units))
 
         def bias(shape, dtype=None):
-            return ops.concatenate(
-                [ops.ones(num_gates * units, dtype), ops.zeros(units, dtype)], axis=0
-            )
+            # The original's gates start with bias 1, the default of TensorFlow's GRU in 2016.
+            gates, candidate = ops.ones(num_gates * self.units, dtype), ops.zeros(self.units, dtype)
+            return ops.concatenate([gates, candidate], axis=0)
 
         self.add_slow_weights(
             input_shape,
-            (num_gates + 1) * units,
-            uniform(-limit, limit),
-            uniform(-limit, limit),
-            bias,
+            columns=(num_gates + 1) * self.units,
+            kernel=keras.initializers.RandomUniform(-limit, limit),
+            recurrent_kernel=keras.initializers.RandomUniform(-limit, limit),
+            bias=bias,
         )
-        for gate in ("reset", "update"):
-            gamma = self.add_weight(shape=(units,), name=f"{gate}_gamma", initializer="ones")
-            beta = self.add_weight(shape=(units,), name=f"{gate}_beta", initializer="zeros")
-            setattr(self, f"{gate}_gamma", gamma)
-            setattr(self, f"{gate}_beta", beta)
+        self.reset_gamma, self.reset_beta = self.add_gain_and_bias("reset_")
+        self.update_gamma, self.update_beta = self.add_gain_and_bias("update_")
 
     def call(self, inputs, states):
-        hidden, units = states[0], self.units
+        hidden, units, epsilon = states[0], self.units, self.epsilon
         projected = ops.matmul(inputs, self.kernel) + self.bias
         gates = projected[:, :-units] + ops.matmul(hidden, self.recurrent_kernel[:, :-units])
-        # (1) reset gate
-        reset_normalized = layer_normalize(
-            gates[:, :units], self.reset_gamma, self.reset_beta, self.epsilon
-        )
-        reset = ops.sigmoid(reset_normalized)
-        # (2) update gate
-        update_input = gates[:, units:] if self.gates == "standard" else reset_normalized
-        update = ops.sigmoid(
-            layer_normalize(update_input, self.update_gamma, self.update_beta, self.epsilon)
-        )
-        # (3) candidate
-        candidate = self.activation(
-            projected[:, -units:] + ops.matmul(reset * hidden, self.recurrent_kernel[:, -units:])
-        )
-        # (4) what is kept, and what is new
+        # (1) Reset gate.
+        normalized = layer_normalize(gates[:, :units], self.reset_gamma, self.reset_beta, epsilon)
+        reset = ops.sigmoid(normalized)
+        # (2) Update gate.
+        update = gates[:, units:] if self.gates == "standard" else normalized
+        update = ops.sigmoid(layer_normalize(update, self.update_gamma, self.update_beta, epsilon))
+        # (3) Candidate.
+        recurrent = ops.matmul(reset * hidden, self.recurrent_kernel[:, -units:])
+        candidate = self.activation(projected[:, -units:] + recurrent)
+        # (4) Mix of the old state and the candidate.
         hidden = update * hidden + (1 - update) * candidate
         return hidden, [hidden]
 

@@ -1,4 +1,4 @@
-"""RNN-LN: the plain recurrent network with layer normalization.
+"""RNN-LN: a recurrent network with layer normalization.
 
 | symbol | code | shape |
 |---|---|---|
@@ -11,31 +11,35 @@
 """
 
 import keras
+from keras import ops
 
-from fast_weights.cells.common import check_number, layer_normalize
-from fast_weights.cells.control import ControlCell
+from fast_weights import defaults
+from fast_weights.cells.base import RecurrentCell, check_number, layer_normalize
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
-class LayerNormRNNCell(ControlCell):
+class LayerNormRNNCell(RecurrentCell):
     """Recurrent cell that normalizes its hidden state after the activation.
 
-    Each step computes, with f the activation,
+    With f the activation and LN layer normalization, each step computes
 
-    1. `h_t = LN(f(x_t W_x + b_x + h_{t-1} W_h))`
+    1. `a_t = f(x_t W_x + b_x + h_{t-1} W_h)`
+    2. `h_t = LN(a_t)`
 
     Reference: the original's RNN-LN; layer normalization is Ba, Kiros and
     Hinton 2016, arXiv 1607.06450.
 
     Args:
         units: positive integer, H, the size of the hidden state.
-        epsilon: float, zero or more, added to layer normalization's variance; with
-            zero, a vector of equal units becomes NaN. Default 1e-5.
-        **kwargs: `activation` and the others of `ControlCell`, with its defaults.
+        epsilon: float of at least 0, added to the variance in LN; with 0, a
+            vector of equal units becomes NaN. Default 1e-5.
+        activation: f, a Keras activation. Default `"relu"`.
+        **kwargs: initializers, regularizers, constraints, `name`, `dtype` and so
+            on, with the defaults of `ControlCell`.
 
     Call arguments:
         inputs: (B, D), one time step.
-        states: a list with `h_{t-1}`, (B, H).
+        states: `[h_{t-1}]`, (B, H).
 
     Returns:
         `h_t`, (B, H), and the list of states `[h_t]`.
@@ -51,20 +55,22 @@ class LayerNormRNNCell(ControlCell):
     (2, 9, 4)
     """
 
-    def __init__(self, units, epsilon=1e-5, **kwargs):
+    def __init__(self, units, epsilon=defaults.EPSILON, activation="relu", **kwargs):
         epsilon = check_number("epsilon", epsilon)
-        super().__init__(units, **kwargs)
+        super().__init__(units, activation, **kwargs)
         self.epsilon = epsilon
 
     def build(self, input_shape):
-        """Makes the slow weights for inputs of `input_shape[-1]` features."""
-        super().build(input_shape)
-        self.gamma = self.add_weight(shape=(self.units,), name="gamma", initializer="ones")
-        self.beta = self.add_weight(shape=(self.units,), name="beta", initializer="zeros")
+        """Creates the slow weights for inputs with `input_shape[-1]` features."""
+        self.add_slow_weights(input_shape, columns=self.units)
+        self.gamma, self.beta = self.add_gain_and_bias()
 
     def call(self, inputs, states):
-        # (1) the plain step, then LN
-        hidden, _ = super().call(inputs, states)
+        hidden = states[0]
+        projected = ops.matmul(inputs, self.kernel) + self.bias
+        # (1) Activation, as in `ControlCell`.
+        hidden = self.activation(projected + ops.matmul(hidden, self.recurrent_kernel))
+        # (2) Layer normalization.
         hidden = layer_normalize(hidden, self.gamma, self.beta, self.epsilon)
         return hidden, [hidden]
 

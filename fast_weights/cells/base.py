@@ -1,4 +1,4 @@
-"""What the cells share: slow weights with Keras's usual arguments, checks, layer normalization."""
+"""The parts that all cells share: slow weights, layer normalization, argument checks."""
 
 import math
 import numbers
@@ -10,58 +10,58 @@ HALF = ("float16", "bfloat16")
 
 
 def check_integer(name, value, low) -> int:
-    """Returns `value` if it is an integer of at least `low`; raises `ValueError` otherwise."""
+    """Returns `value` as an `int`, or raises `ValueError` unless it is an integer >= `low`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
-        expected = "a positive integer" if low == 1 else f"an integer of {low} or more"
+        expected = "a positive integer" if low == 1 else f"an integer of at least {low}"
         raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
     return int(value)
 
 
 def check_number(name, value, high=math.inf) -> float:
-    """Returns `value` if it lies between 0 and `high`; raises `ValueError` otherwise."""
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (number and 0 <= value <= high and value < math.inf):
-        expected = "zero or more, and finite" if high == math.inf else f"between 0 and {high}"
-        raise ValueError(f"`{name}` must be a number {expected}. Received: {name}={value!r}")
+    """Returns `value` as a `float`, or raises `ValueError` unless it is in [0, `high`]."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (is_number and 0 <= value <= high and value < math.inf):
+        expected = "a finite number of at least 0" if high == math.inf else f"in [0, {high}]"
+        raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
     return float(value)
 
 
 def check_choice(name, value, choices) -> str:
-    """Returns `value` if it is one of `choices`; raises `ValueError` otherwise."""
+    """Returns `value`, or raises `ValueError` unless it is one of `choices`."""
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
     return value
 
 
 def input_initializer():
-    """Uniform in ±sqrt(2 / fan_in): unit variance before a ReLU, as the original starts W_x."""
-    # VarianceScaling's uniform limit is sqrt(3 * scale / fan_in).
+    """Returns the initializer of W_x: uniform in ±sqrt(2 / fan_in), as in the original."""
+    # The limit of a uniform `VarianceScaling` is sqrt(3 * scale / fan_in).
     return keras.initializers.VarianceScaling(2 / 3, mode="fan_in", distribution="uniform")
 
 
 def recurrent_initializer():
-    """0.05·I: each unit starts by keeping a little of itself."""
+    """Returns the initializer of W_h: 0.05·I, as in the original."""
     return keras.initializers.Identity(gain=0.05)
 
 
 def layer_normalize(inputs, gamma, beta, epsilon):
-    """Layer normalization of each example over its units.
+    """Normalizes each example over its units.
 
     LN(a) = gain ∘ (a - mean(a)) / sqrt(variance(a) + epsilon) + bias
 
     Args:
-        inputs: (B, H). Half precision is normalized in float32.
+        inputs: a, (B, H). Half precision is normalized in float32.
         gamma: gain, (H,).
         beta: bias, (H,).
         epsilon: float, added to the variance.
 
     Returns:
-        (B, H), of the dtype of `inputs`.
+        A tensor (B, H) with the dtype of `inputs`.
     """
     dtype = keras.backend.standardize_dtype(inputs.dtype)
     if dtype in HALF:
         inputs = ops.cast(inputs, "float32")
-    # A sum and a division: Keras computes `ops.mean` of float64 in float32 on JAX.
+    # Not `ops.mean`: on JAX, Keras computes the mean of float64 in float32.
     size = inputs.shape[-1]
     centered = inputs - ops.sum(inputs, axis=-1, keepdims=True) / size
     variance = ops.sum(ops.square(centered), axis=-1, keepdims=True) / size
@@ -70,24 +70,24 @@ def layer_normalize(inputs, gamma, beta, epsilon):
 
 
 class RecurrentCell(keras.layers.Layer):
-    """Base of the cells: `units`, an activation, and the slow weights W_x, W_h and b.
+    """Base class of the cells: holds `units`, the activation and the slow weights.
 
-    A cell says how many columns its slow weights have and how they start where
-    no initializer is given; what it does in a step is its own.
+    A subclass creates its weights in `build` with `add_slow_weights` and
+    `add_gain_and_bias`, and computes one time step in `call`.
 
     Args:
         units: positive integer, H, the size of the hidden state.
         activation: f, a Keras activation: a name or a function.
-        kernel_initializer: for W_x. Default `None`: as the original starts it.
-        recurrent_initializer: for W_h. Default `None`: as the original starts it.
-        bias_initializer: for b. Default `None`: as the original starts it.
-        kernel_regularizer: for W_x. Default `None`.
-        recurrent_regularizer: for W_h. Default `None`.
-        bias_regularizer: for b. Default `None`.
-        kernel_constraint: for W_x. Default `None`.
-        recurrent_constraint: for W_h. Default `None`.
-        bias_constraint: for b. Default `None`.
-        **kwargs: `name`, `dtype` and the like, as for every Keras layer.
+        kernel_initializer: initializer of W_x. Default `None`: the cell's own.
+        recurrent_initializer: initializer of W_h. Default `None`: the cell's own.
+        bias_initializer: initializer of b_x. Default `None`: the cell's own.
+        kernel_regularizer: regularizer of W_x. Default `None`.
+        recurrent_regularizer: regularizer of W_h. Default `None`.
+        bias_regularizer: regularizer of b_x. Default `None`.
+        kernel_constraint: constraint on W_x. Default `None`.
+        recurrent_constraint: constraint on W_h. Default `None`.
+        bias_constraint: constraint on b_x. Default `None`.
+        **kwargs: arguments of every Keras layer, such as `name` and `dtype`.
     """
 
     def __init__(
@@ -121,29 +121,36 @@ class RecurrentCell(keras.layers.Layer):
 
     @property
     def state_size(self):
-        """H."""
+        """The sizes of the states: H."""
         return self.units
 
     @property
     def output_size(self):
-        """H."""
+        """The size of the output: H."""
         return self.units
 
-    def add_slow_weights(self, input_shape, columns, kernel, recurrent_kernel, bias):
-        """Makes W_x, W_h and b.
+    def add_slow_weights(
+        self, input_shape, columns, kernel=None, recurrent_kernel=None, bias="zeros"
+    ):
+        """Creates W_x, W_h and b_x.
 
         Args:
-            input_shape: (B, D), of one time step.
-            columns: how many columns each has.
-            kernel, recurrent_kernel, bias: how each starts where the cell was
-                given no initializer.
+            input_shape: (B, D), the shape of one time step.
+            columns: number of columns of each weight.
+            kernel, recurrent_kernel, bias: the cell's default initializers. Default:
+                those of the original's plain models.
+
+        Raises:
+            ValueError: if `input_shape` does not have two axes.
         """
         if len(input_shape) != 2:
             raise ValueError(
-                "a cell takes one time step, (batch, features), and the layer around it takes "
+                "a cell takes one time step, (batch, features); the layer around it takes "
                 "sequences, (batch, time, features). "
                 f"Received: one time step of shape {tuple(input_shape)}"
             )
+        kernel = kernel or input_initializer()
+        recurrent_kernel = recurrent_kernel or recurrent_initializer()
         self.kernel = self.add_weight(
             shape=(input_shape[-1], columns),
             name="kernel",
@@ -166,8 +173,21 @@ class RecurrentCell(keras.layers.Layer):
             constraint=self.bias_constraint,
         )
 
+    def add_gain_and_bias(self, prefix=""):
+        """Creates the gain and bias of a layer normalization.
+
+        Args:
+            prefix: prefix of the weights' names.
+
+        Returns:
+            gain and bias, (H,) each, named `gamma` and `beta` as Keras does.
+        """
+        gamma = self.add_weight(shape=(self.units,), name=f"{prefix}gamma", initializer="ones")
+        beta = self.add_weight(shape=(self.units,), name=f"{prefix}beta", initializer="zeros")
+        return gamma, beta
+
     def get_initial_state(self, batch_size=None):
-        """Zeros, [(batch_size, H)]."""
+        """Returns zeros, `[h_0]`, (batch_size, H)."""
         return [ops.zeros((batch_size, self.units), dtype=self.compute_dtype)]
 
     def get_config(self):
