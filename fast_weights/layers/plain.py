@@ -1,0 +1,111 @@
+"""The layers without fast weights: `Control`, `LayerNormRNN` and `LayerNormGRU`."""
+
+import keras
+
+from fast_weights.cells import ControlCell, LayerNormGRUCell, LayerNormRNNCell
+from fast_weights.layers.base import RecurrentLayer, of_cell
+
+
+@keras.saving.register_keras_serializable(package="fast_weights")
+class Control(RecurrentLayer):
+    """Plain ReLU recurrent layer: `ControlCell` over time.
+
+    Args:
+        units: positive integer, H, the size of the hidden state.
+        **kwargs: `return_sequences`, `return_state`, `go_backwards`, `stateful`,
+            `unroll`, `zero_output_for_mask` (default: `False`) and
+            `activity_regularizer`, as in `keras.layers.SimpleRNN`; `activation` and
+            the initializers, regularizers and constraints of `ControlCell`, with
+            its defaults; `name`, `dtype` and so on.
+
+    Call arguments:
+        sequences: (B, T, D).
+        initial_state: `[h_0]`, (B, H). Default: zeros.
+        mask: (B, T), bool. A masked step leaves the state unchanged.
+
+    Returns:
+        h_T, (B, H), or with `return_sequences` every h_t, (B, T, H). With
+        `return_state`, also the last state, (B, H).
+
+    Raises:
+        ValueError: if an argument is out of bounds, or if an input, a mask or a
+            state has a wrong shape.
+
+    Example:
+
+    >>> import numpy as np
+    >>> tuple(Control(4)(np.ones((2, 9, 3), "float32")).shape)
+    (2, 4)
+    """
+
+    cell_class = ControlCell
+
+
+@keras.saving.register_keras_serializable(package="fast_weights")
+class LayerNormRNN(RecurrentLayer):
+    """Recurrent layer with layer normalization: `LayerNormRNNCell` over time.
+
+    Args:
+        units: positive integer, H, the size of the hidden state.
+        **kwargs: `epsilon` (default: 1e-5) and the arguments of `Control`.
+
+    Call arguments:
+        sequences: (B, T, D).
+        initial_state: `[h_0]`, (B, H). Default: zeros.
+        mask: (B, T), bool. A masked step leaves the state unchanged.
+
+    Returns:
+        h_T, (B, H), or with `return_sequences` every h_t, (B, T, H). With
+        `return_state`, also the last state, (B, H).
+
+    Raises:
+        ValueError: if an argument is out of bounds, or if an input, a mask or a
+            state has a wrong shape.
+
+    Example:
+
+    >>> import numpy as np
+    >>> layer = LayerNormRNN(4, return_sequences=True)
+    >>> tuple(layer(np.ones((2, 9, 3), "float32")).shape)
+    (2, 9, 4)
+    """
+
+    cell_class = LayerNormRNNCell
+    epsilon = of_cell("epsilon")
+
+
+@keras.saving.register_keras_serializable(package="fast_weights")
+class LayerNormGRU(RecurrentLayer):
+    """GRU with layer normalization of its gates: `LayerNormGRUCell` over time.
+
+    Args:
+        units: positive integer, H, the size of the hidden state.
+        **kwargs: `gates` (`"original"` or `"standard"`, default: `"original"`),
+            `epsilon` (default: 1e-5), `activation` (default: `"tanh"`), the
+            initializers of `LayerNormGRUCell`, with its defaults, and the other
+            arguments of `Control`.
+
+    Call arguments:
+        sequences: (B, T, D).
+        initial_state: `[h_0]`, (B, H). Default: zeros.
+        mask: (B, T), bool. A masked step leaves the state unchanged.
+
+    Returns:
+        h_T, (B, H), or with `return_sequences` every h_t, (B, T, H). With
+        `return_state`, also the last state, (B, H).
+
+    Raises:
+        ValueError: if an argument is out of bounds, or if an input, a mask or a
+            state has a wrong shape.
+
+    Example:
+
+    >>> import numpy as np
+    >>> layer = LayerNormGRU(4, gates="standard")
+    >>> tuple(layer(np.ones((2, 9, 3), "float32")).shape)
+    (2, 4)
+    """
+
+    cell_class = LayerNormGRUCell
+    gates = of_cell("gates")
+    epsilon = of_cell("epsilon")
