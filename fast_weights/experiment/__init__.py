@@ -1,0 +1,39 @@
+"""The experiment: associative retrieval, the four models, training, evaluation and plots.
+
+The names below are public. Everything else may change.
+"""
+
+import importlib
+
+_MODULES = {
+    "Config": "config",
+    "CorruptFileError": "errors",
+    "RunDirectory": "run_dir",
+    "UserError": "errors",
+    "accuracy_by_pair": "evaluation",
+    "build_model": "models",
+    "decode": "task",
+    "encode_sample": "task",
+    "load_model": "checkpoint",
+    "load_or_generate": "dataset",
+    "mean_attention": "evaluation",
+    "new_state": "checkpoint",
+    "plot_memory": "plots",
+    "predict_text": "evaluation",
+    "resolve_config": "run_dir",
+    "trace_sequence": "evaluation",
+    "train": "training",
+}
+
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name):
+    # Imported on first use: Keras and TensorFlow take seconds to load.
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *_MODULES])

@@ -1,0 +1,146 @@
+"""The settings of a run: defaults, bounds, help texts and their JSON form.
+
+`Config` defines every setting. The scripts make their flags from its fields, and a run
+directory keeps it in `config.json`.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+from fast_weights import defaults
+from fast_weights.experiment.errors import CorruptFileError, UserError
+from fast_weights.experiment.models import MODELS
+
+# Epochs between two TensorBoard snapshots. At 50, they take 2% to 3% of the time
+# (`python -m benchmarks.training_speed`).
+SUMMARY_EVERY = 50
+
+
+def _setting(default: Any, help: str, *, low=None, high=None, choices=None):
+    """Returns a dataclass field that carries its help text and its bounds, which are inclusive."""
+    metadata = {"help": help, "low": low, "high": high, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Every setting that decides what a run computes.
+
+    The defaults are the original's. `python train.py --help` lists each setting with its
+    bounds. Directories are not settings: the same configuration in another directory is the
+    same run.
+
+    Raises:
+        UserError: if a value has the wrong type or is out of bounds.
+
+    Example:
+
+    >>> Config(model_name="GRU-LN", units=20).sequence_length
+    9
+    """
+
+    model_name: str = _setting("RNN-LN-FW", "name of the model", choices=tuple(MODELS))
+    num_epochs: int = _setting(1000, "passes over the training sequences", low=1)
+    batch_size: int = _setting(128, "sequences per update", low=1)
+    units: int = _setting(50, "H, hidden size", low=1)
+    inner_steps: int = _setting(
+        defaults.INNER_STEPS, "S, steps of the inner loop (RNN-LN-FW)", low=0
+    )
+    decay_rate: float = _setting(
+        defaults.DECAY_RATE,
+        "lambda, share of the fast weights kept at each step (RNN-LN-FW)",
+        low=0,
+        high=1,
+    )
+    fast_learning_rate: float = _setting(
+        defaults.FAST_LEARNING_RATE,
+        "eta, strength of a write to the fast weights (RNN-LN-FW)",
+        low=0,
+        high=1e6,
+    )
+    epsilon: float = _setting(
+        defaults.EPSILON, "added to the variance in layer normalization", low=0, high=1
+    )
+    recurrence: str = _setting(
+        "original", "RNN-LN-FW as in the blog's code or in the paper", choices=defaults.RECURRENCES
+    )
+    gates: str = _setting("original", "update gate of GRU-LN", choices=defaults.GATES)
+    learning_rate: float = _setting(1e-4, "learning rate of Adam", low=1e-10, high=10)
+    max_gradient_norm: float = _setting(
+        5.0, "global norm that gradients are clipped to", low=1e-10, high=1e10
+    )
+    num_pairs: int = _setting(3, "K, key-value pairs in a sequence", low=1, high=26)
+    num_training: int = _setting(64_000, "training sequences", low=1)
+    num_validation: int = _setting(32_000, "validation sequences", low=1)
+    seed: int = _setting(
+        0, "seed of the sequences, the initial weights and the shuffling", low=0, high=2**32 - 1
+    )
+    shuffle: bool = _setting(False, "shuffle the training sequences in every epoch")
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is float and type(value) is int:
+                value = float(value)
+                object.__setattr__(self, field.name, value)
+            _check(field, value)
+        for name in ("num_training", "num_validation"):
+            if getattr(self, name) < self.batch_size:
+                raise UserError(
+                    f"`{name}` must be at least `batch_size`, so that there is one full batch. "
+                    f"Received: {name}={getattr(self, name)}, batch_size={self.batch_size}"
+                )
+
+    @property
+    def sequence_length(self) -> int:
+        """T = 2K + 3: the pairs, two question marks and the query."""
+        return 2 * self.num_pairs + 3
+
+    def to_json(self) -> str:
+        """Returns the settings as a JSON object."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Config":
+        """Returns the configuration that `to_json` wrote. A missing setting has its default.
+
+        Raises:
+            CorruptFileError: if the text is not a JSON object of known settings.
+            UserError: if a value has the wrong type or is out of bounds.
+        """
+        try:
+            settings = json.loads(text)
+        except ValueError as error:
+            raise CorruptFileError(f"expected a configuration in JSON: {error}") from None
+        if not isinstance(settings, dict):
+            raise CorruptFileError(
+                f"expected a configuration as a JSON object. Received: {settings!r:.80}"
+            )
+        unknown = settings.keys() - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise CorruptFileError(f"unknown settings: {sorted(unknown)!r:.80}")
+        return cls(**settings)
+
+    def differences(self, other: "Config") -> list[str]:
+        """Returns the names of the settings other than `num_epochs` that differ."""
+        return [
+            field.name
+            for field in dataclasses.fields(self)
+            if field.name != "num_epochs"
+            and getattr(self, field.name) != getattr(other, field.name)
+        ]
+
+
+def _check(field: dataclasses.Field, value: Any) -> None:
+    """Raises a `UserError` unless `value` has the field's type and is within its bounds."""
+    low, high, choices = (field.metadata[name] for name in ("low", "high", "choices"))
+    if type(value) is not field.type:
+        expected = f"of type {field.type.__name__}"
+    elif choices and value not in choices:
+        expected = f"one of {', '.join(choices)}"
+    elif (low is not None and not value >= low) or (high is not None and not value <= high):
+        expected = f"at least {low}" if high is None else f"from {low} to {high}"
+    else:
+        return
+    raise UserError(f"`{field.name}` must be {expected}. Received: {field.name}={value!r:.80}")

@@ -1,0 +1,112 @@
+"""The four models: one entry each, from a name to a layer to a Keras model."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+# Keras takes seconds to load and the flags need only the names of the models, so this module
+# loads it when a layer is built: `fast_weights.FastWeights` is a lazy name.
+import fast_weights
+from fast_weights.experiment import task
+
+if TYPE_CHECKING:
+    import keras
+
+    from fast_weights.experiment.config import Config
+
+# The loop over time is unrolled up to this length, so that XLA fuses across steps. A longer
+# unrolled program can take minutes to compile (docs/memory_forms.md).
+MAX_UNROLLED_LENGTH = 33
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelEntry:
+    """One model: how to build its recurrent layer, and how figures draw it.
+
+    Attributes:
+        layer: takes a `Config` and Keras's layer arguments; returns a layer from (B, T, D)
+            to (B, H).
+        color: of its curve. Okabe and Ito's colors can be told apart by color-blind readers.
+        linestyle: of its curve, so that a gray print can be read.
+        published: validation accuracy after 1000 epochs, read off the blog's plot, or `None`.
+        blocks: takes a `Config`; returns the names of the blocks of H columns in the slow
+            weights.
+    """
+
+    layer: Callable[..., Any]
+    color: str
+    linestyle: str
+    published: float | None = None
+    blocks: Callable[["Config"], tuple[str, ...]] = lambda config: ("h",)
+
+
+def _control(config, **kwargs):
+    return fast_weights.Control(config.units, **kwargs)
+
+
+def _layer_norm_rnn(config, **kwargs):
+    return fast_weights.LayerNormRNN(config.units, epsilon=config.epsilon, **kwargs)
+
+
+def _fast_weights(config, **kwargs):
+    return fast_weights.FastWeights(
+        config.units,
+        inner_steps=config.inner_steps,
+        decay_rate=config.decay_rate,
+        fast_learning_rate=config.fast_learning_rate,
+        epsilon=config.epsilon,
+        recurrence=config.recurrence,
+        **kwargs,
+    )
+
+
+def _layer_norm_gru(config, **kwargs):
+    return fast_weights.LayerNormGRU(
+        config.units, gates=config.gates, epsilon=config.epsilon, **kwargs
+    )
+
+
+def _gru_blocks(config):
+    update = ("update",) if config.gates == "standard" else ()
+    return ("reset", *update, "candidate")
+
+
+# In the order in which figures draw them.
+MODELS = {
+    "CONTROL": ModelEntry(_control, "#999999", ":", published=0.48),
+    "RNN-LN": ModelEntry(_layer_norm_rnn, "#E69F00", "--", published=0.90),
+    "RNN-LN-FW": ModelEntry(_fast_weights, "#0072B2", "-", published=1.00),
+    "GRU-LN": ModelEntry(_layer_norm_gru, "#009E73", "-.", published=0.93, blocks=_gru_blocks),
+}
+
+
+def build_layer(config: "Config") -> "keras.layers.Layer":
+    """Returns the recurrent layer of `config.model_name`, not built yet."""
+    unroll = config.sequence_length <= MAX_UNROLLED_LENGTH
+    return MODELS[config.model_name].layer(config, unroll=unroll, name="rnn")
+
+
+def build_model(config: "Config", layer: "keras.layers.Layer | None" = None) -> "keras.Model":
+    """Builds one of the four models, with new weights.
+
+    Args:
+        config: the settings.
+        layer: a recurrent layer from (B, T, 37) to (B, H). Default: the layer of
+            `config.model_name`.
+
+    Returns:
+        A `keras.Model` from integer tokens, (B, T), to logits, (B, 37).
+    """
+    import keras
+
+    from fast_weights.cells.base import input_initializer
+
+    tokens = keras.Input((config.sequence_length,), dtype="int32", name="tokens")
+    symbols = keras.ops.one_hot(tokens, task.NUM_CLASSES)
+    # Keras draws initial weights in the order in which layers are built. The committed records
+    # depend on this order.
+    hidden = (layer or build_layer(config))(symbols)
+    logits = keras.layers.Dense(
+        task.NUM_CLASSES, kernel_initializer=input_initializer(), name="logits"
+    )(hidden)
+    return keras.Model(tokens, logits, name=config.model_name.replace("-", "_"))
