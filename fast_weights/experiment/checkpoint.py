@@ -1,0 +1,148 @@
+"""Checkpoints: the weights, the optimizer and the number of epochs of a run.
+
+A checkpoint is one `.npz` file, which is written atomically. `tf.train.Checkpoint` writes
+several files, so a run that is killed can leave some of them, and its reader can abort the
+process on a damaged file.
+"""
+
+import dataclasses
+import logging
+
+import keras
+import numpy as np
+
+from fast_weights.experiment import storage
+from fast_weights.experiment.config import Config
+from fast_weights.experiment.errors import CorruptFileError, UserError
+from fast_weights.experiment.models import build_model
+from fast_weights.experiment.run_dir import RunDirectory
+
+logger = logging.getLogger(__name__)
+# One to resume from, and one to fall back to.
+MAX_TO_KEEP = 2
+
+
+@dataclasses.dataclass
+class TrainingState:
+    """Everything that training changes, with the settings that it starts from.
+
+    Attributes:
+        config: the settings.
+        model: from tokens, (B, T), to logits, (B, 37).
+        optimizer: built for the model's trainable variables.
+        epoch: number of completed epochs.
+    """
+
+    config: Config
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    epoch: int = 0
+
+    def save(self, run_dir: RunDirectory) -> None:
+        """Writes a checkpoint and deletes all but the newest `MAX_TO_KEEP`.
+
+        Raises:
+            UserError: if the checkpoint cannot be written. The older ones are then unchanged.
+        """
+        arrays = {
+            name: keras.ops.convert_to_numpy(variable)
+            for name, variable in self._variables().items()
+        }
+        storage.write_arrays(run_dir.checkpoint_path(self.epoch), arrays)
+        # A checkpoint of a later epoch is corrupt, or training would have resumed from it.
+        complete = [epoch for epoch in run_dir.checkpoint_epochs() if epoch <= self.epoch]
+        run_dir.keep_checkpoints(complete[:MAX_TO_KEEP])
+
+    def restore(self, run_dir: RunDirectory) -> None:
+        """Restores the newest checkpoint that is not corrupt.
+
+        Raises:
+            UserError: if all checkpoints are corrupt, or one cannot be read.
+        """
+        self.epoch = _restore_newest(run_dir, self._variables())
+
+    def _variables(self) -> dict:
+        optimizer = {f"optimizer.{i}": one for i, one in enumerate(self.optimizer.variables)}
+        return {**_weights(self.model), **optimizer}
+
+
+def new_state(config: Config, layer: keras.layers.Layer | None = None) -> TrainingState:
+    """Returns a model with weights drawn from `config.seed`, a new optimizer, and epoch 0.
+
+    Args:
+        config: the settings.
+        layer: the recurrent layer, as for `build_model`.
+    """
+    keras.utils.set_random_seed(config.seed)
+    model = build_model(config, layer)
+    # The epsilon of TensorFlow 1; Keras's default is 1e-7.
+    optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=1e-8)
+    optimizer.build(model.trainable_variables)
+    return TrainingState(config, model, optimizer)
+
+
+def load_model(run_dir: RunDirectory) -> tuple[keras.Model, Config]:
+    """Loads a trained model, or the bundled weights if it has not been trained.
+
+    Args:
+        run_dir: the directory of the run.
+
+    Returns:
+        The model, from tokens (B, T) to logits (B, 37), and its configuration.
+
+    Raises:
+        CorruptFileError: if the configuration is corrupt.
+        UserError: if the model has not been trained and no bundled weights have its seed, if
+            a file cannot be read, or if all checkpoints are corrupt.
+
+    Example:
+
+    >>> model, config = load_model(RunDirectory("checkpoints", "RNN-LN-FW"))
+    >>> tuple(model(np.zeros((2, config.sequence_length), "int32")).shape)
+    (2, 37)
+    """
+    run_dir = run_dir.trained_or_bundled()
+    config = run_dir.read_config()
+    model = build_model(config)
+    epoch = _restore_newest(run_dir, _weights(model))
+    if epoch < config.num_epochs:
+        logger.info(
+            "%s has been trained for %d of its %d epochs",
+            config.model_name,
+            epoch,
+            config.num_epochs,
+        )
+    return model, config
+
+
+def _weights(model: keras.Model) -> dict:
+    """Returns a model's weights by names that do not depend on how often it was built."""
+    return {f"{layer.name}.{one.name}": one for layer in model.layers for one in layer.weights}
+
+
+def _restore_newest(run_dir: RunDirectory, variables: dict) -> int:
+    """Assigns the values of the newest checkpoint that is not corrupt; returns its epoch."""
+    for epoch in run_dir.checkpoint_epochs():
+        try:
+            values = _read(run_dir.checkpoint_path(epoch), variables)
+        except CorruptFileError as error:
+            logger.warning("%s; trying the checkpoint before it", error)
+            continue
+        for name, variable in variables.items():
+            variable.assign(values[name])
+        return epoch
+    raise UserError(
+        f"no checkpoint in {run_dir} can be used. Restore one, or train again with --restart"
+    )
+
+
+def _read(path, variables: dict) -> dict[str, np.ndarray]:
+    """Returns the values of the variables, checked against the shapes and types of the model."""
+    values = storage.read_arrays(path)
+    for name, variable in variables.items():
+        value = values.get(name)
+        if value is None or value.shape != tuple(variable.shape) or value.dtype != variable.dtype:
+            raise CorruptFileError(f"{path} does not hold {name} of this model")
+        if not np.isfinite(value).all():
+            raise CorruptFileError(f"{path} holds values of {name} that are not finite")
+    return values

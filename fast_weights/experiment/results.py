@@ -1,0 +1,86 @@
+"""The results of every epoch: one JSON object a line, in `results.jsonl`."""
+
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+
+from fast_weights.experiment import storage
+from fast_weights.experiment.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochRecord:
+    """The results of one epoch.
+
+    Attributes:
+        epoch: counted from 1.
+        train_loss: mean cross-entropy in nats, measured while the weights change.
+        train_accuracy: a fraction, measured likewise.
+        val_loss: mean cross-entropy in nats after the epoch.
+        val_accuracy: a fraction.
+        gradient_norm: global norm before clipping, mean over the updates.
+        seconds: wall time of training and validation.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    gradient_norm: float
+    seconds: float
+
+
+def append(path, record: EpochRecord) -> None:
+    """Adds a record to a file and waits until it is on disk.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(f"{json.dumps(dataclasses.asdict(record))}\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read(path) -> list[EpochRecord]:
+    """Returns the records of a file, oldest first; an empty list if there is no file.
+
+    A line that cannot be parsed is skipped with a warning that gives its number.
+
+    Raises:
+        UserError: if the file cannot be read.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return []
+    records = []
+    text = storage.read_bytes(path).decode("utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            records.append(_parse(line))
+        except (TypeError, ValueError):
+            logger.warning("%s: line %d is not a record and is skipped", path, number)
+    return records
+
+
+def _parse(line: str) -> EpochRecord:
+    """Returns the record of a line; raises `TypeError` or `ValueError` if it holds none."""
+    record = EpochRecord(**json.loads(line))
+    if not all(isinstance(value, int | float) for value in dataclasses.astuple(record)):
+        raise ValueError
+    return record
+
+
+def truncate(path, num_epochs: int) -> None:
+    """Discards the records after epoch `num_epochs`, and lines that cannot be parsed."""
+    kept = [record for record in read(path) if record.epoch <= num_epochs]
+    lines = (f"{json.dumps(dataclasses.asdict(record))}\n" for record in kept)
+    storage.write_text(path, "".join(lines))

@@ -1,0 +1,232 @@
+"""The directory of a run: the names of its files, its lock and its configuration.
+
+| in `checkpoints/<MODEL_NAME>/` | content |
+|---|---|
+| `config.json` | the settings |
+| `ckpt-N.npz` | weights and optimizer after N epochs, the last two |
+| `results.jsonl` | one record per epoch |
+| `lock` | held while a process trains |
+| `events.out.tfevents.*`, `training/`, `validation/` | TensorBoard |
+| `seed-N/` | the same for a seed other than 0 |
+
+Nothing here needs Keras or TensorFlow.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import pathlib
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+
+from fast_weights.experiment import storage
+from fast_weights.experiment.config import Config
+from fast_weights.experiment.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such lock: there, two trainings are not kept apart.
+    fcntl = None
+
+logger = logging.getLogger(__name__)
+PRETRAINED_DIR = pathlib.Path(__file__).parent / "pretrained"
+TENSORBOARD_RUNS = ("training", "validation")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunDirectory:
+    """The directory of one model trained with one seed.
+
+    Args:
+        checkpoint_dir: the directory of all runs, for example `"checkpoints"`.
+        model_name: a name in `MODELS`.
+        seed: the seed of the run. Default 0.
+
+    Example:
+
+    >>> RunDirectory("checkpoints", "GRU-LN", seed=1).path.as_posix()
+    'checkpoints/GRU-LN/seed-1'
+    """
+
+    checkpoint_dir: str | pathlib.Path
+    model_name: str
+    seed: int = 0
+
+    def __str__(self):
+        return str(self.path)
+
+    @property
+    def path(self) -> pathlib.Path:
+        """`<checkpoint_dir>/<model_name>`, and `seed-N` in it for a seed other than 0."""
+        path = pathlib.Path(self.checkpoint_dir) / self.model_name
+        return path / f"seed-{self.seed}" if self.seed else path
+
+    def seeds(self) -> list["RunDirectory"]:
+        """Returns the directories of this model, one for each seed."""
+        model_path = pathlib.Path(self.checkpoint_dir) / self.model_name
+        names = (path.name for path in model_path.glob("seed-*"))
+        found = (re.fullmatch(r"seed-(\d+)", name, re.ASCII) for name in names)
+        seeds = sorted({0, *(int(match[1]) for match in found if match)})
+        return [dataclasses.replace(self, seed=seed) for seed in seeds]
+
+    @property
+    def config_path(self) -> pathlib.Path:
+        """The path of the settings."""
+        return self.path / "config.json"
+
+    @property
+    def results_path(self) -> pathlib.Path:
+        """The path of the records."""
+        return self.path / "results.jsonl"
+
+    def checkpoint_path(self, epoch: int) -> pathlib.Path:
+        """Returns the path of the checkpoint after `epoch` epochs."""
+        return self.path / f"ckpt-{epoch}.npz"
+
+    def checkpoint_epochs(self) -> list[int]:
+        """Returns the numbers of completed epochs that have a checkpoint, newest first."""
+        names = (path.name for path in self.path.glob("ckpt-*.npz"))
+        found = (re.fullmatch(r"ckpt-(\d+)\.npz", name, re.ASCII) for name in names)
+        return sorted((int(match[1]) for match in found if match), reverse=True)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is a checkpoint."""
+        return bool(self.checkpoint_epochs())
+
+    @property
+    def train_command(self) -> str:
+        """The command that trains this run."""
+        command = f"python train.py --model_name={self.model_name}"
+        if self.seed:
+            command += f" --seed={self.seed}"
+        if str(self.checkpoint_dir) != "checkpoints":  # the default of the flag
+            command += f" --checkpoint_dir={shlex.quote(str(self.checkpoint_dir))}"
+        return command
+
+    def trained_or_bundled(self) -> "RunDirectory":
+        """Returns this directory if it holds a trained model, or else that of bundled weights.
+
+        Raises:
+            UserError: if the model has not been trained and no bundled weights have its seed.
+        """
+        if self.is_trained:
+            return self
+        bundled = RunDirectory(PRETRAINED_DIR, self.model_name, self.seed)
+        if not bundled.is_trained:
+            raise UserError(
+                f"{self.model_name} has no checkpoint in {self}. Train it: {self.train_command}"
+            )
+        logger.info(
+            "%s has no checkpoint in %s; using the bundled weights. To train your own: %s",
+            self.model_name,
+            self,
+            self.train_command,
+        )
+        return bundled
+
+    def read_config(self) -> Config:
+        """Returns the settings of the run.
+
+        Raises:
+            CorruptFileError: if the file does not hold a configuration.
+            UserError: if the file cannot be read, or a setting is out of bounds.
+        """
+        text = storage.read_bytes(self.config_path).decode("utf-8", errors="replace")
+        try:
+            return Config.from_json(text)
+        except UserError as error:
+            raise type(error)(
+                f"{self.config_path}: {error}. Restore the file, or train again with --restart"
+            ) from error
+
+    def write_config(self, config: Config) -> None:
+        """Writes the settings of the run."""
+        storage.write_text(self.config_path, config.to_json())
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps a second training out of the directory, which is created if it is missing.
+
+        The operating system releases the lock when the process ends, however it ends.
+
+        Raises:
+            UserError: if another process holds the lock, or the directory cannot be written.
+        """
+        path = self.path / "lock"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from error
+        with file:
+            if fcntl:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise UserError(
+                        f"another process is training in {self}. Wait until it ends, or choose "
+                        "another --checkpoint_dir"
+                    ) from None
+            # A killed process can leave files that it was writing.
+            _remove(self.path.glob(f"{storage.PARTIAL_PREFIX}*"))
+            yield
+
+    def keep_checkpoints(self, epochs: list[int]) -> None:
+        """Deletes all checkpoints except those of the given epochs."""
+        _remove(
+            self.checkpoint_path(epoch) for epoch in self.checkpoint_epochs() if epoch not in epochs
+        )
+
+    def clear(self) -> None:
+        """Deletes the checkpoints, the results and the TensorBoard events, and no other file."""
+        self.keep_checkpoints([])
+        for name in (self.results_path.name, self.config_path.name, "*.tfevents.*"):
+            _remove(self.path.glob(name))
+        for run in TENSORBOARD_RUNS:
+            if (self.path / run).is_dir():
+                shutil.rmtree(self.path / run)
+
+
+def _remove(paths) -> None:
+    """Deletes files."""
+    for path in list(paths):
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise UserError(f"cannot delete {path}: {error.strerror}") from error
+
+
+def resolve_config(run_dir: RunDirectory, settings: dict) -> Config:
+    """Returns the configuration to train with: that of the run, if there is one to resume.
+
+    Args:
+        run_dir: the directory of the run.
+        settings: the settings that were given explicitly. The others are those of the run to
+            resume, or else the defaults.
+
+    Raises:
+        UserError: if a setting other than `num_epochs` contradicts the run to resume.
+    """
+    if not run_dir.is_trained:
+        return Config(**settings)
+    stored = run_dir.read_config()
+    config = dataclasses.replace(stored, **settings)
+    check_same_run(run_dir, stored, config)
+    return config
+
+
+def check_same_run(run_dir: RunDirectory, stored: Config, config: Config) -> None:
+    """Raises a `UserError` if settings other than `num_epochs` differ from those of the run."""
+    differences = [
+        f"{name}={getattr(config, name)}, where the checkpoint has {getattr(stored, name)}"
+        for name in stored.differences(config)
+    ]
+    if differences:
+        raise UserError(
+            f"cannot resume {run_dir} with other settings. Omit them to resume, give --restart to "
+            f"start over, or choose another --checkpoint_dir. Received: {'; '.join(differences)}"
+        )
