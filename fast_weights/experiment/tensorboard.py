@@ -1,0 +1,193 @@
+"""TensorBoard: everything that a run writes for it.
+
+A run directory is one TensorBoard run, with the settings, the snapshots and the graph. Its
+subdirectories `training/` and `validation/` are two more that share tags, so that one chart
+compares them. The step of an event is the number of completed epochs; 0 is before training.
+
+Events are appended. An epoch that is repeated after an interruption is written twice, and
+TensorBoard shows it once.
+"""
+
+import contextlib
+import dataclasses
+import re
+import zlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
+
+from fast_weights.experiment import evaluation, plots, task
+from fast_weights.experiment.config import SUMMARY_EVERY, Config
+from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.evaluation import SequenceTrace
+from fast_weights.experiment.results import EpochRecord
+from fast_weights.experiment.run_dir import TENSORBOARD_RUNS, RunDirectory
+
+# Sequences whose hidden states are counted in the histogram.
+NUM_HIDDEN = 128
+# Answers that the text of the probe lists.
+NUM_ANSWERS = 5
+LEARNED = 0.99
+METRICS = (
+    hparams.Metric("best_accuracy", display_name="best validation accuracy"),
+    hparams.Metric("epochs_to_99_percent", display_name="epochs to 99%"),
+)
+
+
+class TensorBoardWriter:
+    """Writes the events of one run. When a method returns, its events are in the event files.
+
+    Args:
+        run_dir: the directory of the run.
+        config: the settings.
+        model: the model in training.
+        validation: sequences for the histogram of hidden states.
+        summary_every: epochs between two snapshots.
+    """
+
+    def __init__(
+        self,
+        run_dir: RunDirectory,
+        config: Config,
+        model: keras.Model,
+        validation: task.Split,
+        summary_every: int = SUMMARY_EVERY,
+    ):
+        self._run_dir = run_dir
+        self._config = config
+        self._model = model
+        self._summary_every = summary_every
+        self._some_tokens = validation.tokens[:NUM_HIDDEN].astype(np.int32)
+        self._probe = task.default_sample(config.num_pairs)
+        with self._write_errors():
+            self._writers = [
+                tf.summary.create_file_writer(str(run_dir.path / run))
+                for run in (".", *TENSORBOARD_RUNS)
+            ]
+
+    def write_start(self, epoch: int) -> None:
+        """Writes the settings and the graph, and before the first epoch a snapshot."""
+        settings = dataclasses.asdict(self._config)
+        tokens = tf.TensorSpec((None, self._config.sequence_length), tf.int32)
+        graph = tf.function(self._model).get_concrete_function(tokens).graph
+        with self._events() as (run, _, _), run.as_default(step=0):
+            tf.summary.text("configuration", _settings_table(self._config))
+            hparams.hparams_config([hparams.HParam(name) for name in settings], METRICS)
+            # The digest distinguishes trials of the same model and seed.
+            digest = zlib.crc32(self._config.to_json().encode())
+            trial = f"{self._config.model_name}-{self._config.seed} {digest:08x}"
+            hparams.hparams(settings, trial_id=trial)
+            tf.summary.graph(graph)
+        if epoch == 0:
+            self.write_snapshot(0)
+
+    def write_epoch(self, records: list[EpochRecord], accuracy_by_pair: np.ndarray) -> None:
+        """Writes the scalars of the last epoch, and a snapshot if one is due.
+
+        Args:
+            records: of all epochs so far.
+            accuracy_by_pair: validation accuracy on the sequences that query each pair, K
+                fractions; NaN if no sequence does.
+        """
+        record, config = records[-1], self._config
+        accuracies = [one.val_accuracy for one in records]
+        epoch = record.epoch
+        with self._events() as (run, training, validation):
+            with training.as_default(step=epoch):
+                tf.summary.scalar("loss", record.train_loss)
+                tf.summary.scalar("accuracy", record.train_accuracy)
+                tf.summary.scalar("gradient_norm", record.gradient_norm)
+                rate = (config.num_training + config.num_validation) / max(record.seconds, 1e-3)
+                tf.summary.scalar("sequences_per_second", rate)
+            with validation.as_default(step=epoch):
+                tf.summary.scalar("loss", record.val_loss)
+                tf.summary.scalar("accuracy", record.val_accuracy)
+                for pair, accuracy in enumerate(accuracy_by_pair, start=1):
+                    if not np.isnan(accuracy):
+                        tf.summary.scalar(f"accuracy_by_pair/pair_{pair}", accuracy)
+            with run.as_default(step=epoch):
+                tf.summary.scalar("best_accuracy", max(accuracies))
+                if accuracies[-1] >= LEARNED and max(accuracies[:-1], default=0) < LEARNED:
+                    tf.summary.scalar("epochs_to_99_percent", epoch)
+        if epoch % self._summary_every == 0 or epoch == config.num_epochs:
+            self.write_snapshot(epoch)
+
+    def write_snapshot(self, epoch: int) -> None:
+        """Writes histograms of the weights and the hidden state, and the state of the probe."""
+        hidden = evaluation.hidden_states(self._model, self._some_tokens)
+        trace = None
+        if self._shows_probe(epoch):
+            trace = evaluation.trace_sequence(self._model, self._probe, self._config.num_pairs)
+        with self._events() as (run, _, _), run.as_default(step=epoch):
+            for layer in self._model.layers:
+                for weight in layer.weights:
+                    tf.summary.histogram(f"slow_weights/{layer.name}/{weight.name}", weight)
+            tf.summary.histogram("hidden_state", hidden)
+            if trace is not None:
+                for name, figure in _probe_figures(trace).items():
+                    tf.summary.image(f"probe/{name}", plots.to_pixels(figure)[None])
+                tf.summary.text("probe", _answers_table(trace))
+
+    def _shows_probe(self, epoch: int) -> bool:
+        """Returns whether a snapshot includes the probe.
+
+        It does at epochs 0, 1, 2, 4, 8, … times `summary_every` and at the last: TensorBoard
+        shows ten images of a tag, and picks them at random if there are more.
+        """
+        snapshot = epoch // self._summary_every
+        return epoch == self._config.num_epochs or snapshot & (snapshot - 1) == 0
+
+    @contextlib.contextmanager
+    def _events(self):
+        """Yields the three writers, and flushes them at the end."""
+        with self._write_errors():
+            yield self._writers
+            for writer in self._writers:
+                writer.flush()
+
+    @contextlib.contextmanager
+    def _write_errors(self):
+        """Turns TensorFlow's write errors, such as a full disk, into a `UserError`."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            # "{{function_node …}} PATH; REASON [Op:…] name:", and sometimes more lines
+            line = re.sub(r"{{.*}} | \[Op:.*", "", error.message.partition("\n")[0])
+            reason = line.rpartition("; ")[-1]
+            raise UserError(
+                f"cannot write TensorBoard events to {self._run_dir}: {reason}"
+            ) from error
+
+    def close(self) -> None:
+        """Closes the event files."""
+        for writer in self._writers:
+            writer.close()
+
+
+def _probe_figures(trace: SequenceTrace) -> dict:
+    """Returns the figures of one sequence by name."""
+    figures = {"hidden_state": plots.hidden_figure(trace)}
+    if trace.fast_weights is not None:
+        figures["fast_weights"] = plots.strip_figure(trace)
+        if trace.attention.size:
+            figures["attention"] = plots.attention_figure(trace)
+    return figures
+
+
+def _settings_table(config: Config) -> str:
+    """Returns all settings as a Markdown table."""
+    rows = [
+        f"| {field.name} | {getattr(config, field.name)} | {field.metadata['help']} |"
+        for field in dataclasses.fields(config)
+    ]
+    return "\n".join(["| setting | value | |", "|---|---|---|", *rows])
+
+
+def _answers_table(trace: SequenceTrace) -> str:
+    """Returns the most likely answers to a sequence as a Markdown table."""
+    likeliest = np.argsort(-trace.probabilities, kind="stable")[:NUM_ANSWERS]
+    rows = [f"| {task.decode([i])} | {trace.probabilities[i]:.2%} |" for i in likeliest]
+    head = f"`{trace.text}` → `{trace.prediction}`\n"
+    return "\n".join([head, "| answer | probability |", "|---|---|", *rows])

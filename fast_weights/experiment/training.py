@@ -1,0 +1,309 @@
+"""Training: the update, the compiled epoch and the loop over epochs.
+
+A small recurrent network spends most of its time at the boundary between Python and the
+runtime. Therefore, each call of the compiled program makes the updates of a whole chunk of an
+epoch. Between chunks, Python shows the progress and can be interrupted.
+"""
+
+import dataclasses
+import logging
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fast_weights.experiment import checkpoint, dataset, results, task
+from fast_weights.experiment.checkpoint import TrainingState
+from fast_weights.experiment.config import SUMMARY_EVERY, Config
+from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.results import EpochRecord
+from fast_weights.experiment.run_dir import RunDirectory, check_same_run
+from fast_weights.experiment.task import Batches, Split
+from fast_weights.experiment.tensorboard import TensorBoardWriter
+
+logger = logging.getLogger(__name__)
+# Progress is shown after each chunk of an epoch. Validation is the last chunk.
+CHUNKS_PER_EPOCH = 10
+
+
+def loss_and_gradients(model: keras.Model, tokens, targets, global_batch_size: int):
+    """Computes the softmax cross-entropy of one batch and its gradients.
+
+    Args:
+        model: from tokens to logits.
+        tokens: (B, T) int.
+        targets: (B,) int.
+        global_batch_size: the number of sequences in one update: B, or the sum of B over
+            replicas.
+
+    Returns:
+        The loss, a scalar, summed over B and divided by `global_batch_size`; the number of
+        correct predictions, a scalar; and a list of gradients, one for each of
+        `model.trainable_variables`.
+    """
+    with tf.GradientTape() as tape:
+        logits = model(tokens, training=True)
+        loss = _summed_loss(logits, targets) / global_batch_size
+    gradients = tape.gradient(loss, model.trainable_variables)
+    # With S = 0 the gain and bias of layer normalization are not used and have no gradient.
+    gradients = [
+        tf.zeros_like(weight) if gradient is None else gradient
+        for gradient, weight in zip(gradients, model.trainable_variables, strict=True)
+    ]
+    return loss, tf.reduce_sum(_is_correct(logits, targets)), gradients
+
+
+def train_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    tokens,
+    targets,
+    global_batch_size: int,
+    max_gradient_norm: float,
+):
+    """Updates the slow weights from one batch.
+
+    Under a distribution strategy, call it through `strategy.run`. Gradients are summed over
+    the replicas before they are clipped, so the update is the one that a single device makes
+    from the global batch.
+
+    Args:
+        model: from tokens to logits.
+        optimizer: built for the model's trainable variables.
+        tokens: (B, T) int, of this replica.
+        targets: (B,) int, of this replica.
+        global_batch_size: the sum of B over the replicas.
+        max_gradient_norm: the global norm that gradients are clipped to.
+
+    Returns:
+        Three scalars: this replica's share of the loss, its number of correct predictions,
+        and the global norm of the complete gradients before clipping.
+    """
+    loss, num_correct, gradients = loss_and_gradients(model, tokens, targets, global_batch_size)
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync > 1:
+        gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+    clipped, norm = tf.clip_by_global_norm(gradients, max_gradient_norm)
+    # Keras's optimizer sums over the replicas once more.
+    clipped = [gradient / replica.num_replicas_in_sync for gradient in clipped]
+    optimizer.apply_gradients(zip(clipped, model.trainable_variables, strict=True))
+    return loss, num_correct, norm
+
+
+def _summed_loss(logits, targets):
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+    return tf.reduce_sum(losses)
+
+
+def _is_correct(logits, targets):
+    predictions = tf.argmax(logits, axis=-1, output_type=targets.dtype)
+    return tf.cast(predictions == targets, tf.float32)
+
+
+def _num_correct_by_pair(logits, tokens, targets):
+    """Returns the number of correct predictions for the sequences that query each pair, (K,)."""
+    queried = tf.cast(tokens[:, :-3:2] == tokens[:, -1:], tf.float32)  # (B, K): keys differ
+    return tf.linalg.matvec(queried, _is_correct(logits, targets), transpose_a=True)
+
+
+class EpochProgram:
+    """The compiled loops over batches, for training and for evaluation.
+
+    Both loops take batches, the range of steps to run, and running totals. They return the
+    totals with that range added. Start and stop are tensors, so chunks of any length share one
+    compilation and give bit-identical totals. XLA would compile a loop over `tf.range` again for
+    each pair of bounds, because it needs them at compile time.
+    """
+
+    def __init__(self, state: TrainingState):
+        self._model = state.model
+        self._optimizer = state.optimizer
+        self._config = state.config
+
+    @tf.function(jit_compile=True)
+    def train(self, tokens, targets, start, stop, totals):
+        """Updates the weights. Totals are [loss, correct predictions, gradient norm], (3,)."""
+        step = start
+        while step < stop:
+            totals += tf.stack(
+                train_step(
+                    self._model,
+                    self._optimizer,
+                    tokens[step],
+                    targets[step],
+                    self._config.batch_size,
+                    self._config.max_gradient_norm,
+                )
+            )
+            step += 1
+        return totals
+
+    @tf.function(jit_compile=True)
+    def evaluate(self, tokens, targets, start, stop, totals):
+        """Evaluates without an update. Totals are [loss, correct by queried pair], (1 + K,)."""
+        step = start
+        while step < stop:
+            logits = self._model(tokens[step], training=False)
+            loss = _summed_loss(logits, targets[step]) / self._config.batch_size
+            correct = _num_correct_by_pair(logits, tokens[step], targets[step])
+            totals += tf.concat([loss[None], correct], axis=0)
+            step += 1
+        return totals
+
+
+class Progress:
+    """Receives the progress of `train`. This base class ignores it."""
+
+    def update(self, epoch: int, fraction: float) -> None:
+        """Called when a fraction of an epoch is done. Epochs count from 1."""
+
+    def end_epoch(self, record: EpochRecord, best: float, seconds_left: float | None) -> None:
+        """Called after an epoch.
+
+        Args:
+            record: the results of the epoch.
+            best: the best validation accuracy so far.
+            seconds_left: an estimate; `None` after the first epoch, which compiles.
+        """
+
+
+def train(
+    config: Config,
+    run_dir: RunDirectory,
+    data_dir="data",
+    progress: Progress | None = None,
+    restart: bool = False,
+    summary_every: int = SUMMARY_EVERY,
+) -> list[EpochRecord]:
+    """Trains a model up to `config.num_epochs`, from its last checkpoint if there is one.
+
+    Args:
+        config: the settings. To resume a run, all except `num_epochs` must be those of the
+            run (`resolve_config` returns them).
+        run_dir: the directory of checkpoints, results and TensorBoard events.
+        data_dir: the directory of the sequences, which are generated if they are missing.
+        progress: receives the progress of the training. Default `None`: no reports.
+        restart: whether to delete an earlier run in `run_dir` and start over.
+        summary_every: number of epochs between two TensorBoard snapshots of the weights and
+            the memory. There are also one before training and one at the end.
+
+    Returns:
+        The records of all epochs, including those before an interruption.
+
+    Raises:
+        UserError: if a file cannot be read or written or is corrupt, if another process
+            trains in `run_dir`, if the settings are not those of the run to resume, or if the
+            loss or a weight is not finite.
+    """
+    splits = dataset.load_or_generate(data_dir, config)
+    with run_dir.lock():
+        if restart:
+            run_dir.clear()
+        state = checkpoint.new_state(config)
+        if run_dir.is_trained:
+            check_same_run(run_dir, run_dir.read_config(), config)
+            state.restore(run_dir)
+            logger.info("Resuming after %d epochs from %s", state.epoch, run_dir)
+        run_dir.write_config(config)
+        results.truncate(run_dir.results_path, state.epoch)
+        if state.epoch < config.num_epochs:
+            _, validation = splits
+            board = TensorBoardWriter(run_dir, config, state.model, validation, summary_every)
+            board.write_start(state.epoch)
+            _train_epochs(state, run_dir, splits, progress or Progress(), board)
+            board.close()
+        return results.read(run_dir.results_path)
+
+
+def _train_epochs(
+    state: TrainingState,
+    run_dir: RunDirectory,
+    splits: tuple[Split, Split],
+    progress: Progress,
+    board: TensorBoardWriter,
+) -> None:
+    """Runs the remaining epochs: train, validate, record, save."""
+    config, program = state.config, EpochProgram(state)
+    training, validation = splits
+    batches = _to_tensors(task.batches(training, config.batch_size))
+    val_batches = _to_tensors(task.batches(validation, config.batch_size))
+    queried = task.queried_pair(val_batches.tokens.numpy().reshape(-1, config.sequence_length))
+    num_queried = np.bincount(queried, minlength=config.num_pairs)
+    records, seconds = results.read(run_dir.results_path), []
+    logger.info("Compiling; the first epoch takes a few seconds longer.")
+    for epoch in range(state.epoch + 1, config.num_epochs + 1):
+        start = time.perf_counter()
+        if config.shuffle:
+            order = epoch_order(config.seed, epoch, len(training.targets))
+            batches = _to_tensors(task.batches(training, config.batch_size, order))
+        totals = tf.zeros(3)
+        for chunk, bounds in enumerate(_chunks(batches), start=1):
+            totals = program.train(*batches, *bounds, totals)
+            totals.numpy()  # waits for the result
+            progress.update(epoch, chunk / CHUNKS_PER_EPOCH)
+        val_totals = program.evaluate(
+            *val_batches, *_bounds(0, len(val_batches.targets)), tf.zeros(1 + config.num_pairs)
+        ).numpy()
+        seconds.append(time.perf_counter() - start)
+        record = _record(epoch, totals.numpy(), val_totals, batches, val_batches, seconds[-1])
+        _check_finite(record, state.model)
+        records.append(record)
+        # The checkpoint comes last: on resume, records newer than it are discarded.
+        results.append(run_dir.results_path, record)
+        with np.errstate(invalid="ignore"):  # NaN for a pair that no sequence queries
+            board.write_epoch(records, val_totals[1:] / num_queried)
+        state.epoch = epoch
+        state.save(run_dir)
+        # The first epoch compiles, so only the later ones predict the time of an epoch.
+        recent = seconds[1:][-9:]
+        left = float(np.median(recent)) * (config.num_epochs - epoch) if recent else None
+        progress.end_epoch(record, max(one.val_accuracy for one in records), left)
+
+
+def _chunks(batches: Batches):
+    """Yields the bounds of the chunks of training in an epoch."""
+    steps = len(batches.targets)
+    num_chunks = min(CHUNKS_PER_EPOCH - 1, steps)
+    for chunk in range(num_chunks):
+        yield _bounds(chunk * steps // num_chunks, (chunk + 1) * steps // num_chunks)
+
+
+def _bounds(start: int, stop: int):
+    return tf.constant(start), tf.constant(stop)
+
+
+def epoch_order(seed: int, epoch: int, num_sequences: int) -> np.ndarray:
+    """Returns the order of the training sequences in an epoch, a permutation."""
+    return np.random.default_rng([seed, epoch]).permutation(num_sequences)
+
+
+def _to_tensors(batches: Batches) -> Batches:
+    return Batches(tf.constant(batches.tokens), tf.constant(batches.targets))
+
+
+def _record(epoch, totals, val_totals, batches, val_batches, seconds) -> EpochRecord:
+    """Returns the record of an epoch from its totals over batches."""
+    steps, batch_size = batches.targets.shape
+    val_steps = len(val_batches.targets)
+    return EpochRecord(
+        epoch,
+        train_loss=float(totals[0] / steps),
+        train_accuracy=float(totals[1] / (steps * batch_size)),
+        val_loss=float(val_totals[0] / val_steps),
+        val_accuracy=float(val_totals[1:].sum() / (val_steps * batch_size)),
+        gradient_norm=float(totals[2] / steps),
+        seconds=round(seconds, 3),
+    )
+
+
+def _check_finite(record: EpochRecord, model: keras.Model) -> None:
+    """Raises a `UserError` if the results of an epoch, or the weights after it, are not finite."""
+    values = [dataclasses.astuple(record), *(weight.numpy() for weight in model.weights)]
+    if all(np.isfinite(value).all() for value in values):
+        return
+    kept = f"The checkpoint of epoch {record.epoch - 1} is kept. " if record.epoch > 1 else ""
+    raise UserError(
+        f"training diverged in epoch {record.epoch}: the loss or a weight is not finite. {kept}"
+        "Train again (--restart) with a lower --learning_rate or --fast_learning_rate"
+    )
