@@ -1,7 +1,7 @@
-"""Figures of results, of a memory at work and of the weights, made without a display."""
+"""Figures of results, of the memory of one sequence and of the slow weights."""
 
-from fast_weights.figures.curves import PUBLISHED, plot_curves
-from fast_weights.figures.memory import (
+from fast_weights.experiment.plots.curves import plot_curves
+from fast_weights.experiment.plots.memory import (
     animate_memory,
     attention_figure,
     hidden_figure,
@@ -11,12 +11,9 @@ from fast_weights.figures.memory import (
     shares_of,
     strip_figure,
 )
-from fast_weights.figures.style import FORMATS, STYLES, to_pixels
+from fast_weights.experiment.plots.style import to_pixels
 
 __all__ = [
-    "FORMATS",
-    "PUBLISHED",
-    "STYLES",
     "animate_memory",
     "attention_figure",
     "hidden_figure",

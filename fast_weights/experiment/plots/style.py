@@ -1,0 +1,56 @@
+"""The style that all figures share: size, color scales, and writing to a file."""
+
+import pathlib
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from fast_weights.experiment import storage
+
+ACCENT, MUTED = "#0072B2", "#BBBBBB"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Returns a figure of a size in inches. It needs no display."""
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def add_caption(figure: Figure, text: str) -> None:
+    """Adds a caption in small type above a figure."""
+    if text:
+        figure.suptitle(text, fontsize=9, color="#555555")
+
+
+def remove_frame(axes) -> None:
+    """Removes the upper and the right spine."""
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def color_scale(values) -> dict:
+    """Returns `cmap` and `norm` for an image of `values`: symmetric if some are negative."""
+    values = np.asarray(values)
+    top = max(float(np.abs(values).max()), 1e-12)
+    if values.min() < 0:
+        return {"cmap": "RdBu_r", "norm": Normalize(-top, top)}
+    return {"cmap": "Blues", "norm": Normalize(0, top)}
+
+
+def to_pixels(figure: Figure) -> np.ndarray:
+    """Returns a figure as an image, (height, width, 3) uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3]
+
+
+def write(output_dir, name: str, save) -> pathlib.Path:
+    """Writes one file through `save(path)` and returns its path.
+
+    Raises:
+        UserError: if the file cannot be written. The old file, if any, is unchanged.
+    """
+    path = pathlib.Path(output_dir) / name
+    with storage.atomic_write(path) as temporary:
+        save(temporary)
+    return path
