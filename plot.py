@@ -1,156 +1,141 @@
-"""Plots the models' results, or the memory of a trained RNN-LN-FW at work.
+"""Plots the results of all models, or the memory or the weights of one model.
 
 python plot.py
 python plot.py --figure=memory --sample=g5o8k1??g
 """
 
-import pathlib
+from absl import flags
 
-from absl import app, flags
-
-from fast_weights import terminal
-from fast_weights.config import MODEL_NAMES, check_settings
-from fast_weights.errors import UserError
+from fast_weights.experiment import console, results, task
+from fast_weights.experiment.dataset import load_or_generate
+from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.models import MODELS
+from fast_weights.experiment.run_dir import RunDirectory
 
 FLAGS = flags.FLAGS
-FIGURES = ("curves", "memory", "attention", "weights")
-FORMATS = ("png", "svg", "pdf")
 
+console.define_config_flags("model_name", "seed")
+console.define_directory_flags()
 flags.DEFINE_enum(
     "figure",
     "curves",
-    FIGURES,
+    ("curves", "memory", "attention", "weights"),
     "curves: accuracy, loss and gradient norm of all models; memory: one sequence step by step, "
-    "also as a GIF; attention: who reads whom, over the validation sequences; weights: before "
-    "training and after",
+    "as an image and as a GIF; attention: mean over the validation sequences; weights: slow "
+    "weights before and after training",
 )
-flags.DEFINE_enum("model_name", "RNN-LN-FW", MODEL_NAMES, "which model; curves takes all of them")
-flags.DEFINE_integer("seed", 0, "that the model was trained with; curves takes all of them")
-flags.DEFINE_string("sample", None, "memory: the sequence, such as g5o8k1??g")
-flags.DEFINE_bool("log_epochs", False, "curves: draw epochs on a logarithmic axis")
-flags.DEFINE_enum("format", "png", FORMATS, "of the figures; animations are GIFs")
-flags.DEFINE_string("output_dir", "figures", "folder to write the figures to")
-flags.DEFINE_string("data_dir", "data", "folder of the sequences; they are made where missing")
-flags.DEFINE_string("checkpoint_dir", "checkpoints", "folder of the models' folders")
+flags.DEFINE_string("sample", None, "sequence for --figure=memory, such as g5o8k1??g")
+flags.DEFINE_bool("log_epochs", False, "logarithmic axis of epochs for --figure=curves")
+flags.DEFINE_enum("format", "png", ("png", "svg", "pdf"), "format of images; animations are GIFs")
+flags.DEFINE_string("output_dir", "figures", "directory to write to")
+
+ONE_MODEL = ("memory", "attention", "weights")
+# Flags that only some figures use.
+USED_BY = {
+    "sample": ("memory",),
+    "log_epochs": ("curves",),
+    "model_name": ONE_MODEL,
+    "seed": ONE_MODEL,
+}
 
 
-@terminal.one_line_errors
-def main(argv):
-    """Flags -> figures."""
-    del argv
-    terminal.stop_at_once()
+def main():
+    """Writes the figures that the flags ask for."""
+    for name, figures in USED_BY.items():
+        if FLAGS[name].present and FLAGS.figure not in figures:
+            raise UserError(
+                f"--{name} can be used only with --figure={'|'.join(figures)}. "
+                f"Received: --figure={FLAGS.figure}"
+            )
     if FLAGS.figure in ("memory", "attention") and FLAGS.model_name != "RNN-LN-FW":
         raise UserError(
-            f"--figure={FLAGS.figure} shows fast weights, and RNN-LN-FW alone keeps them. "
+            f"--figure={FLAGS.figure} shows fast weights, which only RNN-LN-FW has. "
             f"Received: --model_name={FLAGS.model_name}"
         )
-    of_one_model = ("memory", "attention", "weights")
-    for name, its in {
-        "sample": ["memory"],
-        "log_epochs": ["curves"],
-        "model_name": of_one_model,
-        "seed": of_one_model,
-    }.items():
-        if FLAGS[name].present and FLAGS.figure not in its:
-            raise UserError(
-                f"--{name} goes with --figure={'|'.join(its)}. Received: --figure={FLAGS.figure}"
-            )
-    check_settings({"seed": FLAGS.seed})
     draw = {"curves": curves, "memory": memory, "attention": attention, "weights": weights}
     for path in draw[FLAGS.figure]():
         print(f"Wrote {path}")
-    return 0
 
 
 def curves():
-    """All models that have results; names those that have none."""
-    with terminal.quiet_import():  # Matplotlib tells of a home that it cannot write to
-        from fast_weights import figures, folders, results
-
-    found = {
-        name: results.read_seeds(pathlib.Path(FLAGS.checkpoint_dir) / name, terminal.warn)
-        for name in MODEL_NAMES
+    """Plots the results of all models and names the models that have none."""
+    found = {name: _results_of(name) for name in MODELS}
+    train_commands = {
+        name: RunDirectory(FLAGS.checkpoint_dir, name).train_command
+        for name, seeds in found.items()
+        if not seeds
     }
-    if not any(found.values()):
+    if len(train_commands) == len(MODELS):
         raise UserError(
-            f"no results in {FLAGS.checkpoint_dir}. Train a model first: "
-            + folders.train_command(FLAGS.checkpoint_dir, "RNN-LN-FW")
+            f"no results in {FLAGS.checkpoint_dir}. Train a model: {train_commands['RNN-LN-FW']}"
         )
-    yield from figures.plot_curves(found, FLAGS.output_dir, FLAGS.format, FLAGS.log_epochs)
-    for name, seeds in found.items():
-        if not seeds:
-            command = folders.train_command(FLAGS.checkpoint_dir, name)
-            print(f"{name} has no results yet: {command}")
+    from fast_weights.experiment.plots import plot_curves
+
+    yield from plot_curves(found, FLAGS.output_dir, FLAGS.format, FLAGS.log_epochs)
+    for name, command in train_commands.items():
+        print(f"{name} has no results. To train it: {command}")
+
+
+def _results_of(model_name):
+    """Returns the records of each seed of a model that has some."""
+    seeds = RunDirectory(FLAGS.checkpoint_dir, model_name).seeds()
+    found = [results.read(run_dir.results_path) for run_dir in seeds]
+    return [records for records in found if records]
 
 
 def memory():
-    """One sequence: a figure and an animation."""
-    from fast_weights import data
+    """Plots one sequence, as an image and as an animation."""
+    run_dir = console.run_dir().trained_or_bundled()
+    num_pairs = run_dir.read_config().num_pairs
+    sample = task.default_sample(num_pairs) if FLAGS.sample is None else FLAGS.sample
+    task.encode_sample(sample, num_pairs)
+    model, _ = _load(run_dir)
+    from fast_weights.experiment import evaluation, plots
 
-    num_pairs = find_config().num_pairs
-    sample = data.default_sample(num_pairs) if FLAGS.sample is None else FLAGS.sample
-    data.encode_sample(sample, num_pairs)
-    model, _ = load_model()
-    from fast_weights import figures, sampling
-
-    watched = sampling.watch(model, sample, num_pairs)
-    yield figures.plot_memory(watched, FLAGS.output_dir, FLAGS.format, caption())
-    yield figures.animate_memory(watched, FLAGS.output_dir, caption())
+    trace = evaluation.trace_sequence(model, sample, num_pairs)
+    yield plots.plot_memory(trace, FLAGS.output_dir, FLAGS.format, _caption())
+    yield plots.animate_memory(trace, FLAGS.output_dir, _caption())
 
 
 def attention():
-    """Who reads whom, averaged over the validation sequences."""
-    if find_config().inner_steps == 0:
+    """Plots the mean attention over the validation sequences."""
+    run_dir = console.run_dir().trained_or_bundled()
+    if run_dir.read_config().inner_steps == 0:
         raise UserError(
-            "--figure=attention shows what the inner loop reads, and with inner_steps=0 there is "
-            "none. Take a model that was trained with one inner step or more"
+            "--figure=attention shows what the inner loop reads, so it needs a model trained with "
+            "one inner step or more. Received: inner_steps=0"
         )
-    model, config = load_model()
-    from fast_weights import data, figures, sampling
+    model, config = _load(run_dir)
+    from fast_weights.experiment import evaluation, plots
 
-    _, validation = data.load_or_make(
-        FLAGS.data_dir, config.num_pairs, config.num_training, config.num_validation, config.seed
-    )
-    maps = sampling.mean_attention(model, validation)
-    yield figures.plot_attention(maps, FLAGS.output_dir, FLAGS.format, caption())
+    _, validation = load_or_generate(FLAGS.data_dir, config)
+    maps = evaluation.mean_attention(model, validation)
+    yield plots.plot_attention(maps, FLAGS.output_dir, FLAGS.format, _caption())
 
 
 def weights():
-    """W_h and W_x as drawn from the seed, and as trained."""
-    model, config = load_model()
-    from fast_weights import checkpoints, figures
+    """Plots W_h and W_x as drawn from the seed and as trained."""
+    model, config = _load(console.run_dir().trained_or_bundled())
+    from fast_weights.experiment import plots
+    from fast_weights.experiment.checkpoint import new_state
 
-    pairs = []
-    for one in (checkpoints.new_state(config).model, model):
-        cell = one.get_layer("rnn").cell
-        pairs.append((cell.recurrent_kernel.numpy(), cell.kernel.numpy()))
-    gates = {"original": ("reset", "candidate"), "standard": ("reset", "update", "candidate")}
-    blocks = gates[config.gates] if config.model_name == "GRU-LN" else ("h",)
-    yield figures.plot_weights(*pairs, FLAGS.output_dir, FLAGS.format, caption(), blocks)
+    cells = [one.get_layer("rnn").cell for one in (new_state(config).model, model)]
+    before, after = ((cell.recurrent_kernel.numpy(), cell.kernel.numpy()) for cell in cells)
+    blocks = MODELS[config.model_name].blocks(config)
+    yield plots.plot_weights(before, after, FLAGS.output_dir, FLAGS.format, _caption(), blocks)
 
 
-def caption():
-    """What a model's figure is of."""
+def _caption():
     return f"{FLAGS.model_name}, seed {FLAGS.seed}"
 
 
-def find_config():
-    """The settings of the model that was asked for, or a line that there is none."""
-    from fast_weights import folders
+def _load(run_dir):
+    """Returns the model and its configuration, with TensorFlow loaded quietly."""
+    with console.quiet_import():
+        from fast_weights.experiment.checkpoint import load_model
 
-    return folders.find_config(
-        FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed, say=lambda line: None
-    )
-
-
-def load_model():
-    """The model that was asked for, and its settings."""
-    find_config()  # before TensorFlow takes its seconds to load
-    with terminal.quiet_import():
-        from fast_weights import checkpoints
-
-    return checkpoints.load_model(FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed, terminal.note)
+    return load_model(run_dir)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=terminal.flags_parser(flags))
+    console.run(main)

@@ -1,67 +1,53 @@
-"""Asks a trained model: prints its prediction for a sequence, or its accuracy.
+"""Queries a trained model: prints its prediction for a sequence, or its accuracy.
 
 python test.py --model_name=RNN-LN-FW --sample=g5o8k1??g
 """
 
 import math
 
-from absl import app, flags
+from absl import flags
 
-from fast_weights import terminal
-from fast_weights.config import MODEL_NAMES, check_settings
-from fast_weights.errors import UserError
+from fast_weights.experiment import console, task
+from fast_weights.experiment.dataset import load_or_generate
+from fast_weights.experiment.errors import UserError
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_enum("model_name", "RNN-LN-FW", MODEL_NAMES, "which of the four models")
-flags.DEFINE_integer("seed", 0, "that the model was trained with")
+console.define_config_flags("model_name", "seed")
+console.define_directory_flags()
 flags.DEFINE_multi_string(
-    "sample", [], "sequence to ask about, such as g5o8k1??g; may be given several times"
+    "sample", [], "sequence to predict, such as g5o8k1??g; may be given several times"
 )
-flags.DEFINE_bool("evaluate", False, "print accuracy on the validation sequences instead")
-flags.DEFINE_string("data_dir", "data", "folder of the sequences; they are made where missing")
-flags.DEFINE_string("checkpoint_dir", "checkpoints", "folder of the models' folders")
+flags.DEFINE_bool("evaluate", False, "print the accuracy on the validation sequences instead")
 
 
-@terminal.one_line_errors
-def main(argv):
-    """Flags -> model -> predictions."""
-    del argv
-    terminal.stop_at_once()
-    check_settings({"seed": FLAGS.seed})
+def main():
+    """Prints the predictions or the accuracy that the flags ask for."""
     if FLAGS.evaluate and FLAGS.sample:
-        raise UserError("expected --sample or --evaluate. Received: both")
-    from fast_weights import data, folders
-
-    where = (FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed)
-    # All samples before the first answer, and before TensorFlow takes its seconds to load.
-    num_pairs = folders.find_config(*where, say=lambda line: None).num_pairs
-    samples = FLAGS.sample or [data.default_sample(num_pairs)]
+        raise UserError("--sample and --evaluate cannot be combined. Give one of them")
+    run_dir = console.run_dir().trained_or_bundled()
+    # All samples are checked before TensorFlow takes seconds to load.
+    num_pairs = run_dir.read_config().num_pairs
+    samples = FLAGS.sample or [task.default_sample(num_pairs)]
     for sample in samples:
-        data.encode_sample(sample, num_pairs)
-    with terminal.quiet_import():
-        from fast_weights import checkpoints, sampling
+        task.encode_sample(sample, num_pairs)
+    with console.quiet_import():
+        from fast_weights.experiment import evaluation
+        from fast_weights.experiment.checkpoint import load_model
 
-    model, config = checkpoints.load_model(*where, terminal.note)
+    model, config = load_model(run_dir)
     if FLAGS.evaluate:
-        _, validation = data.load_or_make(
-            FLAGS.data_dir,
-            config.num_pairs,
-            config.num_training,
-            config.num_validation,
-            config.seed,
-        )
-        accuracy, by_pair = sampling.accuracy_by_pair(model, validation)
+        _, validation = load_or_generate(FLAGS.data_dir, config)
+        accuracy, by_pair = evaluation.accuracy_by_pair(model, validation)
         print(f"Validation accuracy: {accuracy:.2%} of {config.num_validation:,} sequences")
-        for number, pair_accuracy in enumerate(by_pair, start=1):
-            share = "no sequence" if math.isnan(pair_accuracy) else f"{pair_accuracy:.2%}"
-            print(f"  asked for pair {number}: {share}")
-        return 0
+        for pair, fraction in enumerate(by_pair, start=1):
+            share = "no sequence" if math.isnan(fraction) else f"{fraction:.2%}"
+            print(f"  query of pair {pair}: {share}")
+        return
     for sample in samples:
-        prediction = sampling.predict_text(model, sample, num_pairs)
+        prediction = evaluation.predict_text(model, sample, num_pairs)
         print(f"INPUT: {sample}\nPREDICTION: {prediction}")
-    return 0
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=terminal.flags_parser(flags))
+    console.run(main)

@@ -2,83 +2,68 @@
 
 python train.py --model_name=RNN-LN-FW
 
-A run that was stopped goes on where its last whole epoch ended.
+A run that was interrupted resumes after the last completed epoch.
 """
 
-import dataclasses
+import logging
 
-from absl import app, flags
+from absl import flags
 
-from fast_weights import terminal
-from fast_weights.config import SUMMARY_EVERY, Config, check_settings
-from fast_weights.errors import UserError
+from fast_weights.experiment import console
+from fast_weights.experiment.config import SUMMARY_EVERY, Config
+from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.run_dir import resolve_config
 
 FLAGS = flags.FLAGS
-DEFINERS = {
-    bool: flags.DEFINE_bool,
-    float: flags.DEFINE_float,
-    int: flags.DEFINE_integer,
-    str: flags.DEFINE_string,
-}
-SETTINGS = dataclasses.fields(Config)
 
-for field in SETTINGS:
-    bound = field.metadata["bound"]
-    help_text = field.metadata["help"] + (f"; {bound}" if bound else "")
-    DEFINERS[field.type](field.name, field.default, help_text)
-flags.DEFINE_string("data_dir", "data", "folder of the sequences; they are made where missing")
-flags.DEFINE_string("checkpoint_dir", "checkpoints", "folder of the models' folders")
-flags.DEFINE_bool("restart", False, "delete the model's checkpoint and results and begin anew")
+console.define_config_flags()
+console.define_directory_flags()
+flags.DEFINE_bool("restart", False, "delete the earlier run of this model and seed and start over")
 flags.DEFINE_integer(
     "summary_every",
     SUMMARY_EVERY,
-    "epochs between two looks at weights and memory in TensorBoard; from 1 to 1000000",
+    "epochs between two TensorBoard snapshots of the weights and the memory",
+    lower_bound=1,
 )
-flags.DEFINE_bool("quiet", False, "print nothing but errors, warnings and the last line")
+flags.DEFINE_bool("quiet", False, "print only errors, warnings and the last line")
 
 
-@terminal.one_line_errors
-def main(argv):
-    """Flags -> Config -> training."""
-    del argv
-    # The old run may not have been deleted yet.
-    unless = ", without --restart if an epoch of the new run is done" if FLAGS.restart else ""
-    terminal.stop_at_once(f"Whole epochs are kept; the same command goes on{unless}.")
-    asked = {field.name: FLAGS[field.name].value for field in SETTINGS if FLAGS[field.name].present}
-    # A bad value is told before TensorFlow takes its seconds to load.
-    check_settings(asked)
-    if not 1 <= FLAGS.summary_every <= 10**6:
+def main():
+    """Trains the model that the flags describe."""
+    run_dir = console.run_dir()
+    settings = console.given_settings()
+    config = Config(**settings) if FLAGS.restart else resolve_config(run_dir, settings)
+    if FLAGS.quiet:
+        logging.getLogger("fast_weights").setLevel(logging.WARNING)
+    with console.quiet_import():
+        from fast_weights.experiment.training import train
+
+    progress = None if FLAGS.quiet else console.ProgressTable(config.num_epochs)
+    records = train(
+        config,
+        run_dir,
+        FLAGS.data_dir,
+        progress=progress,
+        restart=FLAGS.restart,
+        summary_every=FLAGS.summary_every,
+    )
+    if not records:
         raise UserError(
-            "--summary_every must be from 1 to 1000000. "
-            f"Received: --summary_every={FLAGS.summary_every}"
+            f"the run is complete, but {run_dir.results_path} has no records. Restore the file, or "
+            "train again with --restart"
         )
-    # NumPy's threads would take the signals, had they begun before.
-    from fast_weights import folders
-
-    model_name = FLAGS.model_name
-    folder = folders.model_folder(FLAGS.checkpoint_dir, model_name, FLAGS.seed)
-    asked["model_name"] = model_name
-    config = (
-        Config(**asked) if FLAGS.restart else folders.settle_config(folder, asked, terminal.warn)
-    )
-    with terminal.quiet_import():
-        from fast_weights import training
-
-    reporter = terminal.Quiet() if FLAGS.quiet else terminal.ProgressTable(config.num_epochs)
-    records = training.train(
-        config, FLAGS.data_dir, folder, reporter, FLAGS.restart, FLAGS.summary_every
-    )
-    # Lines of the results may have been deleted by hand.
-    epochs = max([config.num_epochs, *(record.epoch + 1 for record in records)])
+    best = max(records, key=lambda record: record.val_accuracy)
     if not FLAGS.quiet:
-        print(f"To train longer: --num_epochs=N with N greater than {epochs}")
-    line = f"{model_name} has been trained for {epochs} epochs"
-    if records:
-        best = max(records, key=lambda record: record.valid_accuracy)
-        line += f", best validation accuracy {best.valid_accuracy:.2%} in epoch {best.epoch + 1}"
-    print(f"{line}. Checkpoint: {folder}")
-    return 0
+        print(f"To train longer, raise --num_epochs above {records[-1].epoch}.")
+    print(
+        f"{config.model_name} has been trained for {records[-1].epoch} epochs, best validation "
+        f"accuracy {best.val_accuracy:.2%} in epoch {best.epoch}. Checkpoint: {run_dir}"
+    )
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=terminal.flags_parser(flags))
+    console.run(
+        main,
+        on_interrupt="Interrupted. Every completed epoch is saved. To resume, run the same command "
+        "(without --restart).",
+    )

@@ -1,0 +1,195 @@
+"""Terminal input and output of the scripts: flags, one-line errors, progress.
+
+Nothing here loads Keras or TensorFlow, so `--help` and a bad flag are answered at once.
+"""
+
+import contextlib
+import dataclasses
+import gc
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+
+from absl import app, flags
+
+from fast_weights.experiment.config import Config
+from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.results import EpochRecord
+from fast_weights.experiment.run_dir import RunDirectory
+
+FLAGS = flags.FLAGS
+# absl lists a flag under the module that defines it: here, the script that calls this module.
+flags.disclaim_key_flags()
+# Fits a terminal of 80 columns.
+HEADER = (
+    f"{'':9}  {'training':>16}  {'validation':>25} {'gradient':>8}\n"
+    f"{'epoch':>9}  {'loss':>6}  {'accuracy':>8}  {'loss':>6}  {'accuracy':>8}  {'best':>7}"
+    f"  {'norm':>7}  {'seconds':>7}  {'left':>6}"
+)
+CLEAR_LINE = "\r\x1b[K"
+
+
+def define_config_flags(*names: str) -> None:
+    """Defines a flag for each setting of `Config`, or for the given ones."""
+    for field in dataclasses.fields(Config):
+        if names and field.name not in names:
+            continue
+        help, low, high = (field.metadata[name] for name in ("help", "low", "high"))
+        bounds = {"lower_bound": low, "upper_bound": high}
+        if field.metadata["choices"]:
+            flags.DEFINE_enum(field.name, field.default, field.metadata["choices"], help)
+        elif field.type is bool:
+            flags.DEFINE_bool(field.name, field.default, help)
+        elif field.type is int:
+            flags.DEFINE_integer(field.name, field.default, help, **bounds)
+        else:
+            flags.DEFINE_float(field.name, field.default, help, **bounds)
+
+
+def define_directory_flags() -> None:
+    """Defines `--data_dir` and `--checkpoint_dir`."""
+    help = "directory of the sequences, which are generated if they are missing"
+    flags.DEFINE_string("data_dir", "data", help)
+    flags.DEFINE_string("checkpoint_dir", "checkpoints", "directory with one directory per model")
+
+
+def given_settings() -> dict:
+    """Returns the settings that were given as flags, and always the model name and the seed."""
+    names = [field.name for field in dataclasses.fields(Config)]
+    given = {name: FLAGS[name].value for name in names if FLAGS[name].present}
+    return {**given, "model_name": FLAGS.model_name, "seed": FLAGS.seed}
+
+
+def run_dir() -> RunDirectory:
+    """Returns the run directory that the flags name."""
+    return RunDirectory(FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed)
+
+
+def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
+    """Parses the flags, runs `main` and exits.
+
+    A `UserError` is printed as one line, with exit status 2. Any other exception is a defect
+    and keeps its traceback. Ctrl-C prints `on_interrupt`, with exit status 130.
+    """
+
+    def wrapped(argv):
+        _set_up_logging()
+        try:
+            if len(argv) > 1:
+                raise UserError(
+                    f"every option is a flag, --name=value. Received: {' '.join(argv[1:])}"
+                )
+            main()
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print(f"\n{on_interrupt}", file=sys.stderr)
+            return 130
+        return 0
+
+    app.run(wrapped)
+
+
+def _set_up_logging() -> None:
+    """Prints the package's log on standard error, as `note: …` and `warning: …`."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter())
+    logger = logging.getLogger("fast_weights")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # absl's handler would print each line again
+
+
+class _Formatter(logging.Formatter):
+    """Writes the level in lower case, and INFO as a note."""
+
+    def format(self, record):
+        kind = "note" if record.levelno == logging.INFO else record.levelname.lower()
+        return f"{kind}: {record.getMessage()}"
+
+
+@contextlib.contextmanager
+def quiet_import() -> Iterator[None]:
+    """Hides the lines that TensorFlow prints when it is imported.
+
+    Its C++ code writes them to file descriptor 2 before it reads `TF_CPP_MIN_LOG_LEVEL`. If
+    the import fails, they are shown.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # `train_step` is written in TensorFlow, whatever backend the user has set up for Keras.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    # Libraries that TensorFlow imports log through absl at INFO.
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    # The import takes a fifth less time without garbage collection, in whose callbacks (JAX
+    # has one) a Ctrl-C would be lost.
+    gc.disable()
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
+        try:
+            yield
+        except ImportError:
+            os.dup2(stderr, 2)
+            hidden.seek(0)
+            sys.stderr.write(hidden.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            gc.enable()
+
+
+class ProgressTable:
+    """Prints training as a table, with a live line for the current epoch on a terminal.
+
+    It is a `training.Progress`, which this module does not import because that loads
+    TensorFlow.
+    """
+
+    def __init__(self, num_epochs: int, stream=None):
+        self._num_epochs = num_epochs
+        self._stream = stream or sys.stdout
+        self._is_live = self._stream.isatty()
+        self._so_far = ""
+
+    def update(self, epoch: int, fraction: float) -> None:
+        """Shows the progress of the current epoch on a terminal."""
+        if self._is_live:
+            bar = "#" * round(30 * fraction)
+            self._write(
+                f"{CLEAR_LINE}{self._label(epoch)}  [{bar:<30}] {fraction:4.0%}{self._so_far}"
+            )
+
+    def end_epoch(self, record: EpochRecord, best: float, seconds_left: float | None) -> None:
+        """Prints the row of an epoch, with the best validation accuracy so far."""
+        clear = CLEAR_LINE if self._is_live else ""
+        if not self._so_far:
+            self._write(f"{clear}{HEADER}\n")
+        left = "?" if seconds_left is None else format_duration(seconds_left)
+        self._so_far = f"  best {best:.2%}, {left} left"
+        self._write(
+            f"{clear}{self._label(record.epoch)}  {record.train_loss:6.4f}"
+            f"  {record.train_accuracy:8.2%}  {record.val_loss:6.4f}  {record.val_accuracy:8.2%}"
+            f"  {best:7.2%}  {record.gradient_norm:7.3f}  {record.seconds:7.2f}  {left:>6}\n"
+        )
+
+    def _label(self, epoch: int) -> str:
+        return f"{f'{epoch}/{self._num_epochs}':>9}"
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+def format_duration(seconds: float) -> str:
+    """Returns a readable duration: `42 s`, `7 min` or `1 h 05`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02}"
