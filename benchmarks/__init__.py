@@ -1,4 +1,4 @@
-"""What the README claims about speed, runnable: `python -m benchmarks.<name>`."""
+"""Commands that reproduce the results and measure the speed: `python -m benchmarks.<name>`."""
 
 import os
 

@@ -1,200 +1,214 @@
-"""Runs of `train.py`, several at a time, with a live table; what each leaves is copied.
+"""Training runs: several at a time through `train.py`, with a table of their progress.
 
-A run that was stopped goes on where it was: the same command again is all it takes.
+An interrupted run resumes with the same command.
 """
 
 import argparse
-import concurrent.futures
 import ctypes
 import dataclasses
 import math
 import os
 import pathlib
-import re
-import shutil
 import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from typing import NoReturn
+from typing import IO
 
-from fast_weights import files, folders, results, terminal
+from fast_weights.experiment import results, storage
+from fast_weights.experiment.config import Config
+from fast_weights.experiment.console import format_duration
+from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.results import EpochRecord
+from fast_weights.experiment.run_dir import RunDirectory
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Between two looks at what the runs have done.
+RESULTS_DIR = ROOT / "docs/results"
+# Between two tables, on a terminal and in a file.
 SECONDS = 2
-# Between two tables where the output is no terminal.
 SECONDS_IN_A_FILE = 60
-# Runs under way, by name.
-RUNNING: dict[str, subprocess.Popen] = {}
 PR_SET_PDEATHSIG = 1
-
-
-def num_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def at_least_one(text: str) -> int:
-    """A whole number, for argparse."""
-    if not re.fullmatch(r"0*[1-9]\d{0,5}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"expected from 1 to 999999. Received: {text}")
-    return int(text)
-
-
-def end_with_parent() -> None:
-    """Has the system stop this process when the one that started it is gone (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training: its command is `python <program> <flags>`, in the project's folder."""
+    """One training and its records.
+
+    Attributes:
+        name: of the files of records, such as `"ablations/eta0"`.
+        config: the settings.
+        checkpoint_dir: the directory to train in.
+        variant: a flag of `benchmarks/variants.py`, which changes something that is not a
+            setting. Default: no change.
+    """
 
     name: str
-    folder: pathlib.Path
-    """Where its records and its configuration come to lie."""
-    num_epochs: int
-    flags: tuple[str, ...]
-    program: tuple[str, ...] = ("train.py",)
+    config: Config
+    checkpoint_dir: pathlib.Path
+    variant: str = ""
 
-    def train(self) -> None:
-        """Runs the command to its end; raises `RuntimeError` with a line if it fails."""
-        command = [sys.executable, *self.program, "--quiet", f"--num_epochs={self.num_epochs}"]
-        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        process = subprocess.Popen(
-            [*command, *self.flags], cwd=ROOT, text=True, preexec_fn=end_with_parent, **pipes
-        )
-        RUNNING[self.name] = process
-        _, said = process.communicate()
-        del RUNNING[self.name]
-        lines = said.strip().splitlines()
-        if process.returncode < 0:
-            lines.append(f"it was ended by signal {-process.returncode}")
-        elif not process.returncode and not self.is_complete():
-            lines.append(
-                f"{self.folder / results.FILE_NAME} does not have all {self.num_epochs} epochs. "
-                f"Delete {self.folder} to have them run again"
-            )
-        elif not process.returncode:
-            return
-        raise RuntimeError("; ".join(lines) or f"exit status {process.returncode}")
+    @property
+    def run_dir(self) -> RunDirectory:
+        """The directory of the run."""
+        return RunDirectory(self.checkpoint_dir, self.config.model_name, self.config.seed)
 
-    def records(self) -> list[results.Record]:
-        """What it has done so far."""
-        return results.read(self.folder, say=lambda line: None)
+    @property
+    def command(self) -> list[str]:
+        """The command that trains or resumes the run."""
+        program = ["-m", "benchmarks.variants", self.variant] if self.variant else ["train.py"]
+        # Every setting is given, so `train.py` refuses to resume a run that has others.
+        flags = {**dataclasses.asdict(self.config), "checkpoint_dir": self.checkpoint_dir}
+        flags = [f"--{name}={value}" for name, value in flags.items()]
+        return [sys.executable, *program, "--quiet", *flags]
 
-    def is_complete(self) -> bool:
-        """Whether all of its epochs are on record."""
-        return [record.epoch for record in self.records()] == list(range(self.num_epochs))
+    def save(self, results_dir: pathlib.Path = RESULTS_DIR) -> None:
+        """Copies the records to `<name>.jsonl` and the settings to `<name>.json`."""
+        for path in (self.run_dir.results_path, self.run_dir.config_path):
+            target = results_dir / f"{self.name}{path.suffix}"
+            storage.write_text(target, path.read_text(encoding="utf-8"))
 
-    def copy(self, path: pathlib.Path) -> None:
-        """Copies its records to `<path>.jsonl` and its configuration to `<path>.json`."""
-        for name, suffix in ((results.FILE_NAME, "jsonl"), (folders.CONFIG_NAME, "json")):
-            with files.replacing(f"{path}.{suffix}") as temporary:
-                shutil.copy(self.folder / name, temporary)
+    def records(self, results_dir: pathlib.Path = RESULTS_DIR) -> list[EpochRecord]:
+        """Returns the saved records.
+
+        Raises:
+            UserError: if there are none.
+        """
+        path = results_dir / f"{self.name}.jsonl"
+        records = results.read(path)
+        if not records:
+            raise UserError(f"{path} has no records")
+        return records
 
 
 def run_all(runs: list[Run], jobs: int | None = None) -> None:
-    """Trains all runs, `jobs` at a time (default: as many as cores), and shows how far they are.
+    """Trains all runs and shows their progress.
 
-    A run that fails does not stop the others; all that failed are named at the end. Ctrl-C
-    and SIGTERM stop all of them, and so does the end of this process, whatever ends it.
+    A run that fails does not stop the others. If this process ends early, all runs end too.
+
+    Args:
+        runs: to train or resume.
+        jobs: how many to train at a time. Default: one on each core.
 
     Raises:
-        SystemExit: if one failed, or they were stopped.
+        UserError: if runs failed; names each with its error.
     """
-    stopped_by = []
-
-    def stop(number, frame):
-        stopped_by.append(number)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    start, jobs = time.monotonic(), jobs or num_cores()
-    pool = concurrent.futures.ThreadPoolExecutor(jobs)
-    futures = {pool.submit(run.train): run for run in runs}
-    table, pending = Table(runs, jobs), set(futures)
+    jobs = jobs or os.cpu_count()
+    waiting, running, failed = list(runs), {}, {}
+    table = ProgressTable(runs, jobs)
     try:
-        while pending:
-            _, pending = concurrent.futures.wait(pending, timeout=SECONDS)
-            table.failed = {
-                futures[future].name for future in set(futures) - pending if future.exception()
-            }
-            table.show(is_last=not pending)
-    except BaseException as error:  # who reads the table may go away, too
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in list(RUNNING.values()):
-            process.terminate()
-        if not isinstance(error, KeyboardInterrupt):
-            raise
-        print("\nStopped. The same command goes on.", file=sys.stderr)
-        raise SystemExit(128 + stopped_by[0]) from None
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                run = waiting.pop(0)
+                running[run] = _start(run)
+            time.sleep(SECONDS)
+            for run, (process, errors) in list(running.items()):
+                if process.poll() is None:
+                    continue
+                del running[run]
+                if process.returncode:
+                    errors.seek(0)
+                    failed[run] = errors.read().strip() or f"exit status {process.returncode}"
+            table.show(running, failed, is_last=not (waiting or running))
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    failed = [f"{run.name}: {e}" for future, run in futures.items() if (e := future.exception())]
+        for process, _ in running.values():
+            process.terminate()
+            process.wait()
     if failed:
-        raise SystemExit("these runs failed:\n" + "\n".join(failed))
-    minutes = (time.monotonic() - start) / 60
-    print(f"Took {minutes:.1f} minutes, {jobs} at a time")
+        reasons = (f"{run.name}: {reason}" for run, reason in failed.items())
+        raise UserError("\n".join(["these runs failed:", *reasons]))
 
 
-def end_with(main: Callable[[], None]) -> NoReturn:
-    """Ends the process with what `main` does, and with a line, not a traceback, if that fails."""
-    sys.exit(terminal.one_line_errors(lambda argv: main())(sys.argv))
+def _start(run: Run) -> tuple[subprocess.Popen, IO]:
+    """Returns the process of a run, and the file of its standard error.
+
+    Not a pipe: it is read after the end, and a full pipe would block the process.
+    """
+    errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+    process = subprocess.Popen(
+        run.command,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        preexec_fn=_end_with_parent,
+    )
+    return process, errors
 
 
-class Table:
-    """A row a run: epochs done, best accuracy, time left; redrawn in place on a terminal."""
+def _end_with_parent() -> None:
+    """Lets Linux end this process with its parent. Left alone, it would hold the run's lock."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class ProgressTable:
+    """Prints a row for each run: epochs, best accuracy, time left. Updates it on a terminal."""
 
     def __init__(self, runs: list[Run], jobs: int):
         self._runs, self._jobs = runs, jobs
-        self.failed: set[str] = set()
         self._is_live = sys.stdout.isatty()
-        self._last = 0.0
+        self._last = -math.inf
 
-    def show(self, is_last: bool) -> None:
-        """Prints the table if it is time to."""
+    def show(self, running, failed, is_last: bool) -> None:
+        """Prints the table if it is time to, or if all runs have ended (`is_last`)."""
         now = time.monotonic()
         if not (is_last or self._is_live or now - self._last > SECONDS_IN_A_FILE):
             return
-        lines = self._lines()
-        if self._is_live and self._last:
-            sys.stdout.write(f"\x1b[{len(lines)}A")
+        lines = self._lines(running, failed)
+        if self._is_live and self._last > 0:
+            print(f"\x1b[{len(lines)}A", end="")
         clear = "\x1b[K" if self._is_live else ""
-        sys.stdout.write("".join(f"{clear}{line}\n" for line in lines))
-        sys.stdout.flush()
+        print("\n".join(f"{clear}{line}" for line in lines), flush=True)
         self._last = now
 
-    def _lines(self) -> list[str]:
+    def _lines(self, running, failed) -> list[str]:
         width = max(len(run.name) for run in self._runs)
-        records = [run.records() for run in self._runs]
-        # The first epoch compiles: only the later ones tell how long one takes.
-        epochs = [statistics.median(r.seconds for r in one[1:][-9:]) for one in records if one[1:]]
-        lines, remaining = [], []
-        for run, done in zip(self._runs, records, strict=True):
-            left = run.num_epochs - len(done)
-            best = f"best {max(record.valid_accuracy for record in done):7.2%}" if done else ""
-            if done[1:]:
-                seconds = left * statistics.median(record.seconds for record in done[1:][-9:])
-            else:  # like those that have begun
-                seconds = left * statistics.mean(epochs) if epochs else math.nan
-            if run.name in self.failed:
-                when, seconds = "failed", 0
-            elif left <= 0:
-                when = "done"
-            elif run.name not in RUNNING:
-                when = "waiting"
+        records = [results.read(run.run_dir.results_path) for run in self._runs]
+        paces = [_seconds_per_epoch(one) for one in records]
+        typical = statistics.mean(filter(None, paces)) if any(paces) else math.nan
+        lines, seconds_left = [], []
+        for run, done, pace in zip(self._runs, records, paces, strict=True):
+            epochs_left = 0 if run in failed else run.config.num_epochs - len(done)
+            seconds = epochs_left * (pace or typical)
+            seconds_left.append(seconds)
+            if run in failed:
+                state = "failed"
+            elif run in running:
+                state = format_duration(seconds) if pace else "starting"
             else:
-                when = terminal.duration(seconds) if done[1:] else "begins"
-            remaining.append(seconds)
-            progress = f"{len(done)}/{run.num_epochs}"
-            lines.append(f"{run.name:{width}}  {progress:>9}  {best:12}  {when:>8}")
-        # Not before the longest ends, however many go side by side.
-        total = max(sum(remaining) / self._jobs, *remaining)
-        end = "?" if math.isnan(sum(remaining)) else f"about {terminal.duration(total)}"
-        return [*lines, f"{'all of them':{width}}  {'':>9}  {'':12}  {end:>8}"]
+                state = "waiting" if len(done) < run.config.num_epochs else "done"
+            epochs = f"{len(done)}/{run.config.num_epochs}"
+            best = f"best {max(record.val_accuracy for record in done):.2%}" if done else ""
+            lines.append(f"{run.name:{width}}  {epochs:>9}  {best:12}  {state:>9}")
+        # No sooner than the longest run, however many run at a time.
+        total = max(sum(seconds_left) / self._jobs, *seconds_left)
+        end = "?" if math.isnan(sum(seconds_left)) else f"about {format_duration(total)} left"
+        return [*lines, end]
+
+
+def _seconds_per_epoch(records: list[EpochRecord]) -> float | None:
+    """Returns the median of recent epochs; `None` after the first epoch, which compiles."""
+    return statistics.median(r.seconds for r in records[1:][-9:]) if records[1:] else None
+
+
+def train_and_draw(description: str, runs: list[Run], draw: Callable[[], pathlib.Path]) -> None:
+    """Trains all runs, saves their records and draws a figure of them."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--jobs", type=int, help="runs at a time; default: one on each core")
+    run_all(runs, parser.parse_args().jobs)
+    for run in runs:
+        run.save()
+    print(f"Wrote {draw()}. To update the pages: python -m benchmarks.fill_pages")
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Runs `main`, and prints a `UserError` or Ctrl-C without a traceback."""
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("\nInterrupted. To resume, run the same command.", file=sys.stderr)
+        sys.exit(130)

@@ -1,20 +1,20 @@
-"""RNN-LN-FW through `train.py` against the original's way of stepping, side by side.
+"""Compares the speed of `train.py` with the original's way of training, for RNN-LN-FW.
 
-python -m benchmarks.training_speed
+python -m benchmarks.training_speed --save
 
-The original's way is a TensorFlow 1 graph that keeps A explicitly and is fed a
-batch at each `Session.run`; it is written here anew, from the equations. Ours is
-whole epochs of `training.train`: validation, results, checkpoint and TensorBoard
-included, but for the look at the weights every 50 epochs, which is timed by itself.
-The two alternate, an epoch of ours and as many steps of the other as
-`--steps`, so that a machine that speeds up or slows down does so for both. Also
-timed: the training steps of all models and of Keras's own GRUCell under the same
-program, and the first epoch of the command from its start.
+The original's way is a TensorFlow 1 graph that forms A and is fed one batch per
+`Session.run`; it is written here from the equations. `train.py` is measured in whole epochs:
+validation, results, checkpoint and TensorBoard's scalars included. Its TensorBoard snapshots
+are measured separately. The two alternate, an epoch of `train.py` and `--steps` steps of the
+original, so that a machine that speeds up or slows down affects both.
+
+Also measures the training steps of all models and of Keras's `GRUCell` in the same compiled
+program, and `train.py` from its start to the end of its first epoch. Prints the tables of
+`docs/speed.md`; with --save, writes `docs/results/training_speed.json`.
 """
 
 import argparse
-import pathlib
-import platform
+import json
 import subprocess
 import sys
 import tempfile
@@ -24,18 +24,24 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import timing
-from benchmarks.runs import at_least_one
-from fast_weights import data, models, summaries, training
-from fast_weights.config import MODEL_NAMES, SUMMARY_EVERY, Config
+from benchmarks import tables
+from benchmarks.reproduce_blog import MODEL_NAMES
+from benchmarks.runs import RESULTS_DIR, ROOT, run_main
+from fast_weights.experiment import dataset, storage, task
+from fast_weights.experiment.checkpoint import new_state
+from fast_weights.experiment.config import Config
+from fast_weights.experiment.models import build_layer, build_model
+from fast_weights.experiment.run_dir import RunDirectory
+from fast_weights.experiment.tensorboard import TensorBoardWriter
+from fast_weights.experiment.training import EpochProgram, Progress, train
 
 tf1 = tf.compat.v1
-ROOT = pathlib.Path(__file__).parent.parent
+GRU = "Keras's `GRUCell`"
 
 
 def original_graph(config: Config):
-    """Builds RNN-LN-FW with explicit A as a TensorFlow 1 graph; returns its training step."""
-    length, units, classes = config.sequence_length, config.units, data.NUM_CLASSES
+    """Returns a training step of RNN-LN-FW that forms A, built as a TensorFlow 1 graph."""
+    length, units, classes = config.sequence_length, config.units, task.NUM_CLASSES
     graph = tf.Graph()
     with graph.as_default():
         tf1.set_random_seed(0)
@@ -82,11 +88,11 @@ def original_graph(config: Config):
     return lambda x, y: session.run((loss, norm, update), {inputs: x, targets: y})
 
 
-class SideBySide(training.Reporter):
-    """After each epoch of ours, times some steps of the original's way."""
+class SideBySide(Progress):
+    """Times each epoch of `train.py`, and after it some training steps of the original."""
 
     def __init__(self, step, batches, num_steps):
-        # Made once, as the original makes them.
+        # Encoded in advance, as the original does.
         self._feeds = [
             (one_hot(batches.tokens[i]), one_hot(batches.targets[i])) for i in range(num_steps)
         ]
@@ -94,7 +100,7 @@ class SideBySide(training.Reporter):
         self.epochs, self.steps = [], []
         self._start = time.perf_counter()
 
-    def epoch(self, record, best, seconds_left):
+    def end_epoch(self, record, best, seconds_left):
         self.epochs.append(time.perf_counter() - self._start)
         start = time.perf_counter()
         for feed in self._feeds:
@@ -103,71 +109,103 @@ class SideBySide(training.Reporter):
         self._start = time.perf_counter()
 
 
-def seconds_of_a_look(config, split, folder):
-    """What `--summary_every` spaces out: histograms, pictures and text."""
-    board = summaries.Summaries(f"{folder}/looks", config, models.build_model(config), split)
+def one_hot(tokens):
+    return np.eye(task.NUM_CLASSES, dtype=np.float32)[tokens]
+
+
+def measure_start(directory) -> float:
+    """Returns the seconds from the start of `train.py` to the end of its first epoch."""
+    paths = [f"--data_dir={directory}/data", f"--checkpoint_dir={directory}/start"]
+    command = [sys.executable, str(ROOT / "train.py"), "--num_epochs=1", *paths]
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def measure_snapshot(config, split, directory) -> float:
+    """Returns the seconds of a TensorBoard snapshot that includes the probe."""
+    run_dir = RunDirectory(directory, config.model_name)
+    board = TensorBoardWriter(run_dir, config, build_model(config), split)
     times = []
-    for steps in range(6):
+    for _ in range(6):
         start = time.perf_counter()
-        board.look(steps, with_probe=True)
+        board.write_snapshot(0)
         times.append(time.perf_counter() - start)
     board.close()
-    return np.median(times[1:])
+    return float(np.median(times[1:]))
 
 
-def one_hot(tokens):
-    return np.eye(data.NUM_CLASSES, dtype=np.float32)[tokens]
+def compiled_steps(layer, config: Config, batches: task.Batches):
+    """Returns a function from n to the seconds of a step, the mean of n training steps.
+
+    The program is that of `train.py`, whatever the layer.
+    """
+    program = EpochProgram(new_state(config, layer))
+    tensors = [tf.constant(part) for part in batches]
+
+    def run(steps: int) -> float:
+        start = time.perf_counter()
+        program.train(*tensors, tf.constant(0), tf.constant(steps), tf.zeros(3)).numpy()
+        return (time.perf_counter() - start) / steps
+
+    run(1)  # compiles
+    return run
+
+
+def measure_steps(config, batches) -> tuple[dict, dict]:
+    """Returns milliseconds per training step by layer, and times relative to `GRU`."""
+    layers = {name: build_layer(Config(model_name=name)) for name in MODEL_NAMES}
+    layers[GRU] = keras.layers.RNN(keras.layers.GRUCell(config.units), unroll=True)
+    runs = {name: compiled_steps(layer, config, batches) for name, layer in layers.items()}
+    rounds = [{name: run(200) for name, run in runs.items()} for _ in range(7)]
+    times = {name: 1e3 * float(np.median([one[name] for one in rounds])) for name in layers}
+    relative = {name: float(np.median([one[name] / one[GRU] for one in rounds])) for name in layers}
+    return times, relative
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    about = "of ours; the first and the last, which looks, are left out"
-    parser.add_argument("--epochs", type=at_least_one, default=9, help=about)
-    about = "of the original's, after each; at most an epoch's 500"
-    parser.add_argument("--steps", type=at_least_one, default=100, help=about)
+    help = "epochs of train.py, at least 3; the first compiles, the last has a snapshot"
+    parser.add_argument("--epochs", type=int, default=9, help=help)
+    help = "of the original after each epoch, at most 500"
+    parser.add_argument("--steps", type=int, default=100, help=help)
+    parser.add_argument("--save", action="store_true", help="write the project's own record")
     flags = parser.parse_args()
-    if flags.epochs < 3 or flags.steps > 500:
-        parser.error("--epochs must be 3 or more, and --steps 500 or less")
     # A program is traced for each model, which TensorFlow takes for a mistake.
     tf.get_logger().setLevel("ERROR")
     config = Config(num_epochs=flags.epochs)
-    split = data.generate(config.num_training, 3, np.random.default_rng(0))
-    batches = data.batches(split, config.batch_size)
-    num_steps = len(batches.targets)
-    print(f"{platform.processor() or platform.machine()}, TensorFlow {tf.__version__}")
-
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        paths = [f"--data_dir={folder}/data", f"--checkpoint_dir={folder}/checkpoints"]
-        command = [sys.executable, str(ROOT / "train.py"), "--num_epochs=1", *paths]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        print(f"train.py from its start to the end of its first epoch: "
-              f"{time.perf_counter() - start:.1f} s")  # fmt: skip
+    split, _ = dataset.generate(config)
+    batches = task.batches(split, config.batch_size)
+    with tempfile.TemporaryDirectory() as directory:
+        start = measure_start(directory)
         both = SideBySide(original_graph(config), batches, flags.steps)
-        training.train(config, f"{folder}/data", f"{folder}/run", both)
-        look = seconds_of_a_look(config, split, folder)
+        run_dir = RunDirectory(f"{directory}/train", config.model_name)
+        train(config, run_dir, f"{directory}/data", both)
+        snapshot = measure_snapshot(config, split, f"{directory}/snapshot")
     epochs, steps = both.epochs[1:-1], both.steps[1:-1]
-    ours, theirs = np.median(epochs), np.median(steps)
+    num_steps = len(batches.targets)
     ratios = [step * num_steps / epoch for step, epoch in zip(steps, epochs, strict=True)]
-    print(f"original's way: {1e3 * theirs:.2f} ms a step, {theirs * num_steps:.2f} s for "
-          f"{num_steps} training steps")  # fmt: skip
-    print(f"train.py: {ours:.2f} s an epoch of {num_steps} training steps, validation and files")
-    print(f"ratio: {np.median(ratios):.1f} (median; lowest {min(ratios):.1f})")
-    share = look / (look + SUMMARY_EVERY * ours)
-    print(f"TensorBoard's look at weights and memory: {look:.2f} s every "
-          f"{SUMMARY_EVERY} epochs, {share:.1%} of the time")  # fmt: skip
-
-    tensors = data.Split(*(tf.constant(part) for part in batches))
-    layers = {name: models.build_layer(Config(model_name=name)) for name in MODEL_NAMES}
-    layers["Keras GRUCell"] = keras.layers.RNN(keras.layers.GRUCell(config.units), unroll=True)
-    runs = {name: timing.compiled_steps(layer, config, tensors) for name, layer in layers.items()}
-    rounds = [{name: run(200) for name, run in runs.items()} for _ in range(7)]
-    print("training steps alone, under the same program:")
-    for name in layers:
-        times = [one[name] for one in rounds]
-        ratio = np.median([one[name] / one["Keras GRUCell"] for one in rounds])
-        print(f"  {name:14} {1e3 * np.median(times):5.2f} ms, {ratio:.2f} of Keras's GRUCell")
+    step_ms, relative = measure_steps(config, batches)
+    record = {
+        "steps_per_epoch": num_steps,
+        "original_step_ms": 1e3 * float(np.median(steps)),
+        "epoch_s": float(np.median(epochs)),
+        "start_s": start,
+        "snapshot_s": snapshot,
+        "ratio": float(np.median(ratios)),
+        "lowest_ratio": min(ratios),
+        "step_ms": step_ms,
+        "relative_to_gru": relative,
+    }
+    print(tables.speed_training(record), tables.speed_steps(record), sep="\n\n")
+    print(f"\nThe original takes {record['ratio']:.1f} times as long as train.py (median; lowest "
+          f"{record['lowest_ratio']:.1f}). Snapshots take {tables.snapshot_share(record)} of the "
+          "time.")  # fmt: skip
+    if flags.save:
+        path = RESULTS_DIR / "training_speed.json"
+        storage.write_text(path, f"{json.dumps(record, indent=2)}\n")
+        print(f"Wrote {path}. To update the pages: python -m benchmarks.fill_pages")
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -1,0 +1,263 @@
+"""Fills the generated parts of README.md and docs/*.md.
+
+python -m benchmarks.fill_pages
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end generated -->`, on lines of its
+own or within a line. Its text comes from the records in `docs/results` and from the bundled
+weights. `tests/test_generated.py` fails if a page is out of date.
+"""
+
+import functools
+import io
+import json
+import pathlib
+import re
+
+import numpy as np
+
+from benchmarks import ablations, memory_forms, recurrences, reproduce_blog, tables
+from benchmarks.runs import RESULTS_DIR, ROOT, run_main
+from benchmarks.tables import table
+from fast_weights.experiment import dataset, storage, task
+from fast_weights.experiment.console import ProgressTable
+from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.models import MODELS
+from fast_weights.experiment.run_dir import PRETRAINED_DIR, RunDirectory
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+START, END = "<!-- generated: ", "<!-- end generated -->"
+PART = re.compile(rf"({START}(\S+) -->)(.*?)({END})", re.DOTALL)
+# Read off the blog's plots.
+PUBLISHED = {
+    "RNN-LN-FW": "99% at about 130, 100% from about 150",
+    "GRU-LN": "43% until about 150, 93% at 1000",
+    "RNN-LN": "leaves 43% at about 40, 90% at 1000",
+    "CONTROL": "48% at 1000",
+}
+SAMPLE = "g5o8k1??g"
+
+
+def fill(page: str) -> str:
+    """Returns the text of a page with its generated parts.
+
+    Raises:
+        UserError: if a part has an unknown name or no end.
+    """
+    if not len(PART.findall(page)) == page.count(START) == page.count(END):
+        raise UserError(f"a generated part must start with {START}NAME --> and end with {END}")
+    return PART.sub(_fill_part, page)
+
+
+def _fill_part(match: re.Match) -> str:
+    start, name, old, end = match.groups()
+    if name not in GENERATED:
+        raise UserError(f"a generated part must be one of {', '.join(GENERATED)}. Received: {name}")
+    new = GENERATED[name]()
+    return f"{start}\n{new}\n{end}" if old.startswith("\n") else f"{start}{new}{end}"
+
+
+@functools.cache
+def _blog():
+    return reproduce_blog.records_by_model()
+
+
+def _models(columns, published):
+    """Returns a table of the four models; the last column is read off the blog's plots."""
+    rows = (
+        [name, len(seeds), *tables.cells(seeds, columns), published[name]]
+        for name, seeds in _blog().items()
+    )
+    return table(["model", "seeds", *columns, "blog post"], rows)
+
+
+def _results():
+    published = {name: f"{model.published:.0%}" for name, model in MODELS.items()}
+    return _models(["epoch of 99%", "accuracy at 1000"], published)
+
+
+def _accuracy():
+    columns = ["epoch of 45%", "epoch of 99%", "epoch of 99.9%"]
+    return _models([*columns, "accuracy at 150", "accuracy at 500", "accuracy at 1000"], PUBLISHED)
+
+
+def _losses():
+    columns = ["loss at 150", "loss at 500", "loss at 1000", "minutes per run"]
+    rows = ([name, *tables.cells(seeds, columns)] for name, seeds in _blog().items())
+    return table(["model", *columns], rows)
+
+
+def _progress():
+    """Returns lines that `train.py` printed for RNN-LN-FW with seed 0."""
+    records, stream = _blog()["RNN-LN-FW"][0], io.StringIO()
+    printer = ProgressTable(len(records), stream)
+    for epoch, record in enumerate(records, start=1):
+        recent = [one.seconds for one in records[1:epoch][-9:]]
+        seconds_left = float(np.median(recent)) * (len(records) - epoch) if recent else None
+        printer.end_epoch(record, tables.best(records[:epoch]).val_accuracy, seconds_left)
+    lines = stream.getvalue().splitlines()  # two lines of headings, then one line per epoch
+    shown = [*lines[:4], "..."]
+    for accuracy in (0.99, 0.999):
+        shown += [lines[1 + tables.first_epoch(records, accuracy)], "..."]
+    return "\n".join(["```", *shown, "```"])
+
+
+def _seeds():
+    columns = ["epoch of 45%", "epoch of 99%", "accuracy at 400", "accuracy at 1000"]
+    runs = {run.name: run.records() for run in reproduce_blog.RUNS}
+    return tables.table_of_runs("run", runs, *columns, "best accuracy", "epoch of best")
+
+
+def _variants():
+    runs = {}
+    for default, variant in ablations.VARIANTS:
+        epochs = variant.config.num_epochs
+        for run in (default, variant):
+            name = pathlib.PurePath(run.name).name
+            runs[f"{name}, {epochs} epochs"] = run.records()[:epochs]
+    columns = ["epoch of 45%", "epoch of 99%", "final accuracy", "best accuracy"]
+    return tables.table_of_runs("run", runs, *columns, "training accuracy")
+
+
+def _over_the_batch_at_150():
+    runs = [variant for _, variant in ablations.VARIANTS if variant.variant == "--over_the_batch"]
+    accuracies = [run.records()[149].val_accuracy for run in runs]
+    return f"{min(accuracies):.2%} to {max(accuracies):.2%}"
+
+
+def _ablations():
+    runs = {}
+    for label, run in ablations.ABLATIONS.items():
+        label = "defaults" if run is ablations.DEFAULTS else label
+        epochs = run.config.num_epochs
+        label += f", {epochs} epochs" if epochs > ablations.NUM_EPOCHS else ""
+        runs[label] = run.records()
+    columns = ["epoch of 99%", "accuracy at 200", "loss at 200", "best accuracy"]
+    return tables.table_of_runs("RNN-LN-FW", runs, *columns)
+
+
+def _gates():
+    runs = {"original": ablations.ORIGINAL_GATES, "standard": ablations.STANDARD_GATES}
+    records = {name: run.records() for name, run in runs.items()}
+    columns = ["training accuracy", "final accuracy", "best accuracy"]
+    return tables.table_of_runs("gates", records, *columns)
+
+
+def _recurrences():
+    columns = ["epoch of 99%", "epoch of 99.9%", "accuracy at 200", "loss at 200"]
+    records = recurrences.read_records()
+    rows = []
+    for setting in recurrences.SETTINGS:
+        of_seeds = [tables.cells([records[*setting, seed]], columns) for seed in recurrences.SEEDS]
+        rows.append([*setting, *map(", ".join, zip(*of_seeds, strict=True))])
+    return table(["recurrence", "learning rate", *columns], rows)
+
+
+@functools.cache
+def _speed():
+    return json.loads((RESULTS_DIR / "training_speed.json").read_text(encoding="utf-8"))
+
+
+def _speed_of_steps():
+    times = _speed()["step_ms"]
+    return table(times, [[f"{time:.2f} ms" for time in times.values()]])
+
+
+@functools.cache
+def _bundled():
+    """Returns RNN-LN-FW with the bundled weights, and its configuration."""
+    from fast_weights.experiment.checkpoint import load_model  # loads TensorFlow
+
+    return load_model(RunDirectory(PRETRAINED_DIR, "RNN-LN-FW"))
+
+
+def _trace(model):
+    """Returns the trace of the memory over `SAMPLE`."""
+    import keras
+
+    from fast_weights import trace_memory
+
+    tokens = task.encode_sample(SAMPLE, 3)[None]
+    return trace_memory(model.get_layer("rnn"), keras.ops.one_hot(tokens, task.NUM_CLASSES))
+
+
+def _norms():
+    """Returns the norm of the vector written at each symbol."""
+    from fast_weights.experiment.checkpoint import new_state
+
+    trained, config = _bundled()
+    rows = []
+    for name, model in {"trained": trained, "untrained": new_state(config).model}.items():
+        norms = np.linalg.norm(_trace(model).written[0], axis=-1)
+        rows.append([name, *(f"{norm:.2f}" for norm in norms)])
+    return table(["norm of v", *SAMPLE], rows)
+
+
+def _attention():
+    """Returns how much the query reads of each symbol's vector, as `docs/examples.md` prints it."""
+    attention = np.asarray(_trace(_bundled()[0]).attention)[0, -1, 0]
+    lines = [f"{symbol} {weight:8.2f}" for symbol, weight in zip(SAMPLE, attention, strict=True)]
+    return "\n".join(["```", *lines, "```"])
+
+
+def _attention_by_pair():
+    """Returns how much the query reads of its pair's digit, mean over the validation set."""
+    from fast_weights.experiment.evaluation import mean_attention
+
+    model, config = _bundled()
+    _, validation = dataset.generate(config)
+    rows = []
+    for pair, attention in enumerate(mean_attention(model, validation)[:, -1]):
+        digit = 2 * pair + 1
+        age = config.sequence_length - 1 - digit
+        decay = config.decay_rate**age
+        overlap = attention[digit] / (config.fast_learning_rate * decay)
+        share = attention[digit] / np.abs(attention).sum()
+        rows.append([pair + 1, age, f"{decay:.2f}", f"{overlap:.2f}", f"{share:.0%}"])
+    heads = ["queried pair", "age of its digit", "λ^age", "v · h", "share of attention"]
+    return table(heads, rows)
+
+
+def _bundled_accuracy():
+    from fast_weights.experiment.evaluation import accuracy_by_pair
+
+    model, config = _bundled()
+    accuracy, _ = accuracy_by_pair(model, dataset.generate(config)[1])
+    return f"{accuracy:.3%}"
+
+
+GENERATED = {
+    "results": _results,
+    "progress": _progress,
+    "accuracy": _accuracy,
+    "losses": _losses,
+    "seeds": _seeds,
+    "variants": _variants,
+    "over_the_batch_at_150": _over_the_batch_at_150,
+    "ablations": _ablations,
+    "gates": _gates,
+    "recurrences": _recurrences,
+    "memory_forms": lambda: memory_forms.table(memory_forms.read_records()),
+    "speed": _speed_of_steps,
+    "speed_steps": lambda: tables.speed_steps(_speed()),
+    "speed_training": lambda: tables.speed_training(_speed()),
+    "speed_ratio": lambda: f"{_speed()['ratio']:.1f}",
+    "speed_lowest_ratio": lambda: f"{_speed()['lowest_ratio']:.1f}",
+    "snapshot_share": lambda: tables.snapshot_share(_speed()),
+    "norms": _norms,
+    "attention": _attention,
+    "attention_by_pair": _attention_by_pair,
+    "bundled_accuracy": _bundled_accuracy,
+}
+
+
+def main():
+    for path in PAGES:
+        page = path.read_text(encoding="utf-8")
+        filled = fill(page)
+        if filled != page:
+            storage.write_text(path, filled)
+            print(f"Wrote {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    run_main(main)
