@@ -1,7 +1,7 @@
-"""The cells under test, built with random weights, and what the oracle says of them.
+"""The cells and layers under test, with random weights, and the oracle's results for them.
 
-Sizes are pairwise distinct, so that no transpose or mixed-up axis fits. Nothing here
-or in the modules that use it names a backend, but for those that say so.
+Sizes are pairwise distinct, so that a transpose or a swapped axis does not fit. Only the
+modules that name TensorFlow need it; the others run on any backend of Keras.
 """
 
 import keras
@@ -9,152 +9,107 @@ import numpy as np
 import pytest
 import reference
 
-from fast_weights import (
-    ControlCell,
-    FastWeightsAttentionCell,
-    FastWeightsCell,
-    LayerNormGRUCell,
-    LayerNormRNNCell,
-)
+import fast_weights
 
 BATCH, FEATURES, UNITS, STEPS = 2, 4, 3, 5
-FAST = {"inner_steps": 2, "decay_rate": 0.8, "fast_learning_rate": 0.6}
-# A large epsilon: one that is lost or misplaced shows.
-EPSILON = 1e-2
-
-
-def _fast(cell, recurrence, *arguments):
-    return lambda **kwargs: cell(
-        UNITS, *arguments, **{"epsilon": EPSILON, "recurrence": recurrence, **FAST, **kwargs}
-    )
-
-
-SLOW = pytest.mark.slow
-CELLS = {
-    "control": lambda **kwargs: ControlCell(UNITS, **kwargs),
-    "rnn_ln": lambda **kwargs: LayerNormRNNCell(UNITS, epsilon=EPSILON, **kwargs),
-    "gru_original": lambda **kwargs: LayerNormGRUCell(UNITS, epsilon=EPSILON, **kwargs),
-    "gru_standard": lambda **kwargs: LayerNormGRUCell(
-        UNITS, gates="standard", epsilon=EPSILON, **kwargs
-    ),
-    "matrix": _fast(FastWeightsCell, "original"),
-    "attention": _fast(FastWeightsAttentionCell, "original", STEPS + 2),
-    "matrix_paper": _fast(FastWeightsCell, "paper"),
-    "attention_paper": _fast(FastWeightsAttentionCell, "paper", STEPS + 2),
+# A large epsilon, so that a lost or misplaced one shows.
+NORM = {"epsilon": 1e-2}
+FAST = {"inner_steps": 2, "decay_rate": 0.8, "fast_learning_rate": 0.6, **NORM}
+PAPER = {**FAST, "recurrence": "paper"}
+SETTINGS = {
+    "ControlCell": {},
+    "LayerNormRNNCell": NORM,
+    "LayerNormGRUCell": NORM,
+    "LayerNormGRUCell-standard": {"gates": "standard", **NORM},
+    "FastWeightsCell": FAST,
+    "FastWeightsCell-paper": PAPER,
+    "FastWeightsAttentionCell": {"memory_size": STEPS + 2, **FAST},
+    "FastWeightsAttentionCell-paper": {"memory_size": STEPS + 2, **PAPER},
+    "Control": {},
+    "LayerNormRNN": NORM,
+    "LayerNormGRU": {"gates": "standard", **NORM},
+    "FastWeights-matrix": {"memory": "matrix", **FAST},
+    "FastWeights-attention": {"memory": "attention", **FAST},
+    "FastWeights-auto": PAPER,
 }
-# For tests that take seconds a case: these always, and the others where there is time.
-costly_cells = pytest.mark.parametrize(
-    "name",
-    [
-        one if one in ("gru_original", "matrix", "attention") else pytest.param(one, marks=SLOW)
-        for one in CELLS
-    ],
-)
+CELLS = [name for name in SETTINGS if "Cell" in name]
+LAYERS = [name for name in SETTINGS if "Cell" not in name]
+FAST_CELLS = [name for name in CELLS if "FastWeights" in name]
+all_cases = pytest.mark.parametrize("name", SETTINGS)
+all_cells = pytest.mark.parametrize("name", CELLS)
+all_layers = pytest.mark.parametrize("name", LAYERS)
+fast_cells = pytest.mark.parametrize("name", FAST_CELLS)
+unrolled = pytest.mark.parametrize("unroll", [False, True], ids=["loop", "unrolled"])
+
+
+def costly(names, always):
+    """Parametrizes over `names`; those that are not in `always` are slow."""
+    slow = pytest.mark.slow
+    cases = [name if name in always else pytest.param(name, marks=slow) for name in names]
+    return pytest.mark.parametrize("name", cases)
+
+
 BACKEND = keras.backend.backend()
 # Keras 3.15 multiplies float64 matrices in float32 on PyTorch.
 FLOAT32 = {"rtol": 1e-4, "atol": 1e-5}
 TIGHT = FLOAT32 if BACKEND == "torch" else {"rtol": 1e-10, "atol": 1e-11}
-FAST_CELLS = [name for name in CELLS if name.startswith(("matrix", "attention"))]
+
+# Neither reads the same backwards.
+HOLES = np.array([[True, False, True, True, False], [False, True, False, True, True]])
+PADDED = np.array([[True] * 5, [True] * 2 + [False] * 3])
 
 
-def tight(name):
-    """The tolerance for a cell in float64: its tanh is of float32 outside TensorFlow."""
-    return FLOAT32 if BACKEND != "tensorflow" and name.startswith("gru") else TIGHT
+def kind_of(name):
+    """Returns the class of a case."""
+    return getattr(fast_weights, name.split("-")[0])
 
 
-def built(name, features=FEATURES, **kwargs):
-    """A cell with random weights: constant ones make a layer-norm cell output 0 everywhere."""
-    cell = CELLS[name](**kwargs)
+def layer_of(name, /, cell=None, dtype="float64", **arguments):
+    """Returns a layer with random weights: of the case, or `keras.layers.RNN` around its cell.
+
+    Args:
+        name: a case.
+        cell: more arguments of the cell.
+        dtype: of the layer and of its cell.
+        **arguments: those of `keras.layers.RNN`.
+    """
+    settings = {**SETTINGS[name], **(cell or {}), "dtype": dtype}
+    if name in LAYERS:
+        layer = kind_of(name)(UNITS, **settings, **arguments)
+    else:
+        layer = keras.layers.RNN(kind_of(name)(UNITS, **settings), dtype=dtype, **arguments)
+    layer.build((BATCH, STEPS, FEATURES))
+    return randomize(layer)
+
+
+def cell_of(name, dtype="float64", features=FEATURES, **settings):
+    """Returns a built cell with random weights, the same as those of `layer_of`."""
+    cell = kind_of(name)(UNITS, **{**SETTINGS[name], "dtype": dtype, **settings})
     cell.build((BATCH, features))
-    randomize(cell)
-    return cell
+    return randomize(cell)
 
 
 def randomize(layer, seed=3):
-    """Gives a layer random weights, the same ones for the same shapes and seed."""
+    """Gives a layer random weights: with the initial ones, layer normalization hides faults."""
     rng = np.random.default_rng(seed)
     layer.set_weights([rng.normal(0.3, 0.7, weight.shape) for weight in layer.weights])
-
-
-def weights_of(cell):
-    return {weight.name: array(weight).astype(np.float64) for weight in cell.weights}
+    return layer
 
 
 def array(tensor):
     return keras.ops.convert_to_numpy(tensor)
 
 
+def weights_of(layer):
+    return {weight.name: array(weight).astype(np.float64) for weight in layer.weights}
+
+
 def inputs_of(dtype="float64", length=STEPS, seed=4):
     return np.random.default_rng(seed).normal(size=(BATCH, length, FEATURES)).astype(dtype)
 
 
-def mask_of(*lengths):
-    """(B, T): True for the first `lengths[b]` steps."""
-    return np.arange(STEPS) < np.array(lengths)[:, None]
-
-
-def layer_of(cell, **kwargs):
-    """`keras.layers.RNN` around a cell, in the cell's precision."""
-    return keras.layers.RNN(cell, dtype=cell.dtype_policy, **kwargs)
-
-
-def oracle(name, cell, inputs, states=None, mask=None):
-    """Outputs (B, T, H) and last states of the oracle; the second state is A, (B, H, H).
-
-    `states` are h and, for fast weights, A. A masked step repeats the output before it.
-    """
-    weights = weights_of(cell)
-    if name in FAST_CELLS:
-        settings = {
-            "inner_steps": cell.inner_steps,
-            "decay_rate": cell.decay_rate,
-            "fast_learning_rate": cell.fast_learning_rate,
-            "epsilon": cell.epsilon,
-            "recurrence": cell.recurrence,
-        }
-
-        def step(x, h, A):
-            return reference.fast_weights_step(weights, x, h, A, **settings)
-
-        shapes = [(UNITS,), (UNITS, UNITS)]
-    else:
-        plain = {
-            "control": lambda x, h: reference.control_step(weights, x, h),
-            "rnn_ln": lambda x, h: reference.rnn_ln_step(weights, x, h, EPSILON),
-            "gru_original": lambda x, h: reference.gru_ln_step(weights, x, h, "original", EPSILON),
-            "gru_standard": lambda x, h: reference.gru_ln_step(weights, x, h, "standard", EPSILON),
-        }[name]
-
-        def step(x, h):
-            return (plain(x, h),)
-
-        shapes = [(UNITS,)]
-    outputs, last = [], []
-    for b, example in enumerate(np.asarray(inputs, np.float64)):
-        state = tuple(np.zeros(shape) for shape in shapes)
-        if states is not None:
-            state = tuple(part[b] for part in states)
-        output, sequence = np.zeros(UNITS), []
-        for t, x in enumerate(example):
-            if mask is None or mask[b, t]:
-                state = step(x, *state)
-                output = state[0]
-            sequence.append(output)
-        outputs.append(sequence)
-        last.append(state)
-    return np.array(outputs), [np.array(part) for part in zip(*last, strict=True)]
-
-
-def as_oracle_states(cell, states):
-    """A layer's states as the oracle has them: A as a matrix, from either form."""
-    states = list(states)
-    if hasattr(cell, "fast_weights"):
-        states[1] = cell.fast_weights(keras.ops.convert_to_tensor(states[1]))
-    return [array(state) for state in states]
-
-
 def random_states(cell, seed=5):
-    """States that are not zero, flat as the cell takes them.
+    """Returns random states, flat as the cell takes them.
 
     The oldest vectors of an attention form are zero, so that `STEPS` more forget nothing.
     """
@@ -164,3 +119,59 @@ def random_states(cell, seed=5):
     if hasattr(cell, "memory_size"):
         states[1][:, : STEPS * UNITS] = 0
     return states
+
+
+def oracle_states(cell, states):
+    """Returns a cell's states as the oracle has them, with A as a matrix in both forms."""
+    states = list(states)
+    if hasattr(cell, "fast_weights"):
+        states[1] = cell.fast_weights(keras.ops.convert_to_tensor(states[1]))
+    return [array(state) for state in states]
+
+
+def step_of(name, weights):
+    """Returns the oracle's step of a case, with the settings of the table above."""
+    family = name.split("-")[0].removesuffix("Cell").removesuffix("Attention")
+    step = {
+        "Control": reference.control_step,
+        "LayerNormRNN": reference.layer_norm_rnn_step,
+        "LayerNormGRU": reference.layer_norm_gru_step,
+        "FastWeights": reference.fast_weights_step,
+    }[family]
+    settings = {k: v for k, v in SETTINGS[name].items() if k not in ("memory", "memory_size")}
+    return lambda x, *state: step(weights, x, *state, **settings)
+
+
+def oracle(name, layer, inputs, states=None, mask=None):
+    """Returns the oracle's outputs, (B, T, H), and last states.
+
+    Args:
+        name: the case.
+        layer: its layer or cell, for the weights.
+        inputs: (B, T, D).
+        states: h and, for fast weights, A. Default `None`: zeros.
+        mask: (B, T). A masked step repeats the output before it; the first one is zero.
+    """
+    step, outputs, last = step_of(name, weights_of(layer)), [], []
+    shapes = [(UNITS,), (UNITS, UNITS)] if "FastWeights" in name else [(UNITS,)]
+    if states is None:
+        states = [np.zeros((BATCH, *shape)) for shape in shapes]
+    for b, example in enumerate(np.asarray(inputs, np.float64)):
+        state = [part[b] for part in states]
+        sequence = [np.zeros(UNITS)]
+        for t, x in enumerate(example):
+            if mask is None or mask[b, t]:
+                state = step(x, *state)
+                sequence.append(state[0])
+            else:
+                sequence.append(sequence[-1])
+        outputs.append(sequence[1:])
+        last.append(state)
+    return np.array(outputs), [np.array(part) for part in zip(*last, strict=True)]
+
+
+def assert_close(name, outputs, expected):
+    """Asserts equality up to the rounding of the backend."""
+    # Keras computes `tanh` and `sigmoid` of float64 in float32 outside TensorFlow.
+    loose = BACKEND != "tensorflow" and "GRU" in name
+    np.testing.assert_allclose(array(outputs), expected, **(FLOAT32 if loose else TIGHT))

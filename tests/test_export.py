@@ -1,61 +1,41 @@
-"""Models that leave Keras: what other runtimes compute is what Keras computes."""
+"""Exported models: other runtimes compute what Keras computes."""
 
 import keras
 import numpy as np
 import onnxruntime
 import pytest
 import tensorflow as tf
-from cases import FEATURES, STEPS, UNITS, costly_cells, inputs_of, randomize
+from cases import FEATURES, LAYERS, STEPS, costly, inputs_of, layer_of, randomize, unrolled
 
-from fast_weights import (
-    Control,
-    FastWeights,
-    FastWeightsAttentionCell,
-    FastWeightsCell,
-    LayerNormGRU,
-    LayerNormRNN,
+costly_layers = costly(
+    LAYERS, always=["LayerNormGRU", "FastWeights-matrix", "FastWeights-attention"]
 )
 
-LAYERS = {
-    "control": lambda **kwargs: Control(UNITS, **kwargs),
-    "rnn_ln": lambda **kwargs: LayerNormRNN(UNITS, **kwargs),
-    "gru_original": lambda **kwargs: LayerNormGRU(UNITS, **kwargs),
-    "gru_standard": lambda **kwargs: LayerNormGRU(UNITS, gates="standard", **kwargs),
-    "matrix": lambda **kwargs: FastWeights(UNITS, memory="matrix", **kwargs),
-    "attention": lambda **kwargs: FastWeights(UNITS, memory="attention", **kwargs),
-    "matrix_paper": lambda **kwargs: keras.layers.RNN(
-        FastWeightsCell(UNITS, recurrence="paper"), **kwargs
-    ),
-    "attention_paper": lambda **kwargs: keras.layers.RNN(
-        FastWeightsAttentionCell(UNITS, STEPS, recurrence="paper"), **kwargs
-    ),
-}
-loops = pytest.mark.parametrize("unroll", [False, True])
 
-
-def model_of(name, **kwargs):
-    layer = LAYERS[name](**kwargs)
+def model_of(name, unroll):
+    """Returns a model with random weights, its inputs and its outputs."""
+    layer = layer_of(name, dtype="float32", unroll=unroll)
     model = keras.Sequential([keras.Input((STEPS, FEATURES)), layer, keras.layers.Dense(2)])
     randomize(model)
     inputs = inputs_of("float32")
-    return model, inputs, model.predict(inputs, verbose=0)
+    return model, inputs, np.asarray(model(inputs))
 
 
-@costly_cells
-@loops
+@costly_layers
+@unrolled
 def test_saved_model(name, unroll, tmp_path):
-    """A weight or a loop that tracing leaves behind."""
-    model, inputs, expected = model_of(name, unroll=unroll)
+    """Catches a weight or a loop that tracing loses."""
+    model, inputs, expected = model_of(name, unroll)
     model.export(tmp_path / "saved", verbose=False)
     loaded = tf.saved_model.load(tmp_path / "saved")
     np.testing.assert_allclose(loaded.serve(inputs), expected, rtol=1e-5, atol=1e-6)
 
 
-@costly_cells
-@loops
+@costly_layers
+@unrolled
 def test_onnx(name, unroll, tmp_path):
-    """An operation that ONNX does not have, or that onnxruntime computes otherwise."""
-    model, inputs, expected = model_of(name, unroll=unroll)
+    """Catches an operation that ONNX lacks, or that onnxruntime computes differently."""
+    model, inputs, expected = model_of(name, unroll)
     path = str(tmp_path / "model.onnx")
     model.export(path, format="onnx", verbose=False)
     session = onnxruntime.InferenceSession(path)
@@ -63,9 +43,9 @@ def test_onnx(name, unroll, tmp_path):
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 
 
-@costly_cells
+@costly_layers
 def test_litert(name, tmp_path):
-    """An operation that needs the Flex delegate; LiteRT takes the unrolled layers alone."""
+    """Catches an operation that needs the Flex delegate. LiteRT takes only unrolled layers."""
     model, inputs, expected = model_of(name, unroll=True)
     path = str(tmp_path / "model.tflite")
     model.export(path, format="litert", verbose=False)

@@ -1,4 +1,4 @@
-"""The house's rules: imports point one way, and heavy ones wait."""
+"""The rules of the package: which module imports which, prints or loads Keras."""
 
 import ast
 import pathlib
@@ -9,68 +9,89 @@ import pytest
 
 import fast_weights
 
-PACKAGE = pathlib.Path(fast_weights.__file__).parent
-# `errors` is one exception and imports nothing, so everyone may import it.
-ALLOWED = {
-    "errors": set(),
-    "files": set(),
-    "arrays": {"files"},
-    "config": {"errors", "files"},
-    "data": {"arrays", "config", "errors", "files", "terminal"},
-    "cells": set(),
-    "results": {"config", "errors", "files"},
-    "folders": {"arrays", "config", "errors", "files"},
-    "layers": {"cells"},
-    "memory_trace": set(),
-    "models": {"cells", "config", "layers"},
-    "shipped": {"arrays", "config", "errors", "folders", "models"},
-    "checkpoints": {"arrays", "config", "errors", "files", "folders", "models", "shipped"},
-    "summaries": {"config", "data", "figures", "files", "results", "sampling"},
-    "training": {"checkpoints", "config", "data", "errors", "folders", "results", "summaries"},
-    "sampling": {"checkpoints", "data", "errors", "memory_trace"},
-    "figures": {"errors", "files", "results"},
-    "terminal": {"errors", "files"},
-    "__init__": set(),
-}
+ROOT = pathlib.Path(fast_weights.__file__).parent
+SOURCES = {str(path.relative_to(ROOT)): path for path in sorted(ROOT.rglob("*.py"))}
+LIBRARY = {name: path for name, path in SOURCES.items() if not name.startswith("experiment")}
+PURE_KERAS = ("cells/", "layers/", "tracing.py")
+
+
+def parse(path):
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def imports(path):
-    """Modules that a file imports; `from package import room` counts as `package.room`."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Yields the names that a file imports, `from package import name` as `package.name`."""
+    for node in parse(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
-def test_imports_point_one_way(path):
-    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    rooms = {name.split(".")[1] for name in imports(path) if name.startswith("fast_weights.")} - {
-        room
-    }
-    assert rooms <= ALLOWED[room]
-    for name in imports(path):
-        top = name.split(".")[0]
-        assert not name.startswith("keras.src")
-        assert top not in ("train", "test", "plot", "absl")
-        assert top != "matplotlib" or room == "figures"
-        assert top != "tensorflow" or room in ("summaries", "training")
+def names(path):
+    """Yields every name and attribute that a file uses."""
+    for node in parse(path):
+        if isinstance(node, ast.Name | ast.Attribute):
+            yield ast.unparse(node)
 
 
-def test_the_package_loads_no_framework_until_asked():
-    """`--help` that takes seconds."""
+@pytest.mark.parametrize("name", LIBRARY)
+def test_library_imports(name):
+    """Catches a library that needs the experiment, guards the machine or sets warning filters."""
+    path = LIBRARY[name]
+    for one in imports(path):
+        top = one.split(".")[0]
+        assert not one.startswith("fast_weights.experiment")
+        assert top not in {"os", "pathlib", "tensorflow", "matplotlib", "absl"}
+        if name.startswith(PURE_KERAS):
+            assert top != "numpy"
+            assert not one.startswith("keras.src")
+    assert {one for one in names(path) if one.startswith("warnings.")} <= {"warnings.warn"}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_package_rules(name):
+    """Catches a module that prints, hides every error, or loads a library that others wait for."""
+    path = SOURCES[name]
+    tops = {one.split(".")[0] for one in imports(path)}
+    if name != "experiment/console.py":
+        assert "print" not in set(names(path))
+        assert "absl" not in tops
+    assert "matplotlib" not in tops or name.startswith("experiment/plots/")
+    for node in parse(path):
+        if isinstance(node, ast.ExceptHandler):
+            caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+            kinds = {None if one is None else ast.unparse(one) for one in caught}
+            assert not kinds & {None, "Exception", "BaseException"}, f"line {node.lineno}"
+
+
+def test_settings_load_no_framework():
+    """Catches an import that makes `train.py --help` wait for seconds."""
     code = (
-        "import sys, fast_weights, fast_weights.config; "
-        "print({'absl', 'keras', 'matplotlib', 'numpy', 'tensorflow'} & set(sys.modules))"
+        "import sys, fast_weights, fast_weights.experiment.config; "
+        "print({'absl', 'keras', 'matplotlib', 'tensorflow'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
 
-def test_every_public_name_is_there():
+def test_public_names():
+    """Catches a public name that cannot be imported, and one that is not listed."""
+    assert fast_weights.__all__ == [
+        "Control",
+        "ControlCell",
+        "FastWeights",
+        "FastWeightsAttentionCell",
+        "FastWeightsCell",
+        "LayerNormGRU",
+        "LayerNormGRUCell",
+        "LayerNormRNN",
+        "LayerNormRNNCell",
+        "MemoryTrace",
+        "trace_memory",
+        "vanishing_length",
+    ]
     for name in fast_weights.__all__:
         assert getattr(fast_weights, name).__name__ == name
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="nothing"):
         fast_weights.nothing  # noqa: B018

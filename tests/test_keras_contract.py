@@ -1,9 +1,4 @@
-"""Each cell in Keras's own surroundings: models, wrappers, saving, fitting, gradients."""
-
-import itertools
-import pathlib
-import subprocess
-import sys
+"""The cells and layers inside Keras: models, wrappers, files, `fit` and gradients."""
 
 import keras
 import numpy as np
@@ -15,116 +10,127 @@ from cases import (
     FAST_CELLS,
     FEATURES,
     FLOAT32,
-    SLOW,
+    LAYERS,
+    PADDED,
+    SETTINGS,
     STEPS,
-    TIGHT,
     UNITS,
+    all_cases,
+    all_cells,
     array,
-    as_oracle_states,
-    built,
+    assert_close,
+    cell_of,
+    costly,
     inputs_of,
+    kind_of,
     layer_of,
-    mask_of,
     oracle,
+    oracle_states,
     random_states,
     randomize,
 )
-
-from fast_weights import FastWeights
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-
-all_cells = pytest.mark.parametrize("name", CELLS)
+from keras.src.testing import TestCase as KerasTestCase
 
 
-def classifier(name, length=STEPS, batch_size=None, **kwargs):
-    """Sequences -> cell -> two logits, with random weights."""
-    inputs = keras.Input((length, FEATURES), batch_size=batch_size)
-    outputs = keras.layers.Dense(2)(keras.layers.RNN(CELLS[name](), **kwargs)(inputs))
-    model = keras.Model(inputs, outputs)
-    randomize(model)
-    return model
+def classifier(name, **arguments):
+    """Returns a model with random weights: sequences, the layer of the case, two logits."""
+    layer = layer_of(name, dtype="float32", **arguments)
+    model = keras.Sequential([keras.Input((STEPS, FEATURES)), layer, keras.layers.Dense(2)])
+    return randomize(model)
+
+
+@costly(SETTINGS, always=[*LAYERS, "FastWeightsCell"])
+def test_layer_test_of_keras(name):
+    """Catches a broken config, build, symbolic or eager call, training step or mixed precision."""
+    if name in LAYERS:
+        kind, arguments = kind_of(name), {"units": UNITS, **SETTINGS[name]}
+    else:
+        kind, arguments = keras.layers.RNN, {"cell": kind_of(name)(UNITS, **SETTINGS[name])}
+    KerasTestCase().run_layer_test(
+        kind,
+        {"return_sequences": True, "unroll": True, **arguments},
+        input_shape=(BATCH, STEPS, FEATURES),
+        expected_output_shape=(BATCH, STEPS, UNITS),
+        expected_num_non_trainable_variables=0,
+        expected_num_losses=0,
+        supports_masking=True,
+    )
+
+
+@all_cases
+def test_saved_model_computes_the_same(name, tmp_path):
+    """Catches a setting that `get_config` drops, and a weight that a file does not keep."""
+    model = classifier(name, go_backwards=True, unroll=True, zero_output_for_mask=True)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    inputs = inputs_of("float32")
+    np.testing.assert_array_equal(array(loaded(inputs)), array(model(inputs)))
+    assert loaded.layers[0].cell.get_config() == model.layers[0].cell.get_config()
+    assert type(loaded.layers[0].cell) is type(model.layers[0].cell)
+    # A file of weights alone.
+    randomize(loaded, seed=8)
+    assert np.abs(array(loaded(inputs)) - array(model(inputs))).max() > 1e-3
+    model.save_weights(tmp_path / "model.weights.h5")
+    loaded.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(array(loaded(inputs)), array(model(inputs)))
 
 
 @all_cells
 def test_functional_state_chaining(name):
-    """States whose symbolic shapes are wrong: an encoder's states start a decoder."""
-    cell = built(name)
-    sequences = keras.Input((None, FEATURES))
+    """Catches states with wrong symbolic shapes: the states of an encoder start a decoder."""
+    cell = cell_of(name, dtype="float32")
+    sequences, more = keras.Input((None, FEATURES)), keras.Input((None, FEATURES))
     first, *states = keras.layers.RNN(cell, return_state=True)(sequences)
-    more = keras.Input((None, FEATURES))
     second = keras.layers.RNN(cell)(more, initial_state=states)
     model = keras.Model([sequences, more], [first, second, *states])
     inputs = inputs_of("float32")
-    _, output, *middle = model.predict([inputs[:, :2], inputs[:, 2:]], verbose=0)
+    _, output, *middle = model([inputs[:, :2], inputs[:, 2:]])
     expected, _ = oracle(name, cell, inputs)
-    np.testing.assert_allclose(output, expected[:, -1], **FLOAT32)
+    np.testing.assert_allclose(array(output), expected[:, -1], **FLOAT32)
     _, expected_middle = oracle(name, cell, inputs[:, :2])
-    for state, wanted in zip(as_oracle_states(cell, middle), expected_middle, strict=True):
-        np.testing.assert_allclose(state, wanted, **FLOAT32)
+    for state, expected_state in zip(oracle_states(cell, middle), expected_middle, strict=True):
+        np.testing.assert_allclose(state, expected_state, **FLOAT32)
     assert [tuple(state.shape) for state in states] == [(None, s.shape[1]) for s in middle]
 
 
-@all_cells
-def test_stateful(name):
-    """A state that is not kept between batches, not reset, or A that is left behind."""
-    cell = built(name, dtype="float64")
-    layer = layer_of(cell, stateful=True)
-    inputs = inputs_of()
-    expected, _ = oracle(name, cell, inputs)
-    for _ in range(2):
-        first = layer(inputs[:, :2])
-        second = layer(inputs[:, 2:])
-        np.testing.assert_allclose(array(first), expected[:, 1], **TIGHT)
-        np.testing.assert_allclose(array(second), expected[:, -1], **TIGHT)
-        layer.reset_state()
-
-
-@all_cells
+@all_cases
 def test_dynamic_length_and_batch(name):
-    """A size that is fixed when the model is built."""
-    model = classifier(name, length=None)
-    cell = model.layers[1].cell
-    kernel, bias = model.get_weights()[-2:]
-    for batch_size, length in ((2, 5), (1, 1), (2, 3)):
-        inputs = inputs_of("float32")[:batch_size, :length]
-        hidden, _ = oracle(name, cell, inputs)
-        expected = hidden[:, -1] @ kernel + bias
-        np.testing.assert_allclose(model.predict(inputs, verbose=0), expected, **FLOAT32)
+    """Catches a batch size or a length that is fixed when the model is built or traced."""
+    inputs = keras.Input((None, FEATURES))
+    layer = layer_of(name, dtype="float32")
+    model = keras.Model(inputs, layer(inputs))
+    program = tf.function(model, input_signature=[tf.TensorSpec((None, None, FEATURES))])
+    for batch, length in ((2, 5), (1, 3)):
+        sequences = inputs_of("float32")[:batch, :length]
+        expected, _ = oracle(name, layer, sequences)
+        np.testing.assert_allclose(array(program(sequences)), expected[:, -1], **FLOAT32)
 
 
 @all_cells
-def test_stacked_cells(name):
-    """Nested states that are mixed up."""
-    lower, upper = built(name, dtype="float64"), built(name, UNITS, dtype="float64")
+@pytest.mark.parametrize("mask", [None, PADDED], ids=["no mask", "padding"])
+def test_stacked_cells(name, mask):
+    """Catches nested states that are mixed up."""
+    lower, upper = cell_of(name), cell_of(name, features=UNITS)
     stack = keras.layers.StackedRNNCells([lower, upper], dtype="float64")
-    layer = layer_of(stack, return_sequences=True)
-    middle, _ = oracle(name, lower, inputs_of())
-    expected, _ = oracle(name, upper, middle)
-    np.testing.assert_allclose(array(layer(inputs_of())), expected, **TIGHT)
-    mask = mask_of(5, 2)
+    layer = keras.layers.RNN(stack, return_sequences=True, dtype="float64")
     middle, _ = oracle(name, lower, inputs_of(), mask=mask)
     expected, _ = oracle(name, upper, middle, mask=mask)
-    np.testing.assert_allclose(array(layer(inputs_of(), mask=mask)), expected, **TIGHT)
+    assert_close(name, layer(inputs_of(), mask=mask), expected)
 
 
-@pytest.mark.parametrize(
-    "name", ["attention", *(pytest.param(one, marks=SLOW) for one in CELLS if one != "attention")]
-)
-def test_stacked_cells_under_a_half_precision_policy(name):
-    """States that change their dtype in the loop; the stack decides how states are kept."""
-    cells = [CELLS[name](dtype="mixed_float16"), CELLS[name](dtype="mixed_float16")]
-    stack = keras.layers.StackedRNNCells(
-        cells, dtype="float32" if name in FAST_CELLS else "mixed_float16"
-    )
-    outputs = keras.layers.RNN(stack, dtype="mixed_float16")(inputs_of("float32"))
-    assert outputs.dtype == "float16"
-    assert np.all(np.isfinite(array(outputs)))
-    # The list that Keras makes a stack of itself, under the global policy, in a compiled fit.
+@costly(CELLS, always=["FastWeightsCell"])
+def test_stacked_cells_in_half_precision(name):
+    """Catches states that change their dtype in the loop: the stack decides their dtype."""
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        listed = keras.layers.RNN([CELLS[name](), CELLS[name]()])
-        model = keras.Sequential([listed, keras.layers.Dense(2, dtype="float32")])
+        cells = [kind_of(name)(UNITS, **SETTINGS[name]) for _ in range(2)]
+        if name in FAST_CELLS:
+            stack = keras.layers.StackedRNNCells(cells, dtype="float32")
+            outputs = keras.layers.RNN(stack)(inputs_of("float32"))
+            assert outputs.dtype == "float16"
+            assert np.all(np.isfinite(array(outputs)))
+        # Keras makes a stack of a list itself, under the global policy.
+        model = keras.Sequential([keras.layers.RNN(cells), keras.layers.Dense(2, dtype="float32")])
         model.compile("adam", "mse")
         history = model.fit(inputs_of("float32"), np.ones((BATCH, 2)), verbose=0)
     finally:
@@ -134,99 +140,32 @@ def test_stacked_cells_under_a_half_precision_policy(name):
 
 @all_cells
 def test_bidirectional(name):
-    """A setting that `get_config` loses: the backward layer is rebuilt from it."""
-    layer = keras.layers.Bidirectional(layer_of(CELLS[name](dtype="float64")), dtype="float64")
+    """Catches a setting that `get_config` drops: Keras makes the backward layer from it."""
+    layer = keras.layers.Bidirectional(layer_of(name), dtype="float64")
     layer.build((BATCH, STEPS, FEATURES))
     randomize(layer)
-    forward, backward = layer.forward_layer.cell, layer.backward_layer.cell
-    there, _ = oracle(name, forward, inputs_of())
-    back, _ = oracle(name, backward, inputs_of()[:, ::-1])
+    there, _ = oracle(name, layer.forward_layer, inputs_of())
+    back, _ = oracle(name, layer.backward_layer, inputs_of()[:, ::-1])
     expected = np.concatenate([there[:, -1], back[:, -1]], axis=-1)
-    np.testing.assert_allclose(array(layer(inputs_of())), expected, **TIGHT)
+    assert_close(name, layer(inputs_of()), expected)
 
 
-@all_cells
+@all_cases
 def test_time_distributed(name):
-    """A layer that takes the extra axis for time."""
-    cell = built(name, dtype="float64")
-    layer = keras.layers.TimeDistributed(layer_of(cell), dtype="float64")
-    inputs = np.stack([inputs_of(seed=seed) for seed in range(6)], axis=1)
+    """Catches a layer that mistakes the extra axis for time."""
+    inner = layer_of(name)
+    layer = keras.layers.TimeDistributed(inner, dtype="float64")
+    inputs = np.stack([inputs_of(seed=seed) for seed in range(3)], axis=1)
     outputs = array(layer(inputs))
-    for i in range(6):
-        expected, _ = oracle(name, cell, inputs[:, i])
-        np.testing.assert_allclose(outputs[:, i], expected[:, -1], **TIGHT)
+    for i in range(3):
+        expected, _ = oracle(name, inner, inputs[:, i])
+        assert_close(name, outputs[:, i], expected[:, -1])
 
 
-@all_cells
-def test_masking_layer(name):
-    """A mask that does not reach the cell through a model, or is not handed on."""
-    inputs = keras.Input((None, FEATURES))
-    masked = keras.layers.Masking(mask_value=0.0)(inputs)
-    cell = built(name)
-    hidden = keras.layers.RNN(cell, return_sequences=True)(masked)
-    model = keras.Model(inputs, keras.layers.RNN(keras.layers.SimpleRNNCell(2))(hidden))
-    padded = inputs_of("float32") * mask_of(5, 2)[:, :, None]
-    short = model.predict(padded[1:, :2], verbose=0)
-    np.testing.assert_allclose(model.predict(padded, verbose=0)[1:], short, **FLOAT32)
-
-
-@all_cells
-def test_keras_file(name, tmp_path):
-    """A weight or a setting that a `.keras` file does not keep."""
-    model = classifier(name)
-    before = model.predict(inputs_of("float32"), verbose=0)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded.predict(inputs_of("float32"), verbose=0), before)
-    assert loaded.layers[1].cell.get_config() == model.layers[1].cell.get_config()
-
-
-@pytest.mark.parametrize(
-    "imports",
-    [
-        pytest.param("import keras, fast_weights", marks=SLOW),
-        pytest.param("from fast_weights import Control", marks=SLOW),
-        "import fast_weights, importlib.util; importlib.util.find_spec('keras')",
-        pytest.param("import fast_weights, keras", marks=SLOW),
-        pytest.param("import fast_weights, importlib; importlib.reload(fast_weights)", marks=SLOW),
-        pytest.param("import fast_weights; from keras import models", marks=SLOW),
-    ],
-)
-def test_keras_file_in_a_new_process(imports, tmp_path):
-    """A layer that Keras does not know until something else of the package was used."""
-    model = keras.Sequential([keras.Input((STEPS, FEATURES)), FastWeights(UNITS)])
-    model.save(tmp_path / "model.keras")
-    program = f"{imports}; import keras, sys; keras.models.load_model(sys.argv[1]).summary()"
-    command = [sys.executable, "-c", program, str(tmp_path / "model.keras")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert "FastWeights" in done.stdout, done.stderr
-
-
-@all_cells
-def test_weights_file(name, tmp_path):
-    """Weights that are not loaded: two models differ, then agree."""
-    model, other = classifier(name), classifier(name)
-    randomize(other, seed=8)
-    inputs = inputs_of("float32")
-    expected = model.predict(inputs, verbose=0)
-    assert np.abs(other.predict(inputs, verbose=0) - expected).max() > 1e-3
-    model.save_weights(tmp_path / "model.weights.h5")
-    other.load_weights(tmp_path / "model.weights.h5")
-    np.testing.assert_array_equal(other.predict(inputs, verbose=0), expected)
-
-
-FIT_ALWAYS = {("matrix", False), ("attention", True), ("gru_original", True)}
-
-
-@pytest.mark.parametrize(
-    ("name", "jit_compile"),
-    [
-        one if one in FIT_ALWAYS else pytest.param(*one, marks=SLOW)
-        for one in itertools.product(CELLS, [False, True])
-    ],
-)
+@costly(SETTINGS, always=["LayerNormGRUCell", "FastWeightsCell"])
+@pytest.mark.parametrize("jit_compile", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_fit_evaluate_predict(name, jit_compile):
-    """A step that XLA cannot compile, or a weight that `fit` does not move."""
+    """Catches a step that XLA cannot compile, and a weight that `fit` does not train."""
     model = classifier(name)
     before = model.get_weights()
     model.compile(
@@ -237,22 +176,20 @@ def test_fit_evaluate_predict(name, jit_compile):
     inputs, targets = inputs_of("float32"), np.array([0, 1])
     first = model.evaluate(inputs, targets, verbose=0)
     history = model.fit(inputs, targets, epochs=5, verbose=0).history["loss"]
-    assert model.evaluate(inputs, targets, verbose=0) < first
+    assert history[-1] < history[0]
     np.testing.assert_allclose(history[0], first, rtol=1e-4)
     logits = model.predict(inputs, verbose=0)
     np.testing.assert_allclose(logits, array(model(inputs)), **FLOAT32)
     for weight, old in zip(model.weights, before, strict=True):
-        assert np.abs(array(weight) - old).max() > 1e-4, f"{weight.path} was not moved"
+        assert np.abs(array(weight) - old).max() > 1e-4, f"{weight.path} did not change"
 
 
 @all_cells
-@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize("unroll", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_gradients_equal_finite_differences(name, unroll):
-    """A disconnected weight, or an op with a wrong gradient; initial states included."""
-    cell = built(name, dtype="float64")
-    layer = layer_of(cell, unroll=unroll)
-    inputs, states = inputs_of(), random_states(cell)
-    layer.build(inputs.shape)
+    """Catches a disconnected weight, input or state, and an operation with a wrong gradient."""
+    layer = layer_of(name, unroll=unroll)
+    cell, states = layer.cell, random_states(layer.cell)
 
     @tf.function
     def loss(sequences, *values):
@@ -262,8 +199,8 @@ def test_gradients_equal_finite_differences(name, unroll):
             return tf.reduce_sum(tf.sin(outputs))
 
     values = [tf.convert_to_tensor(variable) for variable in cell.trainable_variables]
+    arguments = [tf.constant(inputs_of()), *values, *map(tf.constant, states)]
     names = ["inputs", *(weight.name for weight in cell.weights), "hidden", "memory"]
-    arguments = [tf.constant(inputs), *values, *map(tf.constant, states)]
     analytic, numeric = tf.test.compute_gradient(loss, arguments, delta=1e-6)
     for part, a, n in zip(names, analytic, numeric, strict=False):
         np.testing.assert_allclose(a, n, rtol=1e-5, atol=1e-6, err_msg=part)

@@ -1,0 +1,133 @@
+"""`trace_memory` against the oracle and the layers, on any backend."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+from cases import (
+    BATCH,
+    FAST,
+    FEATURES,
+    HOLES,
+    SETTINGS,
+    STEPS,
+    TIGHT,
+    UNITS,
+    array,
+    assert_close,
+    cell_of,
+    fast_cells,
+    inputs_of,
+    layer_of,
+    randomize,
+    weights_of,
+)
+from reference import fast_weights_step
+
+from fast_weights import ControlCell, FastWeights, FastWeightsCell, trace_memory
+
+masks = pytest.mark.parametrize("mask", [None, HOLES], ids=["no mask", "mask with holes"])
+PARTS = ("fast_weights", "hidden", "written", "attention")
+
+
+def oracle_trace(name, cell, inputs, mask):
+    """Returns the four parts of a trace of one example, (T, ...) each."""
+    settings = {k: v for k, v in SETTINGS[name].items() if k != "memory_size"}
+    weights, h, A = weights_of(cell), np.zeros(UNITS), np.zeros((UNITS, UNITS))
+    states, matrices, record = [], [], []
+    for x, kept in zip(inputs, mask, strict=True):
+        if kept:
+            h, A = fast_weights_step(weights, x, h, A, record=record, **settings)
+        else:
+            record.append((np.zeros(UNITS), [np.zeros(UNITS)] * settings["inner_steps"]))
+        states.append(h)
+        matrices.append(A)
+    written = np.array([v for v, _ in record])
+    attention = np.zeros((len(inputs), settings["inner_steps"], len(inputs)))
+    clock = np.cumsum(mask)
+    for t, (_, queries) in enumerate(record):
+        for s, query in enumerate(queries):
+            for past in range(t + 1):
+                share = settings["decay_rate"] ** (clock[t] - clock[past]) * written[past] @ query
+                attention[t, s, past] = settings["fast_learning_rate"] * share
+    return np.array(matrices), np.array(states), written, attention
+
+
+@fast_cells
+@masks
+def test_trace_equals_oracle(name, mask):
+    """Catches a wrong age or bracket of equation 4, a query of another inner step, and a masked
+    step that writes, reads or counts as age.
+    """
+    cell = cell_of(name)
+    trace = trace_memory(cell, inputs_of(), mask)
+    for b in range(BATCH):
+        kept = np.ones(STEPS, bool) if mask is None else mask[b]
+        expected = oracle_trace(name, cell, inputs_of()[b], kept)
+        for part, value in zip(PARTS, expected, strict=True):
+            np.testing.assert_allclose(array(getattr(trace, part))[b], value, err_msg=part, **TIGHT)
+
+
+@masks
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("memory", ["matrix", "attention"])
+def test_trace_equals_layer_and_leaves_it_unchanged(memory, go_backwards, mask):
+    """Catches a trace that ignores the layer's direction, a memory that is too short for longer
+    sequences than the layer was built for, and a layer that the trace changes.
+    """
+    arguments = {"memory": memory, "go_backwards": go_backwards, "dtype": "float64", **FAST}
+    layer = FastWeights(UNITS, return_sequences=True, **arguments)
+    layer.build((BATCH, 2, FEATURES))
+    randomize(layer)
+    before = (layer.state_size, layer.cell.state_size, vars(layer).copy(), vars(layer.cell).copy())
+    trace = trace_memory(layer, inputs_of(), mask)
+    assert before == (layer.state_size, layer.cell.state_size, vars(layer), vars(layer.cell))
+    assert_close("FastWeights", trace.hidden, array(layer(inputs_of(), mask=mask)))
+
+
+def test_short_memory_forgets_and_warns():
+    """Catches attention to vectors that a short memory has dropped."""
+    layer = layer_of("FastWeightsAttentionCell", cell={"memory_size": 2}, return_sequences=True)
+    with pytest.warns(UserWarning, match="memory_size=2"):
+        trace = trace_memory(layer, inputs_of())
+    ages = np.arange(STEPS)[:, None] - np.arange(STEPS)
+    assert not np.any(array(trace.attention)[:, :, 0][:, ages > 1])
+    np.testing.assert_allclose(array(trace.hidden), array(layer(inputs_of())), **TIGHT)
+
+
+def test_zero_inner_steps_have_no_attention():
+    trace = trace_memory(cell_of("FastWeightsCell", inner_steps=0), inputs_of())
+    assert tuple(trace.attention.shape) == (BATCH, STEPS, 0, STEPS)
+
+
+def test_trace_follows_call_of_subclass():
+    """Catches a trace that repeats the equations instead of running the cell's own `call`."""
+
+    class HalvedInput(FastWeightsCell):
+        def call(self, inputs, states):
+            return super().call(0.5 * inputs, states)
+
+    cell = HalvedInput(UNITS, dtype="float64", **FAST)
+    cell.build((BATCH, FEATURES))
+    randomize(cell)
+    layer = keras.layers.RNN(cell, return_sequences=True, dtype="float64")
+    assert_close("FastWeights", trace_memory(cell, inputs_of()).hidden, array(layer(inputs_of())))
+
+
+@pytest.mark.parametrize(
+    ("layer", "inputs", "mask", "received"),
+    [
+        (ControlCell(3), inputs_of(), None, "layer=<ControlCell"),
+        (FastWeights(3), inputs_of(), None, "layer=<FastWeights"),
+        (cell_of("FastWeightsCell"), inputs_of()[:, :0], None, "(2, 0, 4)"),
+        (cell_of("FastWeightsCell"), inputs_of()[:, :, :3], None, "(2, 5, 3)"),
+        (cell_of("FastWeightsCell"), inputs_of()[0], None, "(5, 4)"),
+        (cell_of("FastWeightsCell"), inputs_of(), HOLES[:, :3], "(2, 3)"),
+        (cell_of("FastWeightsCell"), inputs_of(), HOLES[:1], "(1, 5)"),
+    ],
+)
+def test_invalid_input_is_refused(layer, inputs, mask, received):
+    """Catches an input of a wrong shape that is broadcast silently."""
+    with pytest.raises(ValueError, match=re.escape(received)):
+        trace_memory(layer, inputs, mask)
