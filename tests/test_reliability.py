@@ -11,6 +11,7 @@ import pathlib
 import random
 import resource
 import signal
+import subprocess
 import time
 
 import numpy as np
@@ -126,10 +127,14 @@ def start_interruptible(directory, *flags):
 
 def end(process, number):
     """Sends a signal and returns the standard error of the process."""
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=300)
-    assert "Traceback" not in stderr
-    return stderr
+    # Python ignores a Ctrl-C that arrives in some callbacks, so a person would press it again.
+    for _ in range(10):
+        process.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            _, stderr = process.communicate(timeout=30)
+            assert "Traceback" not in stderr
+            return stderr
+    raise AssertionError("the process did not end")
 
 
 def stop_in_an_epoch(directory, number):

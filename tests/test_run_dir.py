@@ -1,5 +1,7 @@
 """The directory of a run: its files, its lock and its configuration."""
 
+import errno
+import os
 import subprocess
 import sys
 
@@ -64,6 +66,20 @@ def test_corrupt_config_is_refused(trained):
         trained.read_config()
 
 
+def test_unreadable_directory_is_not_taken_for_an_untrained_model(trained, monkeypatch):
+    """Catches bundled weights in the place of a model that may not be read.
+
+    Root may read everything, so the test refuses in the place of the system.
+    """
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(UserError, match=str(trained.path)):
+        trained.trained_or_bundled()
+
+
 def test_resume_takes_the_settings_of_the_run(trained, tiny):
     """Catches a resume with defaults for the flags that are not given again."""
     settings = {"model_name": "RNN-LN-FW", "num_epochs": 7, "units": 5}
@@ -118,9 +134,11 @@ def test_lock_deletes_what_a_killed_process_left(run_dir):
 
 def test_clear_deletes_the_run_and_nothing_else(trained):
     """Catches `--restart` that leaves a part of the earlier run, or deletes other files."""
-    for name in ("results.jsonl", "events.out.tfevents.1", "notes.txt"):
+    others = {"notes.txt", "training/notes.txt", "seed-1/results.jsonl"}
+    own = {"results.jsonl", "events.out.tfevents.1", "training/events.out.tfevents.1"}
+    for name in others | own:
+        (trained.path / name).parent.mkdir(exist_ok=True)
         (trained.path / name).touch()
-    for name in ("training", "validation", "seed-1"):
-        (trained.path / name).mkdir()
     trained.clear()
-    assert sorted(path.name for path in trained.path.iterdir()) == ["notes.txt", "seed-1"]
+    found = {path.relative_to(trained.path) for path in trained.path.rglob("*") if path.is_file()}
+    assert {path.as_posix() for path in found} == others

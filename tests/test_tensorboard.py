@@ -192,10 +192,13 @@ def test_text_and_histograms_describe_the_model(run_dir):
 
 
 def test_hyperparameters_are_the_settings(run_dir):
-    """Catches a setting that is missing on the HParams page."""
+    """Catches a missing setting, and a run that is extended and so becomes another trial."""
     content = events(run_dir)[".", "_hparams_/session_start_info"][0][1]
     info = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
-    for name, expected in dataclasses.asdict(run_dir.read_config()).items():
+    settings = dataclasses.asdict(run_dir.read_config())
+    del settings["num_epochs"]
+    assert info.hparams.keys() == settings.keys()
+    for name, expected in settings.items():
         value = info.hparams[name]
         assert getattr(value, value.WhichOneof("kind")) == expected, name
 

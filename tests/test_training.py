@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import logging
 import subprocess
 import sys
 
@@ -176,15 +175,34 @@ def test_restart_starts_over(tiny, tmp_path):
     assert run_dir.read_config() == other
 
 
-def test_completed_run_is_not_trained_further(tiny, tmp_path, caplog):
-    """Catches an epoch that is added to a run that has all of them."""
+@pytest.mark.parametrize("num_epochs", [2, 1])
+def test_completed_run_is_not_trained_further(tiny, tmp_path, num_epochs):
+    """Catches an epoch added to a complete run, and a smaller `num_epochs` that is recorded."""
     run_dir = RunDirectory(tmp_path, "CONTROL")
-    expected = training.train(tiny(model_name="CONTROL"), run_dir, tmp_path)
+    config = tiny(model_name="CONTROL", num_epochs=2)
+    expected = training.train(config, run_dir, tmp_path)
     before = checkpoint_arrays(run_dir)
-    caplog.set_level(logging.INFO)
-    assert training.train(tiny(model_name="CONTROL"), run_dir, tmp_path) == expected
+    again = dataclasses.replace(config, num_epochs=num_epochs)
+    assert training.train(again, run_dir, tmp_path) == expected
     assert checkpoint_arrays(run_dir) == before
-    assert "2 epochs" in caplog.text
+    assert run_dir.read_config() == config
+
+
+def test_run_without_checkpoint_leaves_nothing_to_the_next(tiny, tmp_path, monkeypatch):
+    """Catches TensorBoard events of a run that ended in its first epoch beside those of another."""
+    run_dir = RunDirectory(tmp_path, "CONTROL")
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.TrainingState, "save", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(tiny(model_name="CONTROL", units=4), run_dir, tmp_path)
+    left = set(run_dir.path.rglob("*.tfevents.*"))
+    assert len(left) == 3
+    training.train(tiny(model_name="CONTROL", num_epochs=1), run_dir, tmp_path)
+    assert not left & set(run_dir.path.rglob("*.tfevents.*"))
 
 
 def test_order_is_a_function_of_seed_and_epoch():
