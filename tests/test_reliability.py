@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from event_files import curves
 from processes import (
-    OPTIMIZED,
     TINY,
     checkpoint_arrays,
     records,
@@ -272,19 +271,3 @@ def test_read_only_directory_ends_with_message(tmp_path, tiny_config):
         train(tiny_config, RunDirectory(tmp_path, "RNN-LN-FW"), tmp_path)
     assert str(caught.value).endswith(os.strerror(errno.ENOTDIR))
     assert results.read(tmp_path / "RNN-LN-FW/results.jsonl") == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model_name", ["CONTROL", "RNN-LN-FW"])
-def test_threads_and_hash_seed_do_not_matter(tmp_path, model_name):
-    """Catches a sum or an order that depends on the machine's threads."""
-    flags = (f"--model_name={model_name}", "--num_epochs=1", "--num_training=12800", "--quiet")
-    found = []
-    for threads in ("1", "7"):
-        directory = tmp_path / threads
-        directory.mkdir()
-        env = {**OPTIMIZED, "TF_NUM_INTRAOP_THREADS": threads, "PYTHONHASHSEED": threads}
-        run("train.py", directory, *flags, "--shuffle", env=env)
-        run_dir = run_directory(directory, model_name)
-        found.append((checkpoint_arrays(run_dir), records(run_dir)))
-    assert found[0] == found[1]

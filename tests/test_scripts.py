@@ -208,7 +208,7 @@ def test_surroundings_do_not_matter(tmp_path):
             {},
             {"PYTHONHASHSEED": "2", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
             {"HOME": "/dev/null/home", "TMPDIR": "/dev/null/tmp", "TERM": "dumb"},
-            {"KERAS_BACKEND": "jax", "MPLBACKEND": "nonsense", "TF_NUM_INTRAOP_THREADS": "1"},
+            {"KERAS_BACKEND": "jax", "MPLBACKEND": "TkAgg", "TF_NUM_INTRAOP_THREADS": "1"},
         )
     ):
         directory, env = tmp_path / f"ü {number}", {**os.environ, **surroundings}
