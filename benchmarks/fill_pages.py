@@ -71,7 +71,8 @@ def _models(columns, published):
 
 
 def _results():
-    published = {name: f"{model.published:.0%}" for name, model in MODELS.items()}
+    values = {name: model.published for name, model in MODELS.items()}
+    published = {name: "-" if value is None else f"{value:.0%}" for name, value in values.items()}
     return _models(["epoch of 99%", "accuracy at 1000"], published)
 
 
