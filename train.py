@@ -11,7 +11,6 @@ from absl import flags
 
 from fast_weights.experiment import console
 from fast_weights.experiment.config import SUMMARY_EVERY, Config
-from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.run_dir import resolve_config
 
 FLAGS = flags.FLAGS
@@ -47,11 +46,6 @@ def main():
         restart=FLAGS.restart,
         summary_every=FLAGS.summary_every,
     )
-    if not records:
-        raise UserError(
-            f"the run is complete, but {run_dir.results_path} has no records. Restore the file, or "
-            "train again with --restart"
-        )
     epoch = run_dir.checkpoint_epochs()[0]
     if not FLAGS.quiet:
         print(f"To train longer, raise --num_epochs above {epoch}.")

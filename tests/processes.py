@@ -1,5 +1,6 @@
 """Runs the scripts in processes of their own, and reads the files that a run leaves."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -19,11 +20,19 @@ WITHOUT_TENSORFLOW = {**os.environ, "PYTHONPATH": str(ROOT / "tests/stubs")}
 OPTIMIZED = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
 
 
-def start(script, directory, *flags, **options) -> subprocess.Popen:
-    """Starts a script in `directory`, which holds its `data/`, `checkpoints/` and `figures/`."""
+@contextlib.contextmanager
+def start(script, directory, *flags, **options):
+    """Starts a script in `directory`, with its `data/`, `checkpoints/` and `figures/`.
+
+    The process is killed at the end of the block if it is still running.
+    """
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
     command = [sys.executable, ROOT / script, *flags]
-    return subprocess.Popen(command, cwd=directory, **options)
+    with subprocess.Popen(command, cwd=directory, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def run(script, directory, *flags, status=0, **options) -> subprocess.CompletedProcess:

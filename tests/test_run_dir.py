@@ -114,10 +114,12 @@ def test_second_training_is_refused(tmp_path, run_dir):
     """Catches two processes that write to one directory, and a lock that outlives its process."""
     command = [sys.executable, "-c", HOLD_LOCK, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "locked\n"
-        with pytest.raises(UserError, match=str(run_dir)), run_dir.lock():
-            pass
-        other.kill()
+        try:
+            assert other.stdout.readline() == "locked\n"
+            with pytest.raises(UserError, match=str(run_dir)), run_dir.lock():
+                pass
+        finally:
+            other.kill()
     with run_dir.lock():
         pass
 

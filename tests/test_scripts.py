@@ -57,13 +57,13 @@ def test_seed_is_a_run_of_its_own(copy):
 
 
 @pytest.mark.slow
-def test_complete_run_without_records_is_refused(copy):
+def test_complete_run_without_records_is_reported(copy):
     """Catches a traceback after the results were deleted."""
     run_dir = run_directory(copy)
     run_dir.results_path.unlink()
     num_epochs = run_dir.checkpoint_epochs()[0]
-    done = run("train.py", copy, f"--num_epochs={num_epochs}", "--quiet", status=2)
-    assert_refused(done, run_dir.results_path.name)
+    done = run("train.py", copy, f"--num_epochs={num_epochs}", "--quiet")
+    assert str(num_epochs) in done.stdout
 
 
 def test_evaluation_agrees_with_training(directory):

@@ -112,6 +112,23 @@ def test_corrupt_archive_is_refused_or_read_correctly(tmp_path, number):
     assert num_refused > number / 2
 
 
+@pytest.mark.parametrize(
+    ("intact", "damaged"),
+    [
+        (b"(5000,)", b"((((((("),  # the shape of the array
+        (b"PK\1\2-\3-\0\0\0\0", b"PK\1\2-\3-\0\0\0\x0c"),  # the method of compression
+    ],
+)
+def test_rare_damage_is_refused(tmp_path, intact, damaged):
+    """Catches errors of NumPy's parser and of decompression that random damage seldom causes."""
+    archive, path = io.BytesIO(), tmp_path / "file.npz"
+    np.savez(archive, a=np.zeros(5000))
+    assert archive.getvalue().count(intact) == 1
+    path.write_bytes(archive.getvalue().replace(intact, damaged))
+    with pytest.raises(CorruptFileError):
+        storage.read_arrays(path)
+
+
 def test_unreadable_file_is_not_called_corrupt(tmp_path):
     """Catches a missing permission that is reported as damage."""
     for path in (tmp_path / "missing.npz", tmp_path):
