@@ -47,9 +47,10 @@ def main():
                 f"--{name} can be used only with --figure={'|'.join(figures)}. "
                 f"Received: --figure={FLAGS.figure}"
             )
-    if FLAGS.figure in ("memory", "attention") and FLAGS.model_name != "RNN-LN-FW":
+    if FLAGS.figure in ("memory", "attention") and not MODELS[FLAGS.model_name].has_fast_weights:
+        names = ", ".join(name for name, model in MODELS.items() if model.has_fast_weights)
         raise UserError(
-            f"--figure={FLAGS.figure} shows fast weights, which only RNN-LN-FW has. "
+            f"--figure={FLAGS.figure} needs a model with fast weights: {names}. "
             f"Received: --model_name={FLAGS.model_name}"
         )
     draw = {"curves": curves, "memory": memory, "attention": attention, "weights": weights}
@@ -66,9 +67,8 @@ def curves():
         if not seeds
     }
     if len(train_commands) == len(MODELS):
-        raise UserError(
-            f"no results in {FLAGS.checkpoint_dir}. Train a model: {train_commands['RNN-LN-FW']}"
-        )
+        command = train_commands[FLAGS.model_name]
+        raise UserError(f"no results in {FLAGS.checkpoint_dir}. Train a model: {command}")
     from fast_weights.experiment.plots import plot_curves
 
     yield from plot_curves(found, FLAGS.output_dir, FLAGS.format, FLAGS.log_epochs)
@@ -85,11 +85,10 @@ def _results_of(model_name):
 
 def memory():
     """Plots one sequence, as an image and as an animation."""
-    run_dir = console.run_dir().trained_or_bundled()
-    num_pairs = run_dir.read_config().num_pairs
+    num_pairs = console.run_dir().trained_or_bundled().read_config().num_pairs
     sample = task.default_sample(num_pairs) if FLAGS.sample is None else FLAGS.sample
     task.encode_sample(sample, num_pairs)
-    model, _ = _load(run_dir)
+    model, _ = _load()
     from fast_weights.experiment import evaluation, plots
 
     trace = evaluation.trace_sequence(model, sample, num_pairs)
@@ -99,13 +98,12 @@ def memory():
 
 def attention():
     """Plots the mean attention over the validation sequences."""
-    run_dir = console.run_dir().trained_or_bundled()
-    if run_dir.read_config().inner_steps == 0:
+    if console.run_dir().trained_or_bundled().read_config().inner_steps == 0:
         raise UserError(
             "--figure=attention shows what the inner loop reads, so it needs a model trained with "
             "one inner step or more. Received: inner_steps=0"
         )
-    model, config = _load(run_dir)
+    model, config = _load()
     from fast_weights.experiment import evaluation, plots
 
     _, validation = load_or_generate(FLAGS.data_dir, config)
@@ -115,7 +113,7 @@ def attention():
 
 def weights():
     """Plots W_h and W_x as drawn from the seed and as trained."""
-    model, config = _load(console.run_dir().trained_or_bundled())
+    model, config = _load()
     from fast_weights.experiment import plots
     from fast_weights.experiment.checkpoint import new_state
 
@@ -129,12 +127,13 @@ def _caption():
     return f"{FLAGS.model_name}, seed {FLAGS.seed}"
 
 
-def _load(run_dir):
-    """Returns the model and its configuration, with TensorFlow loaded quietly."""
+def _load():
+    """Returns the model that the flags name and its configuration; loads TensorFlow quietly."""
+    console.run_dir().trained_or_bundled()  # a missing model is reported before TensorFlow loads
     with console.quiet_import():
         from fast_weights.experiment.checkpoint import load_model
 
-    return load_model(run_dir)
+    return load_model(console.run_dir())
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ def main():
     """Prints the predictions or the accuracy that the flags ask for."""
     if FLAGS.evaluate and FLAGS.sample:
         raise UserError("--sample and --evaluate cannot be combined. Give one of them")
-    run_dir = console.run_dir().trained_or_bundled()
+    run_dir = console.run_dir()
     # All samples are checked before TensorFlow takes seconds to load.
-    num_pairs = run_dir.read_config().num_pairs
+    num_pairs = run_dir.trained_or_bundled().read_config().num_pairs
     samples = FLAGS.sample or [task.default_sample(num_pairs)]
     for sample in samples:
         task.encode_sample(sample, num_pairs)

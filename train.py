@@ -52,13 +52,14 @@ def main():
             f"the run is complete, but {run_dir.results_path} has no records. Restore the file, or "
             "train again with --restart"
         )
-    best = max(records, key=lambda record: record.val_accuracy)
+    epoch = run_dir.checkpoint_epochs()[0]
     if not FLAGS.quiet:
-        print(f"To train longer, raise --num_epochs above {records[-1].epoch}.")
-    print(
-        f"{config.model_name} has been trained for {records[-1].epoch} epochs, best validation "
-        f"accuracy {best.val_accuracy:.2%} in epoch {best.epoch}. Checkpoint: {run_dir}"
-    )
+        print(f"To train longer, raise --num_epochs above {epoch}.")
+    line = f"{config.model_name} has completed epoch {epoch}."
+    if records:  # unless someone deleted results.jsonl
+        best = max(records, key=lambda record: record.val_accuracy)
+        line += f" Best validation accuracy: {best.val_accuracy:.2%} in epoch {best.epoch}."
+    print(f"{line} Checkpoint: {run_dir}")
 
 
 if __name__ == "__main__":

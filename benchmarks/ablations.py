@@ -90,7 +90,7 @@ def draw():
     """Draws validation accuracy over epochs, a panel for each question."""
     from matplotlib.ticker import PercentFormatter
 
-    from fast_weights.experiment.plots import style  # loads TensorFlow
+    from fast_weights.experiment.plots import style  # loads Matplotlib
 
     figure = style.new_figure(12, 7)
     *panels, gates, unused = figure.subplots(2, 3).flat

@@ -34,7 +34,7 @@ PUBLISHED = {
     "RNN-LN": "leaves 43% at about 40, 90% at 1000",
     "CONTROL": "48% at 1000",
 }
-SAMPLE = "g5o8k1??g"
+SAMPLE = task.default_sample(3)
 
 
 def fill(page: str) -> str:
@@ -71,7 +71,8 @@ def _models(columns, published):
 
 
 def _results():
-    published = {name: f"{model.published:.0%}" for name, model in MODELS.items()}
+    values = {name: model.published for name, model in MODELS.items()}
+    published = {name: "-" if value is None else f"{value:.0%}" for name, value in values.items()}
     return _models(["epoch of 99%", "accuracy at 1000"], published)
 
 
@@ -240,6 +241,7 @@ GENERATED = {
     "speed": _speed_of_steps,
     "speed_steps": lambda: tables.speed_steps(_speed()),
     "speed_training": lambda: tables.speed_training(_speed()),
+    "epoch_time": lambda: f"{_speed()['epoch_s']:.2f} s",
     "speed_ratio": lambda: f"{_speed()['ratio']:.1f}",
     "speed_lowest_ratio": lambda: f"{_speed()['lowest_ratio']:.1f}",
     "snapshot_share": lambda: tables.snapshot_share(_speed()),

@@ -155,7 +155,7 @@ def collect():
 
 def draw():
     """Draws time and peak memory over T, a column for each H, and the ratio of the times."""
-    from fast_weights.experiment.plots import style  # loads TensorFlow
+    from fast_weights.experiment.plots import style  # loads Matplotlib
 
     done = read_records()
     figure = style.new_figure(11, 8)

@@ -32,7 +32,7 @@ def draw():
     """Draws validation accuracy over epochs: a color for each recurrence, dashes for 1e-3."""
     from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
-    from fast_weights.experiment.plots import style  # loads TensorFlow
+    from fast_weights.experiment.plots import style  # loads Matplotlib
 
     figure = style.new_figure(8, 4.5)
     axes = figure.subplots()

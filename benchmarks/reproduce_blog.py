@@ -95,7 +95,7 @@ def main():
         if is_full_length and run.config.seed == 0:
             bundle(run)
     found = records_by_model(RUNS if is_full_length else runs, output_dir / "results")
-    from fast_weights.experiment.plots import plot_curves  # loads TensorFlow
+    from fast_weights.experiment.plots import plot_curves  # loads Matplotlib
 
     for path in plot_curves(found, output_dir):
         print(f"Wrote {path.relative_to(ROOT)}")

@@ -97,7 +97,7 @@ def run_all(runs: list[Run], jobs: int | None = None) -> None:
     """
     jobs = jobs or os.cpu_count()
     waiting, running, failed = list(runs), {}, {}
-    table = ProgressTable(runs, jobs)
+    table = RunsTable(runs, jobs)
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -143,7 +143,7 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-class ProgressTable:
+class RunsTable:
     """Prints a row for each run: epochs, best accuracy, time left. Updates it on a terminal."""
 
     def __init__(self, runs: list[Run], jobs: int):

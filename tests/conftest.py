@@ -11,29 +11,32 @@ import pathlib
 
 import pytest
 
-from fast_weights.config import Config
+from fast_weights.experiment.config import Config
+
+# Modules that processes.py puts in the place of TensorFlow and Keras.
+collect_ignore = ["stubs"]
 
 
 def pytest_addoption(parser):
     parser.addoption(
         "--golden_dir",
         default=str(pathlib.Path(__file__).parent / "golden"),
-        help="folder of the .npz files that test_golden.py checks the port against",
+        help="directory of the .npz files that test_golden.py compares with",
     )
 
 
 def pytest_generate_tests(metafunc):
     if "golden_path" in metafunc.fixturenames:
-        folder = pathlib.Path(metafunc.config.getoption("--golden_dir"))
-        paths = sorted(folder.glob("*.npz"))
+        directory = pathlib.Path(metafunc.config.getoption("--golden_dir"))
+        paths = sorted(directory.glob("*.npz"))
         if not paths:
-            raise pytest.UsageError(f"--golden_dir: no .npz file in {folder}")
+            raise pytest.UsageError(f"--golden_dir: no .npz file in {directory}")
         metafunc.parametrize("golden_path", paths, ids=lambda path: path.stem)
 
 
 @pytest.fixture(scope="session")
 def tiny_config():
-    """Seconds, not minutes: 12 steps of 8 sequences, 5 units."""
+    """A configuration that trains in seconds: 12 steps of 8 sequences, 5 units."""
     return Config(
         model_name="RNN-LN-FW",
         num_epochs=2,
@@ -48,5 +51,5 @@ def tiny_config():
 
 @pytest.fixture(scope="session")
 def tiny(tiny_config):
-    """The tiny configuration with some settings replaced."""
+    """Returns the tiny configuration with some settings replaced."""
     return lambda **changes: dataclasses.replace(tiny_config, **changes)

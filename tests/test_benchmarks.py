@@ -100,7 +100,7 @@ def test_progress_table(tmp_path):
     """Catches an estimate from the first epoch, which compiles, and one that ignores jobs."""
     first, second = (runs.Run(name, Config(num_epochs=101), tmp_path / name) for name in "ab")
     first.run_dir.path.mkdir(parents=True)
-    table = runs.ProgressTable([first, second], jobs=2)
+    table = runs.RunsTable([first, second], jobs=2)
     states = []
     for epoch, seconds in ((1, 900), (2, 4)):
         results.append(first.run_dir.results_path, record(epoch, seconds))

@@ -1,259 +1,317 @@
-"""The training program: what it moves, what it repeats, what it survives."""
+"""The training program: the update, the epoch and the loop over epochs."""
 
 import dataclasses
 import itertools
-import re
 import subprocess
 import sys
 
-import event_files
 import numpy as np
 import pytest
 import tensorflow as tf
+from event_files import events
+from processes import ROOT, checkpoint_arrays, records
 
-from fast_weights import checkpoints, data, files, results, training
-from fast_weights.config import MODEL_NAMES
-
-
-def weights_after(config, tmp_path, name):
-    """Trains in a folder of its own and returns the final weights and the records."""
-    records = training.train(config, tmp_path / "data", tmp_path / name)
-    state = checkpoints.new_state(config)
-    assert state.restore(tmp_path / name)
-    return [v.numpy() for v in [*state.model.weights, *state.optimizer.variables]], records
-
-
-def without_seconds(records):
-    return [dataclasses.replace(record, seconds=0) for record in records]
+from fast_weights.experiment import dataset, results, task, training
+from fast_weights.experiment.checkpoint import TrainingState, new_state
+from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.models import MODELS
+from fast_weights.experiment.run_dir import RunDirectory
+from fast_weights.experiment.tensorboard import TensorBoardWriter
 
 
 def batches_of(config):
-    split, _ = data.make(config.num_pairs, config.num_training, config.num_validation, config.seed)
-    return training._to_tensors(data.batches(split, config.batch_size))
+    split, _ = dataset.generate(config)
+    return training._to_tensors(task.batches(split, config.batch_size))
+
+
+def bounds(start, stop):
+    return tf.constant(start), tf.constant(stop)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"model_name": name} for name in MODEL_NAMES),
+        *({"model_name": name} for name in MODELS),
         pytest.param({"model_name": "GRU-LN", "gates": "standard"}, marks=pytest.mark.slow),
-        pytest.param(
-            {"model_name": "RNN-LN-FW", "recurrence": "paper", "inner_steps": 2},
-            marks=pytest.mark.slow,
-        ),
-        # Past the length up to which the loop over time is unrolled.
-        {"model_name": "RNN-LN-FW", "num_pairs": 16},
+        pytest.param({"recurrence": "paper", "inner_steps": 2}, marks=pytest.mark.slow),
+        # Longer than the length up to which the loop over time is unrolled.
+        {"num_pairs": 16},
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
-def test_one_step_moves_every_weight_and_evaluation_none(tiny, changes):
-    """A weight that is not connected to the loss; an evaluation that trains."""
+def test_training_changes_every_weight_and_evaluation_none(tiny, changes):
+    """Catches a weight that is not connected to the loss, and an evaluation that trains."""
     config = tiny(**changes)
-    state = checkpoints.new_state(config)
-    program = training.EpochProgram(state, config)
-    before = [weight.numpy() for weight in state.model.trainable_variables]
+    state = new_state(config)
+    program = training.EpochProgram(state)
+    weights = state.model.trainable_variables
+    before = [weight.numpy() for weight in weights]
     batches = batches_of(config)
-    program.evaluate(*batches, tf.constant(0), tf.constant(2), tf.zeros(1 + config.num_pairs))
-    for weight, value in zip(state.model.trainable_variables, before, strict=True):
+    program.evaluate(*batches, *bounds(0, 2), tf.zeros(1 + config.num_pairs))
+    for weight, value in zip(weights, before, strict=True):
         np.testing.assert_array_equal(weight, value)
-    program.train(*batches, tf.constant(0), tf.constant(1), tf.zeros(3))
-    for weight, value in zip(state.model.trainable_variables, before, strict=True):
+    program.train(*batches, *bounds(0, 1), tf.zeros(3))
+    for weight, value in zip(weights, before, strict=True):
         assert np.abs(weight.numpy() - value).max() > 1e-4, weight.path
-    assert len(state.model.trainable_variables) == len(state.model.weights)
+    assert len(weights) == len(state.model.weights)
 
 
-def test_no_inner_step_can_be_trained(tiny):
-    """S = 0, with which layer normalization's weights have no gradient, that ends the run."""
-    state = checkpoints.new_state(tiny(inner_steps=0))
+def test_model_without_inner_steps_trains(tiny):
+    """Catches S = 0, where layer normalization has no gradient, that ends the run."""
+    config = tiny(inner_steps=0)
+    state = new_state(config)
     before = [weight.numpy() for weight in state.model.weights]
-    batches = batches_of(tiny(inner_steps=0))
-    program = training.EpochProgram(state, tiny(inner_steps=0))
-    program.train(*batches, tf.constant(0), tf.constant(1), tf.zeros(3))
+    program = training.EpochProgram(state)
+    program.train(*batches_of(config), *bounds(0, 1), tf.zeros(3))
     weights = zip(state.model.weights, before, strict=True)
-    assert [w.name for w, old in weights if np.all(w.numpy() == old)] == ["gamma", "beta"]
+    unchanged = [one.name for one, value in weights if np.all(one.numpy() == value)]
+    assert unchanged == ["gamma", "beta"]
 
 
-def test_chunks_add_up_to_the_same_bits(tiny_config):
-    """A result that depends on how fast the machine happened to be."""
-    batches = batches_of(tiny_config)
-    totals = []
-    for bounds in ([0, 12], [0, 1, 5, 12]):
-        state = checkpoints.new_state(tiny_config)
-        program = training.EpochProgram(state, tiny_config)
-        total = tf.zeros(3)
-        for start, stop in itertools.pairwise(bounds):
-            total = program.train(*batches, tf.constant(start), tf.constant(stop), total)
-        totals.append((total.numpy(), *(weight.numpy() for weight in state.model.weights)))
-    for one, other in zip(*totals, strict=True):
+def test_chunks_add_up_to_the_same_bits(tiny):
+    """Catches results that depend on the number of chunks in an epoch."""
+    config = tiny(model_name="CONTROL")
+    batches = batches_of(config)
+    outcomes = []
+    for limits in ([0, 12], [0, 1, 5, 12]):
+        state = new_state(config)
+        program = training.EpochProgram(state)
+        totals = tf.zeros(3)
+        for start, stop in itertools.pairwise(limits):
+            totals = program.train(*batches, *bounds(start, stop), totals)
+        outcomes.append((totals.numpy(), *(weight.numpy() for weight in state.model.weights)))
+    for one, other in zip(*outcomes, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_totals_are_means_of_the_split(tiny_config):
-    """A loss scaled by the wrong batch, an accuracy counted over the wrong number."""
-    state = checkpoints.new_state(tiny_config)
-    program = training.EpochProgram(state, tiny_config)
-    batches = batches_of(tiny_config)
-    totals = training.Chunks(program.evaluate, 3).run(batches)
-    loss, accuracy = training._means((totals[0], totals[1:].sum()), batches)
-    tokens, targets = (np.concatenate(part) for part in batches)
-    logits = state.model(tokens).numpy().astype(np.float64)
-    log_sum = np.log(np.exp(logits).sum(axis=1))
-    expected = (log_sum - logits[np.arange(len(targets)), targets]).mean()
-    np.testing.assert_allclose(loss, expected, rtol=1e-5)
-    assert accuracy == pytest.approx((logits.argmax(axis=1) == targets).mean())
+def test_record_holds_means_over_the_splits(tiny, tmp_path, monkeypatch):
+    """Catches a loss scaled by the wrong batch, a skipped batch, and one split for the other.
+
+    The weights stay as drawn, so all batches of both splits can be evaluated afterwards.
+    """
+    monkeypatch.setattr(training, "train_step", _evaluating_step)
+    config = tiny(model_name="CONTROL", num_epochs=1)
+    (record,) = training.train(config, RunDirectory(tmp_path, "CONTROL"), tmp_path)
+    model = new_state(config).model
+    for split, loss, accuracy in zip(
+        dataset.generate(config),
+        (record.train_loss, record.val_loss),
+        (record.train_accuracy, record.val_accuracy),
+        strict=True,
+    ):
+        tokens, targets = (part.reshape(-1, *part.shape[2:]) for part in task.batches(split, 8))
+        logits = model(tokens).numpy().astype(np.float64)
+        log_sum = np.log(np.exp(logits).sum(axis=1))
+        expected = (log_sum - logits[np.arange(len(targets)), targets]).mean()
+        assert loss == pytest.approx(expected, rel=1e-5)
+        assert accuracy == pytest.approx((logits.argmax(axis=1) == targets).mean(), rel=1e-6)
+    assert record.gradient_norm == pytest.approx(2.5)
 
 
-@pytest.mark.parametrize("shuffle", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_resumed_equals_uninterrupted_bit_for_bit(tiny, tmp_path, shuffle):
-    """A lost optimizer state, a restarted order, a doubled or missing epoch."""
-    whole = tiny(num_epochs=3, shuffle=shuffle)
-    expected, records = weights_after(whole, tmp_path, "whole")
-    # Stopped in the third epoch, after its record was written.
-    weights_after(tiny(num_epochs=2, shuffle=shuffle), tmp_path, "stopped")
-    results.append(tmp_path / "stopped", records[2])
-    resumed, resumed_records = weights_after(whole, tmp_path, "stopped")
-    for one, other in zip(resumed, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert without_seconds(resumed_records) == without_seconds(records)
-    assert [record.epoch for record in records] == [0, 1, 2]
-
-
-def test_a_checkpoint_comes_after_all_that_belongs_to_its_epoch(tiny, tmp_path, monkeypatch):
-    """A kill between the two, after which an epoch has no record, or no events."""
-    order, on_disk = [], {}
-
-    def watch(owner, name, mark):
-        method = getattr(owner, name)
-
-        def watched(*args, **kwargs):
-            method(*args, **kwargs)
-            order.append(mark)
-            if mark == "saved":
-                on_disk[len(order)] = event_files.events(tmp_path / "run")
-
-        monkeypatch.setattr(owner, name, watched)
-
-    watch(results, "append", "record")
-    watch(training.summaries.Summaries, "write", "events")
-    watch(training.summaries.Summaries, "look", "look")
-    watch(checkpoints.TrainingState, "save", "saved")
-    training.train(tiny(num_epochs=2), tmp_path / "data", tmp_path / "run", summary_every=1)
-    epoch = ["record", "events", "look", "saved"]
-    assert order == ["look", *epoch, *epoch]
-    # Written out, though the writers are not closed yet.
-    for steps, found in enumerate(on_disk.values(), start=1):
-        for key in (("training", "loss"), ("validation", "loss"), (".", "probe")):
-            assert found[key][-1][0] == steps
-
-
-def test_events_are_on_disk_when_an_epoch_is_saved(tiny, tmp_path, monkeypatch):
-    """Events that the operating system keeps to itself until a power cut."""
-    synced, sync = [], files.sync
-
-    def syncing(path):
-        synced.append(path)
-        sync(path)
-
-    monkeypatch.setattr(files, "sync", syncing)
-    monkeypatch.setattr(checkpoints.TrainingState, "save", lambda *_: synced.append("saved"))
-    training.train(tiny(num_epochs=1), tmp_path / "data", tmp_path / "run")
-    before = synced[: synced.index("saved")]
-    for path in (tmp_path / "run").rglob("*.tfevents.*"):
-        assert path in before
-        assert path.parent in before
+def _evaluating_step(model, optimizer, tokens, targets, global_batch_size, max_gradient_norm):
+    """Stands in for `train_step` and leaves the weights as they are."""
+    loss, num_correct, _ = training.loss_and_gradients(model, tokens, targets, global_batch_size)
+    return loss, num_correct, tf.constant(2.5)
 
 
 @pytest.mark.parametrize(
-    ("error", "restart", "words"),
-    [
-        (OSError(28, "No space left on device"), False, "No space.*the same command goes on"),
-        (OSError(28, "No space left on device"), True, "the same command without --restart goes"),
-        (
-            tf.errors.ResourceExhaustedError(None, None, "a/b.c; No space left on device"),
-            False,
-            "cannot write to run: No space left on device. What",
-        ),
-        (
-            tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
-            False,
-            "more memory than there is. Take a smaller --batch_size",
-        ),
-    ],
+    ("model_name", "shuffle"),
+    [("CONTROL", True), *(pytest.param(name, False, marks=pytest.mark.slow) for name in MODELS)],
 )
-def test_what_is_said_of_a_training_that_cannot_go_on(error, restart, words):
-    """Memory that is told as a disk, advice that would delete what was trained."""
-    line = str(training._as_user_error(error, "run", restart))
-    assert re.search(words, line)
-    assert line.isprintable()
+def test_resumed_run_equals_uninterrupted_one(tiny, tmp_path, model_name, shuffle):
+    """Catches a lost optimizer state, an order that starts over, a repeated or missing epoch."""
+    config = tiny(model_name=model_name, num_epochs=3, shuffle=shuffle)
+    whole, resumed = (RunDirectory(tmp_path / name, model_name) for name in ("whole", "resumed"))
+    expected = training.train(config, whole, tmp_path)
+    training.train(dataclasses.replace(config, num_epochs=2), resumed, tmp_path)
+    # As if the process had been killed in the third epoch, after its record was written.
+    results.append(resumed.results_path, expected[2])
+    returned = training.train(config, resumed, tmp_path)
+    assert checkpoint_arrays(resumed) == checkpoint_arrays(whole)
+    assert records(resumed) == records(whole)
+    assert returned == results.read(resumed.results_path)
+    assert [record.epoch for record in returned] == [1, 2, 3]
 
 
-def test_shuffling_is_a_function_of_seed_and_epoch():
-    """An order that repeats every epoch, or that a resume cannot draw again."""
-    orders = [training.epoch_order(seed, epoch, 50) for seed in (0, 1) for epoch in (0, 1)]
-    np.testing.assert_array_equal(orders[1], training.epoch_order(0, 1, 50))
+def test_checkpoint_comes_after_the_record_and_the_events(tiny, tmp_path, monkeypatch):
+    """Catches an epoch without a record or events, after a kill between the two."""
+    calls, run_dir = [], RunDirectory(tmp_path, "CONTROL")
+
+    def recorded(owner, name, check):
+        method = getattr(owner, name)
+
+        def wrapper(*args, **kwargs):
+            check()
+            calls.append(name)
+            return method(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, wrapper)
+
+    def check_record_and_events():
+        epoch = calls.count("save") + 1
+        assert results.read(run_dir.results_path)[-1].epoch == epoch
+        found = events(run_dir)
+        for key in (("training", "loss"), ("validation", "loss"), (".", "probe")):
+            assert found[key][-1][0] == epoch
+
+    recorded(TensorBoardWriter, "write_epoch", lambda: None)
+    recorded(TrainingState, "save", check_record_and_events)
+    training.train(tiny(model_name="CONTROL"), run_dir, tmp_path, summary_every=1)
+    assert calls == ["write_epoch", "save"] * 2
+
+
+def test_restart_starts_over(tiny, tmp_path):
+    """Catches the settings, records or checkpoints of the earlier run in the new one."""
+    run_dir = RunDirectory(tmp_path, "CONTROL")
+    config = tiny(model_name="CONTROL")
+    training.train(config, run_dir, tmp_path)
+    other = tiny(model_name="CONTROL", num_epochs=1, units=4)
+    with pytest.raises(UserError, match="units=4"):
+        training.train(other, run_dir, tmp_path)
+    assert run_dir.read_config() == config
+    found = training.train(other, run_dir, tmp_path, restart=True)
+    assert [record.epoch for record in found] == [1]
+    assert run_dir.checkpoint_epochs() == [1]
+    assert run_dir.read_config() == other
+
+
+@pytest.mark.parametrize("num_epochs", [2, 1])
+def test_completed_run_is_not_trained_further(tiny, tmp_path, num_epochs):
+    """Catches an epoch added to a complete run, and a smaller `num_epochs` that is recorded."""
+    run_dir = RunDirectory(tmp_path, "CONTROL")
+    config = tiny(model_name="CONTROL", num_epochs=2)
+    expected = training.train(config, run_dir, tmp_path)
+    before = checkpoint_arrays(run_dir)
+    again = dataclasses.replace(config, num_epochs=num_epochs)
+    assert training.train(again, run_dir, tmp_path) == expected
+    assert checkpoint_arrays(run_dir) == before
+    assert run_dir.read_config() == config
+
+
+def test_run_without_checkpoint_leaves_nothing_to_the_next(tiny, tmp_path, monkeypatch):
+    """Catches TensorBoard events of a run that ended in its first epoch beside those of another."""
+    run_dir = RunDirectory(tmp_path, "CONTROL")
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.TrainingState, "save", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(tiny(model_name="CONTROL", units=4), run_dir, tmp_path)
+    left = set(run_dir.path.rglob("*.tfevents.*"))
+    assert len(left) == 3
+    training.train(tiny(model_name="CONTROL", num_epochs=1), run_dir, tmp_path)
+    assert not left & set(run_dir.path.rglob("*.tfevents.*"))
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    """Catches an order that repeats in every epoch, or that a resumed run cannot draw again."""
+    orders = [training.epoch_order(seed, epoch, 50) for seed in (0, 1) for epoch in (1, 2)]
+    np.testing.assert_array_equal(orders[1], training.epoch_order(0, 2, 50))
     assert len({order.tobytes() for order in orders}) == 4
     assert all(sorted(order) == list(range(50)) for order in orders)
 
 
-class Listener(training.Reporter):
-    """Keeps what it is told of each epoch."""
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_shuffle_uses_the_order_of_the_epoch(tiny, tmp_path, monkeypatch, shuffle):
+    """Catches a flag without effect, and targets that stay in the old order."""
+    seen = []
+
+    def recorded_train(program, tokens, targets, start, stop, totals):
+        if not start:
+            seen.append(task.Split(tokens.numpy().reshape(-1, 7), targets.numpy().ravel()))
+        return totals
+
+    monkeypatch.setattr(training.EpochProgram, "train", recorded_train)
+    config = tiny(model_name="CONTROL", shuffle=shuffle)
+    training.train(config, RunDirectory(tmp_path, "CONTROL"), tmp_path)
+    split, _ = dataset.generate(config)
+    for epoch, found in enumerate(seen, start=1):
+        order = training.epoch_order(0, epoch, 100) if shuffle else np.arange(100)
+        np.testing.assert_array_equal(found.tokens, split.tokens[order[:96]])
+        np.testing.assert_array_equal(found.targets, split.targets[order[:96]])
+
+
+class Recorder(training.Progress):
+    """Keeps what `train` reports."""
 
     def __init__(self):
-        self.epochs = []
+        self.fractions, self.epochs = [], []
 
-    def epoch(self, record, best, seconds_left):
+    def update(self, epoch, fraction):
+        self.fractions.append((epoch, fraction))
+
+    def end_epoch(self, record, best, seconds_left):
         self.epochs.append((record, best, seconds_left))
 
 
-def test_the_reporter_is_told_the_best_and_the_time_left(tiny, tmp_path):
-    """The last accuracy for the best, a time that is not the epochs' own."""
-    listener = Listener()
-    config = tiny(num_epochs=8, num_training=40)
-    training.train(config, tmp_path / "data", tmp_path / "run", listener)
-    records, bests, lefts = zip(*listener.epochs, strict=True)
-    np.testing.assert_array_equal(bests, np.maximum.accumulate([r.valid_accuracy for r in records]))
-    assert lefts[0] is None  # of an epoch that compiles, nothing follows
-    for done in range(2, 9):
-        median = np.median([record.seconds for record in records[1:done]])
-        assert lefts[done - 1] == pytest.approx((8 - done) * median, abs=0.01)
+def test_progress_reports_the_best_accuracy_and_the_time_left(tiny, tmp_path):
+    """Catches the last accuracy in place of the best, and a time that includes the compilation."""
+    progress = Recorder()
+    config = tiny(model_name="CONTROL", num_epochs=8)
+    training.train(config, RunDirectory(tmp_path, "CONTROL"), tmp_path, progress)
+    found, best, left = zip(*progress.epochs, strict=True)
+    np.testing.assert_array_equal(best, np.maximum.accumulate([one.val_accuracy for one in found]))
+    assert left[0] is None
+    for epoch in range(2, 9):
+        median = np.median([record.seconds for record in found[1:epoch]])
+        assert left[epoch - 1] == pytest.approx((8 - epoch) * median, abs=0.01)
+    expected = [(epoch, chunk / 10) for epoch in range(1, 9) for chunk in range(1, 10)]
+    assert progress.fractions == expected
 
 
-def test_it_learns(tiny, tmp_path):
-    """A program that runs and learns nothing: one pair needs no memory to speak of."""
+def test_diverged_run_keeps_last_checkpoint(tiny, tmp_path):
+    """Catches hours of training on NaN, and NaN in the place of the last good checkpoint."""
+    # Nothing normalizes the state of CONTROL, and nothing holds back its updates.
+    config = tiny(
+        model_name="CONTROL", num_pairs=14, num_training=8, num_validation=8, num_epochs=20,
+        learning_rate=10, max_gradient_norm=1e6,
+    )  # fmt: skip
+    run_dir = RunDirectory(tmp_path, "CONTROL")
+    with pytest.raises(UserError, match="--learning_rate"):
+        training.train(config, run_dir, tmp_path)
+    last = records(run_dir)[-1]
+    assert last.epoch < 20
+    assert run_dir.checkpoint_epochs()[0] == last.epoch
+    new_state(config).restore(run_dir)  # refuses values that are not finite
+
+
+def test_model_learns(tiny, tmp_path):
+    """Catches a program that runs and learns nothing: one pair needs little memory."""
     config = tiny(num_pairs=1, num_training=4_000, units=24, batch_size=32, num_epochs=4)
-    records = training.train(config, tmp_path / "data", tmp_path / "run")
-    assert records[-1].valid_accuracy > 0.9
-    assert records[-1].valid_loss < records[0].valid_loss
+    found = training.train(config, RunDirectory(tmp_path, "RNN-LN-FW"), tmp_path)
+    assert found[-1].val_accuracy > 0.9
+    assert found[-1].val_loss < found[0].val_loss
 
 
 DISTRIBUTED = """
 import numpy as np, tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-from fast_weights import checkpoints, data, training
-from fast_weights.config import Config
-# So small a norm that every step is clipped.
+from fast_weights.experiment import checkpoint, dataset, task, training
+from fast_weights.experiment.config import Config
+# The norm is so small that every update is clipped.
 config = Config(batch_size=8, units=5, num_training=24, num_validation=8,
                 learning_rate=1e-2, max_gradient_norm=0.1)
-split, _ = data.make(3, 24, 8, 0)
-tokens, targets = data.batches(split, 8)
-single = checkpoints.new_state(config)
+batches = task.batches(dataset.generate(config)[0], 8)
+single = checkpoint.new_state(config)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 with strategy.scope():
-    mirrored = checkpoints.new_state(config)
+    mirrored = checkpoint.new_state(config)
 
 @tf.function
 def step(tokens, targets):
-    def share():
+    def replica_step():
         half = tf.distribute.get_replica_context().replica_id_in_sync_group
         return training.train_step(mirrored.model, mirrored.optimizer,
             tf.reshape(tokens, (2, 4, -1))[half], tf.reshape(targets, (2, 4))[half], 8, 0.1)
-    loss, right, norm = strategy.run(share)
+    loss, correct, norm = strategy.run(replica_step)
     return strategy.reduce("SUM", loss, axis=None), norm.values[0]
 
-for x, y in zip(tokens, targets):
-    loss, _, norm = training.train_step(single.model, single.optimizer, x, y, 8, 0.1)
-    both_loss, both_norm = step(x, y)
+for tokens, targets in zip(*batches):
+    loss, _, norm = training.train_step(single.model, single.optimizer, tokens, targets, 8, 0.1)
+    both_loss, both_norm = step(tokens, targets)
     np.testing.assert_allclose(both_loss, loss, rtol=1e-5)
     np.testing.assert_allclose(both_norm, norm, rtol=1e-4)
 for a, b in zip(single.model.weights, mirrored.model.weights):
@@ -264,8 +322,8 @@ print("equal")
 
 @pytest.mark.slow
 def test_two_replicas_equal_one_device():
-    """Clipping before the gradients are complete, or a loss scaled by the replica's batch."""
+    """Catches clipping of incomplete gradients, and a loss scaled by the batch of a replica."""
     done = subprocess.run(
-        [sys.executable, "-c", DISTRIBUTED], capture_output=True, text=True, timeout=200
+        [sys.executable, "-c", DISTRIBUTED], capture_output=True, text=True, timeout=200, cwd=ROOT
     )
     assert done.stdout.strip() == "equal", done.stderr[-2000:]

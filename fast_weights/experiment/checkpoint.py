@@ -101,10 +101,17 @@ def load_model(run_dir: RunDirectory) -> tuple[keras.Model, Config]:
     >>> tuple(model(np.zeros((2, config.sequence_length), "int32")).shape)
     (2, 37)
     """
-    run_dir = run_dir.trained_or_bundled()
-    config = run_dir.read_config()
+    found = run_dir.trained_or_bundled()
+    if found != run_dir:
+        logger.info(
+            "%s has no checkpoint in %s; using the bundled weights. To train your own: %s",
+            run_dir.model_name,
+            run_dir,
+            run_dir.train_command,
+        )
+    config = found.read_config()
     model = build_model(config)
-    epoch = _restore_newest(run_dir, _weights(model))
+    epoch = _restore_newest(found, _weights(model))
     if epoch < config.num_epochs:
         logger.info(
             "%s has been trained for %d of its %d epochs",
@@ -126,7 +133,7 @@ def _restore_newest(run_dir: RunDirectory, variables: dict) -> int:
         try:
             values = _read(run_dir.checkpoint_path(epoch), variables)
         except CorruptFileError as error:
-            logger.warning("%s; trying the checkpoint before it", error)
+            logger.warning("%s; using an earlier checkpoint if there is one", error)
             continue
         for name, variable in variables.items():
             variable.assign(values[name])

@@ -63,9 +63,11 @@ class Config:
         defaults.EPSILON, "added to the variance in layer normalization", low=0, high=1
     )
     recurrence: str = _setting(
-        "original", "RNN-LN-FW as in the blog's code or in the paper", choices=defaults.RECURRENCES
+        defaults.RECURRENCES[0],
+        "RNN-LN-FW as in the blog's code or in the paper",
+        choices=defaults.RECURRENCES,
     )
-    gates: str = _setting("original", "update gate of GRU-LN", choices=defaults.GATES)
+    gates: str = _setting(defaults.GATES[0], "update gate of GRU-LN", choices=defaults.GATES)
     learning_rate: float = _setting(1e-4, "learning rate of Adam", low=1e-10, high=10)
     max_gradient_norm: float = _setting(
         5.0, "global norm that gradients are clipped to", low=1e-10, high=1e10

@@ -35,7 +35,7 @@ def load_or_generate(data_dir, config: Config) -> tuple[Split, Split]:
         UserError: if the file cannot be read or written, or belongs to other settings.
     """
     path = data_path(data_dir, config)
-    if path.exists():
+    if storage.exists(path):
         return _load(path, config)
     start = time.perf_counter()
     training, validation = generate(config)

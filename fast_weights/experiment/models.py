@@ -30,6 +30,7 @@ class ModelEntry:
             to (B, H).
         color: of its curve. Okabe and Ito's colors can be told apart by color-blind readers.
         linestyle: of its curve, so that a gray print can be read.
+        has_fast_weights: whether `trace_memory` and the figures of the memory apply to it.
         published: validation accuracy after 1000 epochs, read off the blog's plot, or `None`.
         blocks: takes a `Config`; returns the names of the blocks of H columns in the slow
             weights.
@@ -38,6 +39,7 @@ class ModelEntry:
     layer: Callable[..., Any]
     color: str
     linestyle: str
+    has_fast_weights: bool = False
     published: float | None = None
     blocks: Callable[["Config"], tuple[str, ...]] = lambda config: ("h",)
 
@@ -77,7 +79,7 @@ def _gru_blocks(config):
 MODELS = {
     "CONTROL": ModelEntry(_control, "#999999", ":", published=0.48),
     "RNN-LN": ModelEntry(_layer_norm_rnn, "#E69F00", "--", published=0.90),
-    "RNN-LN-FW": ModelEntry(_fast_weights, "#0072B2", "-", published=1.00),
+    "RNN-LN-FW": ModelEntry(_fast_weights, "#0072B2", "-", has_fast_weights=True, published=1.00),
     "GRU-LN": ModelEntry(_layer_norm_gru, "#009E73", "-.", published=0.93, blocks=_gru_blocks),
 }
 

@@ -59,7 +59,7 @@ def read(path) -> list[EpochRecord]:
         UserError: if the file cannot be read.
     """
     path = pathlib.Path(path)
-    if not path.exists():
+    if not storage.exists(path):
         return []
     records = []
     text = storage.read_bytes(path).decode("utf-8", errors="replace")

@@ -14,12 +14,10 @@ Nothing here needs Keras or TensorFlow.
 
 import contextlib
 import dataclasses
-import logging
 import os
 import pathlib
 import re
 import shlex
-import shutil
 from collections.abc import Iterator
 
 from fast_weights.experiment import storage
@@ -31,7 +29,6 @@ try:
 except ImportError:  # Windows has no such lock: there, two trainings are not kept apart.
     fcntl = None
 
-logger = logging.getLogger(__name__)
 PRETRAINED_DIR = pathlib.Path(__file__).parent / "pretrained"
 TENSORBOARD_RUNS = ("training", "validation")
 
@@ -66,8 +63,7 @@ class RunDirectory:
 
     def seeds(self) -> list["RunDirectory"]:
         """Returns the directories of this model, one for each seed."""
-        model_path = pathlib.Path(self.checkpoint_dir) / self.model_name
-        names = (path.name for path in model_path.glob("seed-*"))
+        names = storage.list_names(pathlib.Path(self.checkpoint_dir) / self.model_name)
         found = (re.fullmatch(r"seed-(\d+)", name, re.ASCII) for name in names)
         seeds = sorted({0, *(int(match[1]) for match in found if match)})
         return [dataclasses.replace(self, seed=seed) for seed in seeds]
@@ -88,7 +84,7 @@ class RunDirectory:
 
     def checkpoint_epochs(self) -> list[int]:
         """Returns the numbers of completed epochs that have a checkpoint, newest first."""
-        names = (path.name for path in self.path.glob("ckpt-*.npz"))
+        names = storage.list_names(self.path)
         found = (re.fullmatch(r"ckpt-(\d+)\.npz", name, re.ASCII) for name in names)
         return sorted((int(match[1]) for match in found if match), reverse=True)
 
@@ -120,12 +116,6 @@ class RunDirectory:
             raise UserError(
                 f"{self.model_name} has no checkpoint in {self}. Train it: {self.train_command}"
             )
-        logger.info(
-            "%s has no checkpoint in %s; using the bundled weights. To train your own: %s",
-            self.model_name,
-            self,
-            self.train_command,
-        )
         return bundled
 
     def read_config(self) -> Config:
@@ -135,12 +125,12 @@ class RunDirectory:
             CorruptFileError: if the file does not hold a configuration.
             UserError: if the file cannot be read, or a setting is out of bounds.
         """
-        text = storage.read_bytes(self.config_path).decode("utf-8", errors="replace")
         try:
+            text = storage.read_bytes(self.config_path).decode("utf-8", errors="replace")
             return Config.from_json(text)
         except UserError as error:
             raise type(error)(
-                f"{self.config_path}: {error}. Restore the file, or train again with --restart"
+                f"{error}. Restore {self.config_path}, or train again with --restart"
             ) from error
 
     def write_config(self, config: Config) -> None:
@@ -157,20 +147,19 @@ class RunDirectory:
             UserError: if another process holds the lock, or the directory cannot be written.
         """
         path = self.path / "lock"
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = open(path, "a", encoding="utf-8")  # noqa: SIM115
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}") from error
-        with file:
-            if fcntl:
-                try:
+        with contextlib.ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(open(path, "a", encoding="utf-8"))
+                if fcntl:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise UserError(
-                        f"another process is training in {self}. Wait until it ends, or choose "
-                        "another --checkpoint_dir"
-                    ) from None
+            except BlockingIOError:
+                raise UserError(
+                    f"another process is training in {self}. Wait until it ends, or choose "
+                    "another --checkpoint_dir"
+                ) from None
+            except OSError as error:
+                raise UserError(f"cannot write {path}: {error.strerror}") from error
             # A killed process can leave files that it was writing.
             _remove(self.path.glob(f"{storage.PARTIAL_PREFIX}*"))
             yield
@@ -187,8 +176,7 @@ class RunDirectory:
         for name in (self.results_path.name, self.config_path.name, "*.tfevents.*"):
             _remove(self.path.glob(name))
         for run in TENSORBOARD_RUNS:
-            if (self.path / run).is_dir():
-                shutil.rmtree(self.path / run)
+            _remove((self.path / run).glob("*.tfevents.*"))
 
 
 def _remove(paths) -> None:

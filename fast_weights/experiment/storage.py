@@ -75,6 +75,35 @@ def write_text(path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def exists(path) -> bool:
+    """Returns whether there is a file.
+
+    Raises:
+        UserError: if its directory cannot be searched.
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    return True
+
+
+def list_names(directory) -> list[str]:
+    """Returns the names of the files in a directory; an empty list if it does not exist.
+
+    Raises:
+        UserError: if the directory cannot be read.
+    """
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UserError(f"cannot read {directory}: {error.strerror}") from error
+
+
 def read_bytes(path) -> bytes:
     """Returns the content of a file.
 

@@ -10,6 +10,7 @@ TensorBoard shows it once.
 
 import contextlib
 import dataclasses
+import json
 import re
 import zlib
 
@@ -69,14 +70,16 @@ class TensorBoardWriter:
 
     def write_start(self, epoch: int) -> None:
         """Writes the settings and the graph, and before the first epoch a snapshot."""
+        # A run that is extended keeps its trial.
         settings = dataclasses.asdict(self._config)
+        del settings["num_epochs"]
         tokens = tf.TensorSpec((None, self._config.sequence_length), tf.int32)
         graph = tf.function(self._model).get_concrete_function(tokens).graph
         with self._events() as (run, _, _), run.as_default(step=0):
             tf.summary.text("configuration", _settings_table(self._config))
             hparams.hparams_config([hparams.HParam(name) for name in settings], METRICS)
             # The digest distinguishes trials of the same model and seed.
-            digest = zlib.crc32(self._config.to_json().encode())
+            digest = zlib.crc32(json.dumps(settings).encode())
             trial = f"{self._config.model_name}-{self._config.seed} {digest:08x}"
             hparams.hparams(settings, trial_id=trial)
             tf.summary.graph(graph)

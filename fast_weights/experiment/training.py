@@ -198,16 +198,19 @@ def train(
     """
     splits = dataset.load_or_generate(data_dir, config)
     with run_dir.lock():
-        if restart:
+        if restart or not run_dir.is_trained:
+            # Without a checkpoint, nothing can be resumed: what an earlier run left would be
+            # taken for this one's.
             run_dir.clear()
         state = checkpoint.new_state(config)
         if run_dir.is_trained:
             check_same_run(run_dir, run_dir.read_config(), config)
             state.restore(run_dir)
-            logger.info("Resuming after %d epochs from %s", state.epoch, run_dir)
-        run_dir.write_config(config)
         results.truncate(run_dir.results_path, state.epoch)
         if state.epoch < config.num_epochs:
+            if state.epoch:
+                logger.info("Resuming after epoch %d from %s", state.epoch, run_dir)
+            run_dir.write_config(config)
             _, validation = splits
             board = TensorBoardWriter(run_dir, config, state.model, validation, summary_every)
             board.write_start(state.epoch)

@@ -86,7 +86,7 @@ def _curves(
     figure = style.new_figure(8, 4.5)
     axes = figure.subplots()
     for name, model in MODELS.items():
-        seeds = [records for records in results.get(name, []) if records]
+        seeds = results.get(name)
         if seeds:
             look = {"color": model.color, "linestyle": model.linestyle}
             label = name if len(seeds) == 1 else f"{name} ({len(seeds)} seeds)"

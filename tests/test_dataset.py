@@ -1,0 +1,110 @@
+"""Data files: generated once, and refused if they hold anything else."""
+
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+
+from fast_weights.experiment import dataset, storage
+from fast_weights.experiment.config import Config
+from fast_weights.experiment.errors import CorruptFileError, UserError
+
+CONFIG = Config(num_pairs=2, num_training=7, num_validation=5, batch_size=5, seed=3)
+
+
+def assert_equal(one, other):
+    """Checks that two pairs of splits hold the same sequences."""
+    for split, expected in zip(one, other, strict=True):
+        np.testing.assert_array_equal(split.tokens, expected.tokens)
+        np.testing.assert_array_equal(split.targets, expected.targets)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A data file of `CONFIG`."""
+    dataset.load_or_generate(tmp_path, CONFIG)
+    return dataset.data_path(tmp_path, CONFIG)
+
+
+def test_streams_of_a_seed_are_independent_and_reproducible():
+    """Catches validation sequences that repeat the training ones or depend on their number."""
+    config = Config(num_training=500, num_validation=400, seed=1)
+    training, validation = dataset.generate(config)
+    more, same = dataset.generate(dataclasses.replace(config, num_training=900))
+    assert_equal([validation], [same])
+    assert (training.tokens[:400] != validation.tokens).any(axis=1).mean() > 0.99
+    other, _ = dataset.generate(dataclasses.replace(config, seed=2))
+    assert (more.tokens[:500] != other.tokens).any(axis=1).mean() > 0.99
+
+
+def test_missing_data_is_generated_once(tmp_path, caplog):
+    """Catches a file that is generated again, or that holds other sequences than were used."""
+    caplog.set_level(logging.INFO)
+    generated = dataset.load_or_generate(tmp_path / "new", CONFIG)
+    loaded = dataset.load_or_generate(tmp_path / "new", CONFIG)
+    assert_equal(generated, dataset.generate(CONFIG))
+    assert_equal(loaded, generated)
+    (record,) = caplog.records
+    assert str(dataset.data_path(tmp_path / "new", CONFIG)) in record.getMessage()
+
+
+def test_corrupt_data_is_refused(path):
+    """Catches training on the rest of a damaged file."""
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CorruptFileError, match=path.name):
+        dataset.load_or_generate(path.parent, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("training_tokens", lambda array: np.where(array == 36, 37, array)),
+        ("validation_targets", lambda array: array + 200),
+        ("training_tokens", lambda array: array[:, 1:]),
+        ("training_tokens", lambda array: array.astype("uint16")),
+        ("validation_targets", lambda array: array[:3]),
+        ("settings", lambda array: np.array("[]")),
+        ("settings", lambda array: np.array("{")),
+        ("settings", lambda array: None),
+    ],
+)
+def test_other_arrays_are_refused(path, name, change):
+    """Catches a valid archive whose values, shapes or types are not those of the task."""
+    arrays = storage.read_arrays(path)
+    arrays[name] = change(arrays[name])
+    if arrays[name] is None:
+        del arrays[name]
+    storage.write_arrays(path, arrays)
+    with pytest.raises(CorruptFileError, match=path.name):
+        dataset.load_or_generate(path.parent, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_training": 8}, "num_training=7"),
+        ({"num_validation": 6}, "num_validation=5"),
+    ],
+)
+def test_data_of_other_settings_is_refused(path, changes, words):
+    """Catches a run that trains on another number of sequences than it records."""
+    with pytest.raises(UserError, match=words):
+        dataset.load_or_generate(path.parent, dataclasses.replace(CONFIG, **changes))
+
+
+def test_renamed_data_is_refused(path):
+    """Catches the sequences of another seed under the name of this one."""
+    other = dataclasses.replace(CONFIG, seed=4)
+    path.rename(dataset.data_path(path.parent, other))
+    with pytest.raises(UserError, match="seed=3"):
+        dataset.load_or_generate(path.parent, other)
+
+
+def test_unreadable_data_is_not_called_corrupt(path):
+    """Catches advice to delete a file that only cannot be read."""
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError) as caught:
+        dataset.load_or_generate(path.parent, CONFIG)
+    assert not isinstance(caught.value, CorruptFileError)

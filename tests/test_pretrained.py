@@ -1,0 +1,64 @@
+"""The bundled weights: those of the committed records, and part of the package."""
+
+import logging
+import tomllib
+
+import pytest
+from processes import ROOT
+
+from fast_weights.experiment import dataset, results, storage
+from fast_weights.experiment.checkpoint import load_model
+from fast_weights.experiment.config import Config
+from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.evaluation import accuracy_by_pair
+from fast_weights.experiment.models import MODELS
+from fast_weights.experiment.run_dir import PRETRAINED_DIR, RunDirectory
+
+
+@pytest.fixture(scope="module")
+def validation():
+    """The validation sequences of seed 0, on which all bundled weights were evaluated."""
+    return dataset.generate(Config())[1]
+
+
+@pytest.mark.parametrize("model_name", MODELS)
+def test_bundled_weights_are_those_of_the_records(tmp_path, caplog, validation, model_name):
+    """Catches weights of another run or epoch, and settings that are not theirs."""
+    caplog.set_level(logging.INFO)
+    run_dir = RunDirectory(tmp_path, model_name)
+    model, config = load_model(run_dir)
+    assert config == Config(model_name=model_name)
+    (note,) = caplog.records
+    assert run_dir.train_command in note.getMessage()
+    accuracy, _ = accuracy_by_pair(model, validation)
+    records = results.read(ROOT / f"docs/results/{model_name}-seed0.jsonl")
+    assert records[-1].epoch == 1000
+    # The last bit of a logit may depend on the machine.
+    assert accuracy == pytest.approx(records[-1].val_accuracy, abs=2e-4)
+
+
+def test_other_seeds_are_not_bundled(tmp_path):
+    """Catches the weights of seed 0 under the name of another seed."""
+    with pytest.raises(UserError, match="--seed=3"):
+        load_model(RunDirectory(tmp_path, "RNN-LN-FW", seed=3))
+
+
+@pytest.mark.parametrize("model_name", MODELS)
+def test_bundled_weights_have_no_optimizer(model_name):
+    """Catches a package that is three times as large as its users need."""
+    run_dir = RunDirectory(PRETRAINED_DIR, model_name)
+    (epoch,) = run_dir.checkpoint_epochs()
+    arrays = storage.read_arrays(run_dir.checkpoint_path(epoch))
+    assert not [name for name in arrays if name.startswith("optimizer")]
+
+
+def test_distribution_lists_every_package_and_the_weights():
+    """Catches an installed package that lacks modules or weights which the clone has."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packages = {".".join(path.parent.relative_to(ROOT).parts)
+                for path in (ROOT / "fast_weights").rglob("__init__.py")}  # fmt: skip
+    assert set(setuptools["packages"]) == packages
+    experiment = PRETRAINED_DIR.parent
+    patterns = setuptools["package-data"]["fast_weights.experiment"]
+    listed = {path for pattern in patterns for path in experiment.glob(pattern)}
+    assert {path for path in PRETRAINED_DIR.rglob("*") if path.is_file()} <= listed

@@ -1,0 +1,273 @@
+"""Runs that are killed, interrupted or out of space, in processes of their own.
+
+docs/reliability.md lists what is promised, with the test of each promise.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import os
+import pathlib
+import random
+import resource
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from event_files import curves
+from processes import (
+    TINY,
+    checkpoint_arrays,
+    records,
+    run,
+    run_directory,
+    start,
+)
+
+from fast_weights.experiment import dataset, plots, results
+from fast_weights.experiment.checkpoint import load_model, new_state
+from fast_weights.experiment.config import Config
+from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.run_dir import RunDirectory
+from fast_weights.experiment.training import train
+
+CONTROL = (*TINY, "--model_name=CONTROL")
+
+
+def read_until(stream, text):
+    """Reads lines up to one that contains `text`."""
+    for line in stream:
+        if text in line:
+            return
+    raise AssertionError(f"the process ended before it printed {text!r}")
+
+
+def wait_until_tensorflow_loads(process):
+    """Waits until the process has mapped the first of TensorFlow's libraries."""
+    maps = pathlib.Path(f"/proc/{process.pid}/maps")
+    while "tensorflow" not in maps.read_text():
+        time.sleep(0.01)
+
+
+def at_start(process, run_dir, rng):
+    """Waits up to some moment while TensorFlow loads, XLA compiles or the first epochs run."""
+    time.sleep(rng.uniform(0, 8))
+
+
+def in_an_epoch(process, run_dir, rng):
+    """Waits up to some moment after the first epoch."""
+    read_until(process.stdout, "%")
+    time.sleep(rng.uniform(0, 0.3))
+
+
+def while_saving(process, run_dir, rng):
+    """Waits until a file of the run changes."""
+    in_an_epoch(process, run_dir, rng)
+    pattern = rng.choice(["partial-*", "ckpt-*", "results.jsonl", "*.tfevents.*"])
+
+    def files():
+        with contextlib.suppress(FileNotFoundError):  # deleted between two calls
+            return {path: path.stat().st_size for path in run_dir.path.glob(pattern)}
+
+    before = files()
+    while files() == before and process.poll() is None:
+        pass
+    time.sleep(rng.choice([0, 0, 0.0005, 0.002]))
+
+
+@pytest.mark.parametrize(
+    ("model_name", "num_kills", "num_epochs"),
+    [
+        ("CONTROL", 2, 150),
+        pytest.param("CONTROL", 40, 4_000, marks=pytest.mark.slow),
+        pytest.param("RNN-LN-FW", 20, 1_500, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_run_resumes_bit_identical(tmp_path, tiny, model_name, num_kills, num_epochs):
+    """Catches a half-written file, an epoch that is lost or repeated, an order drawn again."""
+    config = tiny(model_name=model_name, num_epochs=num_epochs, learning_rate=1e-4, shuffle=True)
+    run_dir, rng = run_directory(tmp_path, model_name), random.Random(num_kills)
+    flags = (*TINY, "--shuffle", f"--model_name={model_name}", f"--num_epochs={num_epochs}")
+    flags += ("--summary_every=50",)
+    moments = [while_saving, in_an_epoch, at_start]
+    statuses = []
+    for number in range(num_kills):
+        with start("train.py", tmp_path, *flags) as process:
+            moments[number % 3](process, run_dir, rng)
+            process.kill()
+            process.communicate()
+        statuses.append(process.returncode)
+    assert -signal.SIGKILL in statuses
+    # The settings that are not given are those of the run.
+    flags = (f"--model_name={model_name}", "--summary_every=50", "--quiet")
+    done = run("train.py", tmp_path, *flags)
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+    whole = RunDirectory(tmp_path / "whole", model_name)
+    train(config, whole, tmp_path / "data", summary_every=50)
+    assert run_dir.read_config() == config
+    assert run_dir.checkpoint_epochs() == [num_epochs, num_epochs - 1]
+    assert checkpoint_arrays(run_dir) == checkpoint_arrays(whole)
+    assert records(run_dir) == records(whole)
+    assert curves(run_dir) == curves(whole)
+    assert not list(run_dir.path.glob("partial-*"))
+
+
+def start_interruptible(directory, *flags):
+    """Starts a training that obeys Ctrl-C even if the tests run in the background."""
+
+    def restore():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return start("train.py", directory, *flags, preexec_fn=restore)
+
+
+def end(process, number):
+    """Sends a signal and returns the standard error of the process."""
+    # Python ignores a Ctrl-C that arrives in some callbacks, so a person would press it again.
+    for _ in range(10):
+        process.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            _, stderr = process.communicate(timeout=30)
+            assert "Traceback" not in stderr
+            return stderr
+    raise AssertionError("the process did not end")
+
+
+def stop_in_an_epoch(directory, number):
+    """Stops a training after its third epoch. All files must be complete."""
+    with start_interruptible(directory, *CONTROL) as process:
+        read_until(process.stdout, " 3/1000")
+        stderr = end(process, number)
+    run_dir = run_directory(directory, "CONTROL")
+    _, config = load_model(run_dir)
+    state = new_state(config)
+    state.restore(run_dir)
+    assert state.epoch >= 3
+    assert len(records(run_dir)) - state.epoch in (0, 1)
+    return process.returncode, stderr
+
+
+def stop_while_tensorflow_loads(directory, number, delay=0.0):
+    with start_interruptible(directory, *CONTROL) as process:
+        wait_until_tensorflow_loads(process)
+        time.sleep(delay)
+        stderr = end(process, number)
+    return process.returncode, stderr
+
+
+def stop_while_xla_compiles(directory, number):
+    # XLA takes seconds to compile 26 pairs.
+    sizes = ("--num_pairs=26", "--num_training=128", "--num_validation=128", "--inner_steps=3")
+    with start_interruptible(directory, *sizes) as process:
+        read_until(process.stderr, "ompil")
+        time.sleep(1)
+        stderr = end(process, number)
+    assert not run_directory(directory).is_trained
+    return process.returncode, stderr
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [
+        stop_in_an_epoch,
+        stop_while_tensorflow_loads,
+        pytest.param(stop_while_xla_compiles, marks=pytest.mark.slow),
+    ],
+)
+def test_interrupt_exits_130(tmp_path, stop):
+    """Catches a traceback, a lost epoch, and an end that does not say how to resume."""
+    status, stderr = stop(tmp_path, signal.SIGINT)
+    assert status == 130, stderr
+    assert "--restart" in stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param(stop_in_an_epoch, marks=pytest.mark.slow),
+        pytest.param(stop_while_tensorflow_loads, marks=pytest.mark.slow),
+        stop_while_xla_compiles,
+    ],
+)
+def test_sigterm_exits_143(tmp_path, stop):
+    """Catches a training that does not end, or that needs a second signal."""
+    status, stderr = stop(tmp_path, signal.SIGTERM)
+    assert status == -signal.SIGTERM, stderr  # a shell shows 143
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("delay", np.arange(0.0, 4.0, 0.25))
+def test_signal_at_any_moment_of_the_start(tmp_path, number, delay):
+    """Catches a signal that an import swallows, or that turns into another error."""
+    status, stderr = stop_while_tensorflow_loads(tmp_path, number, delay)
+    assert status == (130 if number == signal.SIGINT else -number), stderr
+
+
+@contextlib.contextmanager
+def space_for(size):
+    """Allows no file of this process to grow beyond `size` bytes, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_full_disk_ends_with_message(tmp_path, tiny):
+    """Catches a traceback, a checkpoint lost to its successor, and a run that cannot resume."""
+    config, run_dir = tiny(model_name="CONTROL", num_epochs=4), RunDirectory(tmp_path, "CONTROL")
+    train(dataclasses.replace(config, num_epochs=2), run_dir, tmp_path)
+    # Enough for a part of the configuration, of the first events, and of the second snapshot.
+    for size, epoch in ((300, 2), (5_000, 2), (25_000, 3)):
+        with pytest.raises(UserError, match=str(run_dir.path)) as caught, space_for(size):
+            train(config, run_dir, tmp_path, summary_every=1)
+        assert os.strerror(errno.EFBIG) in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert run_dir.checkpoint_epochs()[0] == epoch
+        load_model(run_dir)
+    train(config, run_dir, tmp_path)
+    whole = RunDirectory(tmp_path / "whole", "CONTROL")
+    train(config, whole, tmp_path)
+    assert checkpoint_arrays(run_dir) == checkpoint_arrays(whole)
+    assert records(run_dir) == records(whole)
+
+
+def test_full_disk_leaves_data_and_figures_whole(tmp_path):
+    """Catches half a data file, and half a figure in the place of an earlier one."""
+    config = Config(num_training=200, num_validation=200)
+    path = dataset.data_path(tmp_path / "data", config)
+    with pytest.raises(UserError, match=str(path)), space_for(500):
+        dataset.load_or_generate(tmp_path / "data", config)
+    assert list(path.parent.iterdir()) == []
+    weights = np.eye(4), np.ones((37, 4))
+    figure = plots.plot_weights(weights, weights, tmp_path / "figures")
+    before = figure.read_bytes()
+    with pytest.raises(UserError, match=str(figure)), space_for(500):
+        plots.plot_weights(weights, weights, tmp_path / "figures")
+    assert figure.read_bytes() == before
+    assert list(figure.parent.iterdir()) == [figure]
+
+
+def test_read_only_directory_ends_with_message(tmp_path, tiny_config):
+    """Catches a traceback, and training that starts although nothing can be saved.
+
+    Root may write to a read-only directory, so the test takes one below a regular file.
+    """
+    (tmp_path / "file").touch()
+    read_only = tmp_path / "file" / "directory"
+    with pytest.raises(UserError, match=str(read_only)):
+        train(tiny_config, RunDirectory(tmp_path, "RNN-LN-FW"), read_only)
+    with pytest.raises(UserError, match=str(read_only)):
+        train(tiny_config, RunDirectory(read_only, "RNN-LN-FW"), tmp_path)
+    # Only TensorBoard's directory of the run cannot be written.
+    (tmp_path / "RNN-LN-FW").mkdir()
+    (tmp_path / "RNN-LN-FW" / "training").touch()
+    with pytest.raises(UserError, match=str(tmp_path / "RNN-LN-FW")) as caught:
+        train(tiny_config, RunDirectory(tmp_path, "RNN-LN-FW"), tmp_path)
+    assert str(caught.value).endswith(os.strerror(errno.ENOTDIR))
+    assert results.read(tmp_path / "RNN-LN-FW/results.jsonl") == []

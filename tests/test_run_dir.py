@@ -1,0 +1,144 @@
+"""The directory of a run: its files, its lock and its configuration."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+from processes import ROOT
+
+from fast_weights.experiment.config import Config
+from fast_weights.experiment.errors import CorruptFileError, UserError
+from fast_weights.experiment.run_dir import RunDirectory, resolve_config
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    """An empty run of RNN-LN-FW."""
+    run_dir = RunDirectory(tmp_path, "RNN-LN-FW")
+    run_dir.path.mkdir()
+    return run_dir
+
+
+@pytest.fixture
+def trained(run_dir, tiny_config):
+    """A run with a configuration and the file names of two checkpoints."""
+    run_dir.write_config(tiny_config)
+    for epoch in (9, 10):
+        run_dir.checkpoint_path(epoch).touch()
+    return run_dir
+
+
+def test_seeds_have_directories_of_their_own(tmp_path, run_dir):
+    """Catches a seed that continues another's run, and one that `plot.py` does not find."""
+    assert RunDirectory(tmp_path, "GRU-LN", 2).path == tmp_path / "GRU-LN" / "seed-2"
+    assert run_dir.path == tmp_path / "RNN-LN-FW"
+    for name in ("seed-12", "seed-2", "seed-x", "training"):
+        (run_dir.path / name).mkdir()
+    assert [one.seed for one in run_dir.seeds()] == [0, 2, 12]
+    assert {one.model_name for one in run_dir.seeds()} == {"RNN-LN-FW"}
+
+
+def test_checkpoints_are_ordered_by_epoch(trained):
+    """Catches `ckpt-9` as the newest because its name sorts last, and other files as one."""
+    for name in ("ckpt-11.npz.bak", "ckpt-x.npz", "partial-7.npz"):
+        (trained.path / name).touch()
+    assert trained.checkpoint_epochs() == [10, 9]
+
+
+def test_untrained_model_is_refused_with_its_command(tmp_path):
+    """Catches advice that trains another model, another seed or in another directory."""
+    run_dir = RunDirectory(tmp_path / "a b", "GRU-LN", seed=3)
+    with pytest.raises(UserError) as caught:
+        run_dir.trained_or_bundled()
+    for flag in ("--model_name=GRU-LN", "--seed=3", f"--checkpoint_dir='{tmp_path}/a b'"):
+        assert flag in str(caught.value)
+
+
+def test_corrupt_config_is_refused(trained):
+    """Catches a resume with defaults in place of the settings of the run."""
+    trained.config_path.write_bytes(trained.config_path.read_bytes()[:50] + b"\xff")
+    with pytest.raises(CorruptFileError, match=r"config\.json.*--restart"):
+        trained.read_config()
+    trained.config_path.unlink()
+    with pytest.raises(UserError, match=r"config\.json"):
+        trained.read_config()
+
+
+def test_unreadable_directory_is_not_taken_for_an_untrained_model(trained, monkeypatch):
+    """Catches bundled weights in the place of a model that may not be read.
+
+    Root may read everything, so the test refuses in the place of the system.
+    """
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(UserError, match=str(trained.path)):
+        trained.trained_or_bundled()
+
+
+def test_resume_takes_the_settings_of_the_run(trained, tiny):
+    """Catches a resume with defaults for the flags that are not given again."""
+    settings = {"model_name": "RNN-LN-FW", "num_epochs": 7, "units": 5}
+    assert resolve_config(trained, settings) == tiny(num_epochs=7)
+
+
+def test_other_settings_are_refused_with_both_values(trained):
+    """Catches a resume that changes a setting, and an error that hides one of the values."""
+    with pytest.raises(UserError) as caught:
+        resolve_config(trained, {"units": 6, "decay_rate": 0.5, "batch_size": 8})
+    for words in ("units=6", "has 5", "decay_rate=0.5", "has 0.95", "--restart"):
+        assert words in str(caught.value)
+    assert "batch_size" not in str(caught.value)
+
+
+def test_new_run_takes_the_given_settings(run_dir, tiny_config):
+    """Catches settings of a run that was stopped before its first checkpoint."""
+    run_dir.write_config(tiny_config)
+    assert resolve_config(run_dir, {"units": 6}) == Config(units=6)
+
+
+HOLD_LOCK = """
+import sys, time
+from fast_weights.experiment.run_dir import RunDirectory
+with RunDirectory(sys.argv[1], "RNN-LN-FW").lock():
+    print("locked", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_second_training_is_refused(tmp_path, run_dir):
+    """Catches two processes that write to one directory, and a lock that outlives its process."""
+    command = [sys.executable, "-c", HOLD_LOCK, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(UserError, match=str(run_dir)), run_dir.lock():
+            pass
+        other.kill()
+    with run_dir.lock():
+        pass
+
+
+def test_lock_deletes_what_a_killed_process_left(run_dir):
+    """Catches partial files that pile up, and the deletion of those of another seed."""
+    (run_dir.path / "seed-1").mkdir()
+    for parent in (run_dir.path, run_dir.path / "seed-1"):
+        (parent / "partial-7.npz").touch()
+    with run_dir.lock():
+        assert not (run_dir.path / "partial-7.npz").exists()
+    assert (run_dir.path / "seed-1/partial-7.npz").exists()
+
+
+def test_clear_deletes_the_run_and_nothing_else(trained):
+    """Catches `--restart` that leaves a part of the earlier run, or deletes other files."""
+    others = {"notes.txt", "training/notes.txt", "seed-1/results.jsonl"}
+    own = {"results.jsonl", "events.out.tfevents.1", "training/events.out.tfevents.1"}
+    for name in others | own:
+        (trained.path / name).parent.mkdir(exist_ok=True)
+        (trained.path / name).touch()
+    trained.clear()
+    found = {path.relative_to(trained.path) for path in trained.path.rglob("*") if path.is_file()}
+    assert {path.as_posix() for path in found} == others

@@ -1,0 +1,286 @@
+"""What TensorBoard receives, and what its server shows after a resume."""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from event_files import curves, events
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from fast_weights.experiment import dataset, evaluation, results, task, training
+from fast_weights.experiment.checkpoint import TrainingState, load_model, new_state
+from fast_weights.experiment.results import EpochRecord
+from fast_weights.experiment.run_dir import TENSORBOARD_RUNS, RunDirectory
+from fast_weights.experiment.tensorboard import TensorBoardWriter
+
+SNAPSHOT = {
+    "probe",
+    "hidden_state",
+    "probe/hidden_state",
+    *(f"slow_weights/rnn/{name}" for name in ("kernel", "recurrent_kernel", "bias")),
+    "slow_weights/logits/kernel",
+    "slow_weights/logits/bias",
+}
+FAST_SNAPSHOT = SNAPSHOT | {
+    "probe/fast_weights",
+    "probe/attention",
+    "slow_weights/rnn/gamma",
+    "slow_weights/rnn/beta",
+}
+AT_START = {"configuration", "graph", "_hparams_/experiment", "_hparams_/session_start_info"}
+VALIDATION_LOSS = "plugin/scalars/scalars?run=RNN-LN-FW%2Fvalidation&tag=loss"
+
+
+class Killed(Exception):
+    """Stands in for the end of a process."""
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory, tiny):
+    """The runs of three models.
+
+    RNN-LN-FW was killed before the checkpoint of epoch 4 and in the middle of an event. Then it
+    was resumed and completed its 5 epochs.
+    """
+    directory = tmp_path_factory.mktemp("runs")
+    config, run_dir = tiny(num_epochs=5), RunDirectory(directory, "RNN-LN-FW")
+    save = TrainingState.save
+
+    def killed_save(state, run_dir):
+        if state.epoch == 4:
+            raise Killed
+        save(state, run_dir)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingState, "save", killed_save)
+        with pytest.raises(Killed):
+            training.train(config, run_dir, directory, summary_every=2)
+    for path in run_dir.path.rglob("*.tfevents.*"):
+        with open(path, "r+b") as file:
+            incomplete = file.read(20)
+            file.seek(0, os.SEEK_END)
+            file.write(incomplete)
+    training.train(config, run_dir, directory, summary_every=2)
+    control = tiny(num_epochs=1, model_name="CONTROL", seed=1)
+    training.train(control, RunDirectory(directory, "CONTROL", seed=1), directory)
+    # To train a model to 99% takes longer than a test may.
+    write_epochs(RunDirectory(directory, "GRU-LN"), tiny(model_name="GRU-LN"))
+    return directory
+
+
+def write_epochs(run_dir, config):
+    """Writes the events of epochs with these validation accuracies."""
+    _, validation = dataset.generate(config)
+    board = TensorBoardWriter(run_dir, config, new_state(config).model, validation)
+    board.write_start(0)
+    records = []
+    for epoch, accuracy in enumerate((0.5, 0.995, 0.98, 0.999), start=1):
+        records.append(EpochRecord(epoch, 1.0, 0.5, 1.0, accuracy, 1.0, 0.1))
+        board.write_epoch(records, np.array([accuracy, np.nan]))
+    board.close()
+
+
+@pytest.fixture(scope="module")
+def run_dir(directory):
+    return RunDirectory(directory, "RNN-LN-FW")
+
+
+@pytest.mark.parametrize(
+    ("model_name", "seed", "snapshot"),
+    [("RNN-LN-FW", 0, FAST_SNAPSHOT), ("CONTROL", 1, SNAPSHOT)],
+)
+def test_tags(directory, model_name, seed, snapshot):
+    """Catches a missing summary, and one of something that the model does not have."""
+    found = events(RunDirectory(directory, model_name, seed))
+    tags = {run: {tag for one, tag in found if one == run} for run in (".", *TENSORBOARD_RUNS)}
+    assert tags["."] == snapshot | AT_START | {"best_accuracy"}
+    assert tags["training"] == {"loss", "accuracy", "gradient_norm", "sequences_per_second"}
+    by_pair = {"accuracy_by_pair/pair_1", "accuracy_by_pair/pair_2"}
+    assert tags["validation"] == {"loss", "accuracy"} | by_pair
+
+
+def test_steps_count_completed_epochs(run_dir):
+    """Catches a snapshot that is missing before training, at the end or in between."""
+    for (run, tag), curve in curves(run_dir).items():
+        if tag in AT_START:
+            assert list(curve) == [0], tag
+        elif run == "." and tag != "best_accuracy":
+            assert sorted(curve) == [0, 2, 4, 5], tag
+        else:
+            assert sorted(curve) == [1, 2, 3, 4, 5], (run, tag)
+
+
+def test_images_are_written_at_doubling_intervals(tiny, tmp_path):
+    """Catches so many images that TensorBoard picks some at random."""
+    config = tiny(model_name="CONTROL", num_epochs=13)
+    state = new_state(config)
+    run_dir = RunDirectory(tmp_path, "CONTROL")
+    _, validation = dataset.generate(config)
+    board = TensorBoardWriter(run_dir, config, state.model, validation, summary_every=2)
+    for epoch in range(0, 14, 2):
+        board.write_snapshot(epoch)
+    board.write_snapshot(13)
+    board.close()
+    found = curves(run_dir)
+    assert list(found[".", "probe/hidden_state"]) == [0, 2, 4, 8, 13]
+    assert list(found[".", "hidden_state"]) == [0, 2, 4, 6, 8, 10, 12, 13]
+
+
+def test_scalars_are_those_of_the_records(run_dir):
+    """Catches a curve with the numbers of another, or of another epoch."""
+    found = curves(run_dir)
+    records = results.read(run_dir.results_path)
+    for key, values in {
+        ("training", "loss"): [r.train_loss for r in records],
+        ("training", "accuracy"): [r.train_accuracy for r in records],
+        ("training", "gradient_norm"): [r.gradient_norm for r in records],
+        ("validation", "loss"): [r.val_loss for r in records],
+        ("validation", "accuracy"): [r.val_accuracy for r in records],
+        (".", "best_accuracy"): np.maximum.accumulate([r.val_accuracy for r in records]),
+    }.items():
+        np.testing.assert_allclose([found[key][step] for step in range(1, 6)], values, rtol=1e-6)
+    _, speed = events(run_dir)["training", "sequences_per_second"][-1]
+    assert speed == pytest.approx(140 / max(records[-1].seconds, 1e-3), rel=1e-6)
+
+
+def test_accuracy_by_pair_is_that_of_the_trained_model(run_dir):
+    """Catches pairs that the compiled program counts differently from `test.py --evaluate`."""
+    model, config = load_model(run_dir)
+    _, validation = dataset.generate(config)
+    _, expected = evaluation.accuracy_by_pair(model, validation)
+    found = curves(run_dir)
+    last = [found["validation", f"accuracy_by_pair/pair_{pair}"][5] for pair in (1, 2)]
+    np.testing.assert_allclose(last, expected, rtol=1e-6)
+
+
+def test_images_show_the_probe(run_dir):
+    """Catches an image that is empty or does not change while the model trains."""
+    found = curves(run_dir)
+    for name in ("fast_weights", "attention", "hidden_state"):
+        curve = found[".", f"probe/{name}"]
+        width, height, png = curve[0]
+        image = tf.io.decode_png(png).numpy()
+        assert image.shape == (int(height), int(width), 3)
+        assert len(np.unique(image)) > 20
+        assert curve[0] != curve[5]
+
+
+def test_text_and_histograms_describe_the_model(run_dir):
+    """Catches settings, answers or weights of another model or epoch."""
+    found = curves(run_dir)
+    model, config = load_model(run_dir)
+    table = found[".", "configuration"][0].decode()
+    for name, value in dataclasses.asdict(config).items():
+        assert f"| {name} | {value} |" in table
+    trace = evaluation.trace_sequence(model, task.default_sample(2), 2)
+    answers = found[".", "probe"][5].decode()
+    share = trace.probability_of(trace.prediction)
+    assert trace.text in answers
+    assert f"| {trace.prediction} | {share:.2%} |" in answers
+    kernel = np.asarray(found[".", "slow_weights/rnn/kernel"][5])
+    assert kernel[:, 2].sum() == model.get_layer("rnn").cell.kernel.numpy().size
+    hidden = np.asarray(found[".", "hidden_state"][5])
+    assert hidden[:, 2].sum() == 40 * 7 * 5
+
+
+def test_hyperparameters_are_the_settings(run_dir):
+    """Catches a missing setting, and a run that is extended and so becomes another trial."""
+    content = events(run_dir)[".", "_hparams_/session_start_info"][0][1]
+    info = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+    settings = dataclasses.asdict(run_dir.read_config())
+    del settings["num_epochs"]
+    assert info.hparams.keys() == settings.keys()
+    for name, expected in settings.items():
+        value = info.hparams[name]
+        assert getattr(value, value.WhichOneof("kind")) == expected, name
+
+
+def test_epoch_of_99_percent_is_written_once(directory):
+    """Catches an epoch that is written again after the accuracy fell below 99%."""
+    found = events(RunDirectory(directory, "GRU-LN"))
+    assert found[".", "epochs_to_99_percent"] == [(2, 2.0)]
+    assert ("validation", "accuracy_by_pair/pair_2") not in found  # NaN
+
+
+@pytest.fixture(scope="module")
+def ask(directory):
+    """Returns a function that requests JSON from a TensorBoard server."""
+    command = [sys.executable, "-m", "tensorboard.main", f"--logdir={directory}"]
+    command += ["--host=127.0.0.1", "--port=0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            url = next(
+                found[0] for line in server.stderr if (found := re.search(r"http://\S+:\d+/", line))
+            )
+
+            def ask(path, **body):
+                request = urllib.request.Request(url + "data/" + path)
+                if body:
+                    request.data = json.dumps(body).encode()
+                    request.add_header("Content-Type", "application/json")
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return json.load(answer)
+
+            # It answers while it still reads.
+            while len(ask("runs")) < 9 or ask(VALIDATION_LOSS)[-1][1] < 5:
+                time.sleep(0.1)
+            yield ask
+        finally:
+            server.terminate()
+
+
+def test_server_shows_each_step_once_after_a_resume(ask, run_dir):
+    """Catches an epoch that a resumed run wrote again and that TensorBoard draws twice."""
+    repeated = [step for step, _ in events(run_dir)["validation", "loss"]]
+    assert repeated == [1, 2, 3, 4, 4, 5]
+    loss = ask(VALIDATION_LOSS)
+    assert [step for _, step, _ in loss] == [1, 2, 3, 4, 5]
+    expected = [record.val_loss for record in results.read(run_dir.results_path)]
+    np.testing.assert_allclose([value for _, _, value in loss], expected, rtol=1e-6)
+    best = ask("plugin/scalars/scalars?run=RNN-LN-FW&tag=best_accuracy")
+    assert [step for _, step, _ in best] == [1, 2, 3, 4, 5]
+    images = ask("plugin/images/images?run=RNN-LN-FW&tag=probe%2Ffast_weights")
+    assert [image["step"] for image in images] == [0, 2, 4, 5]
+    weights = ask("plugin/histograms/histograms?run=RNN-LN-FW&tag=hidden_state")
+    assert [step for _, step, _ in weights] == [0, 2, 4, 5]
+
+
+def test_server_shows_every_page(ask):
+    """Catches events that are complete but that TensorBoard cannot use."""
+    models = ("RNN-LN-FW", "CONTROL/seed-1", "GRU-LN")
+    runs = {f"{name}{run}" for name in models for run in ("", "/training", "/validation")}
+    assert runs == set(ask("runs"))
+    scalars = ask("plugin/scalars/tags")
+    assert {"loss", "accuracy"} <= scalars["RNN-LN-FW/training"].keys()
+    assert {"loss", "accuracy", "accuracy_by_pair/pair_2"} <= scalars["RNN-LN-FW/validation"].keys()
+    images = ask("plugin/images/tags")
+    assert {"probe/fast_weights", "probe/attention"} <= images["RNN-LN-FW"].keys()
+    assert "probe" in ask("plugin/text/tags")["RNN-LN-FW"]
+    assert "RNN-LN-FW" in ask("plugin/graphs/info")
+    groups = ask(
+        "plugin/hparams/session_groups",
+        experimentName="",
+        allowedStatuses=["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
+        colParams=[
+            {"metric": {"tag": "best_accuracy", "group": ""}, "order": "ORDER_DESC"},
+            {"metric": {"tag": "epochs_to_99_percent", "group": ""}},
+        ],
+        startIndex=0,
+        sliceSize=10,
+    )["sessionGroups"]
+    trials = [(group["hparams"]["model_name"], group["hparams"]["seed"]) for group in groups]
+    assert sorted(trials) == [("CONTROL", 1), ("GRU-LN", 0), ("RNN-LN-FW", 0)]
+    values = [{one["name"]["tag"]: one["value"] for one in g["metricValues"]} for g in groups]
+    best = [one["best_accuracy"] for one in values]
+    assert best == sorted(best, reverse=True)
+    assert [one.get("epochs_to_99_percent") for one in values] == [2, None, None]
