@@ -73,7 +73,9 @@ class RecurrentCell(keras.layers.Layer):
     """Base class of the cells: holds `units`, the activation and the slow weights.
 
     A subclass creates its weights in `build` with `add_slow_weights` and
-    `add_gain_and_bias`, and computes one time step in `call`.
+    `add_gain_and_bias`, and computes one time step in `step`. The layers project a whole
+    sequence once and then call `step` instead of the cell, so a subclass that changes a
+    cell must override `project` or `step`, not `call`.
 
     Args:
         units: positive integer, H, the size of the hidden state.
@@ -185,6 +187,31 @@ class RecurrentCell(keras.layers.Layer):
         gamma = self.add_weight(shape=(self.units,), name=f"{prefix}gamma", initializer="ones")
         beta = self.add_weight(shape=(self.units,), name=f"{prefix}beta", initializer="zeros")
         return gamma, beta
+
+    def call(self, inputs, states):
+        return self.step(self.project(inputs), states)
+
+    def project(self, inputs):
+        """Returns x W_x + b_x, (..., columns), of one time step or of a sequence, (..., D)."""
+        return self.slow_product(inputs, self.kernel) + ops.cast(self.bias, self.compute_dtype)
+
+    def step(self, projected, states):
+        """Computes one time step from the projected input.
+
+        Args:
+            projected: x_t W_x + b_x, (B, columns).
+            states: the list of states before the step.
+
+        Returns:
+            The output, (B, H), and the list of new states.
+        """
+        raise NotImplementedError
+
+    def slow_product(self, vectors, weights):
+        """Returns the product with slow weights, computed in the policy's dtype."""
+        dtype = self.dtype_policy.compute_dtype
+        product = ops.matmul(ops.cast(vectors, dtype), ops.cast(weights, dtype))
+        return ops.cast(product, self.compute_dtype)
 
     def get_initial_state(self, batch_size=None):
         """Returns zeros, `[h_0]`, (batch_size, H)."""

@@ -3,6 +3,7 @@
 | symbol | code | shape |
 |---|---|---|
 | x_t | `inputs` | (B, D) |
+| x_t W_x + b_x | `projected` | (B, H) |
 | h_t | `hidden` | (B, H) |
 | W_x | `kernel` | (D, H) |
 | W_h | `recurrent_kernel` | (H, H) |
@@ -10,7 +11,6 @@
 """
 
 import keras
-from keras import ops
 
 from fast_weights.cells.base import RecurrentCell
 
@@ -60,9 +60,8 @@ class ControlCell(RecurrentCell):
         """Creates the slow weights for inputs with `input_shape[-1]` features."""
         self.add_slow_weights(input_shape, columns=self.units)
 
-    def call(self, inputs, states):
-        hidden = states[0]
-        projected = ops.matmul(inputs, self.kernel) + self.bias
+    def step(self, projected, states):
         # (1) New hidden state.
-        hidden = self.activation(projected + ops.matmul(hidden, self.recurrent_kernel))
+        recurrent = self.slow_product(states[0], self.recurrent_kernel)
+        hidden = self.activation(projected + recurrent)
         return hidden, [hidden]

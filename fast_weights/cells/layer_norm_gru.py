@@ -3,6 +3,7 @@
 | symbol | code | shape |
 |---|---|---|
 | x_t | `inputs` | (B, D) |
+| x_t W_x + b_x | `projected` | (B, 3H) |
 | h_t | `hidden` | (B, H) |
 | r_t, u_t | `reset`, `update` | (B, H) |
 | c_t | `candidate` | (B, H) |
@@ -106,10 +107,10 @@ class LayerNormGRUCell(RecurrentCell):
         self.reset_gamma, self.reset_beta = self.add_gain_and_bias("reset_")
         self.update_gamma, self.update_beta = self.add_gain_and_bias("update_")
 
-    def call(self, inputs, states):
+    def step(self, projected, states):
         hidden, units, epsilon = states[0], self.units, self.epsilon
-        projected = ops.matmul(inputs, self.kernel) + self.bias
-        gates = projected[:, :-units] + ops.matmul(hidden, self.recurrent_kernel[:, :-units])
+        gates = self.slow_product(hidden, self.recurrent_kernel[:, :-units])
+        gates = projected[:, :-units] + gates
         # (1) Reset gate.
         normalized = layer_normalize(gates[:, :units], self.reset_gamma, self.reset_beta, epsilon)
         reset = ops.sigmoid(normalized)
@@ -117,7 +118,7 @@ class LayerNormGRUCell(RecurrentCell):
         update = gates[:, units:] if self.gates == "standard" else normalized
         update = ops.sigmoid(layer_normalize(update, self.update_gamma, self.update_beta, epsilon))
         # (3) Candidate.
-        recurrent = ops.matmul(reset * hidden, self.recurrent_kernel[:, -units:])
+        recurrent = self.slow_product(reset * hidden, self.recurrent_kernel[:, -units:])
         candidate = self.activation(projected[:, -units:] + recurrent)
         # (4) Mix of the old state and the candidate.
         hidden = update * hidden + (1 - update) * candidate

@@ -3,6 +3,7 @@
 | symbol | code | shape |
 |---|---|---|
 | x_t | `inputs` | (B, D) |
+| x_t W_x + b_x | `projected` | (B, H) |
 | h_t | `hidden` | (B, H) |
 | W_x | `kernel` | (D, H) |
 | W_h | `recurrent_kernel` | (H, H) |
@@ -11,7 +12,6 @@
 """
 
 import keras
-from keras import ops
 
 from fast_weights import defaults
 from fast_weights.cells.base import RecurrentCell, check_number, layer_normalize
@@ -65,11 +65,10 @@ class LayerNormRNNCell(RecurrentCell):
         self.add_slow_weights(input_shape, columns=self.units)
         self.gamma, self.beta = self.add_gain_and_bias()
 
-    def call(self, inputs, states):
-        hidden = states[0]
-        projected = ops.matmul(inputs, self.kernel) + self.bias
+    def step(self, projected, states):
         # (1) Activation, as in `ControlCell`.
-        hidden = self.activation(projected + ops.matmul(hidden, self.recurrent_kernel))
+        recurrent = self.slow_product(states[0], self.recurrent_kernel)
+        hidden = self.activation(projected + recurrent)
         # (2) Layer normalization.
         hidden = layer_normalize(hidden, self.gamma, self.beta, self.epsilon)
         return hidden, [hidden]
