@@ -13,7 +13,6 @@ _MODULES = {
     "Control": "layers",
     "ControlCell": "cells",
     "FastWeights": "layers",
-    "FastWeightsAttentionCell": "cells",
     "FastWeightsCell": "cells",
     "LayerNormGRU": "layers",
     "LayerNormGRUCell": "cells",
@@ -21,7 +20,6 @@ _MODULES = {
     "LayerNormRNNCell": "cells",
     "MemoryTrace": "tracing",
     "trace_memory": "tracing",
-    "vanishing_length": "cells",
 }
 
 __all__ = sorted(_MODULES)

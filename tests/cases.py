@@ -23,14 +23,12 @@ SETTINGS = {
     "LayerNormGRUCell-standard": {"gates": "standard", **NORM},
     "FastWeightsCell": FAST,
     "FastWeightsCell-paper": PAPER,
-    "FastWeightsAttentionCell": {"memory_size": STEPS + 2, **FAST},
-    "FastWeightsAttentionCell-paper": {"memory_size": STEPS + 2, **PAPER},
     "Control": {},
     "LayerNormRNN": NORM,
     "LayerNormGRU": {"gates": "standard", **NORM},
-    "FastWeights-matrix": {"memory": "matrix", **FAST},
-    "FastWeights-attention": {"memory": "attention", **FAST},
-    "FastWeights-auto": PAPER,
+    "FastWeights": FAST,
+    # Three chunks of two steps, the last of which is cut.
+    "FastWeights-chunks": {"chunk_size": 2, **PAPER},
 }
 CELLS = [name for name in SETTINGS if "Cell" in name]
 LAYERS = [name for name in SETTINGS if "Cell" not in name]
@@ -109,36 +107,28 @@ def inputs_of(dtype="float64", length=STEPS, seed=4):
 
 
 def random_states(cell, seed=5):
-    """Returns random states, flat as the cell takes them.
-
-    The oldest vectors of an attention form are zero, so that `STEPS` more forget nothing.
-    """
+    """Returns random states, flat as the cell takes them."""
     rng = np.random.default_rng(seed)
     sizes = cell.state_size if isinstance(cell.state_size, list) else [cell.state_size]
-    states = [rng.normal(size=(BATCH, size)).astype(cell.compute_dtype) for size in sizes]
-    if hasattr(cell, "memory_size"):
-        states[1][:, : STEPS * UNITS] = 0
-    return states
+    return [rng.normal(size=(BATCH, size)).astype(cell.compute_dtype) for size in sizes]
 
 
-def oracle_states(cell, states):
-    """Returns a cell's states as the oracle has them, with A as a matrix in both forms."""
-    states = list(states)
-    if hasattr(cell, "fast_weights"):
-        states[1] = cell.fast_weights(keras.ops.convert_to_tensor(states[1]))
-    return [array(state) for state in states]
+def oracle_states(states):
+    """Returns a cell's states as the oracle has them, with A as a matrix."""
+    hidden, *memory = (array(state) for state in states)
+    return [hidden, *(A.reshape(BATCH, UNITS, UNITS) for A in memory)]
 
 
 def step_of(name, weights):
     """Returns the oracle's step of a case, with the settings of the table above."""
-    family = name.split("-")[0].removesuffix("Cell").removesuffix("Attention")
+    family = name.split("-")[0].removesuffix("Cell")
     step = {
         "Control": reference.control_step,
         "LayerNormRNN": reference.layer_norm_rnn_step,
         "LayerNormGRU": reference.layer_norm_gru_step,
         "FastWeights": reference.fast_weights_step,
     }[family]
-    settings = {k: v for k, v in SETTINGS[name].items() if k not in ("memory", "memory_size")}
+    settings = {k: v for k, v in SETTINGS[name].items() if k != "chunk_size"}
     return lambda x, *state: step(weights, x, *state, **settings)
 
 

@@ -13,15 +13,15 @@ FILES = [
     "test_cells.py",
     "test_layers.py",
     "test_layer_masks.py",
-    "test_memory_forms.py",
+    "test_chunks.py",
     "test_tracing.py",
 ]
 # requirements-dev.txt installs JAX; PyTorch is tested if it is installed.
 BACKENDS = ["jax", *(["torch"] if importlib.util.find_spec("torch") else [])]
-# One cell of each kind, and the form that grows its memory.
+# One cell of each kind, and the layer that cuts a sequence into chunks.
 SELECTED = (
     "(sequence or states_go or backwards or zero_output or trace_equals)"
-    " and (GRUCell-standard or WeightsCell-paper or WeightsAttentionCell or FastWeights-attention)"
+    " and (GRUCell-standard or WeightsCell-paper or FastWeights-chunks) or jax_too"
 )
 
 

@@ -43,8 +43,7 @@ masks = pytest.mark.parametrize(
 @unrolled
 def test_sequence_equals_oracle(name, unroll, mask):
     """Catches a wrong formula, λ and η swapped, a lost epsilon, an inner loop that restarts,
-    a masked step that changes h or A, decays A or ages past vectors, and a memory that grows
-    wrongly when unrolled.
+    and a masked step that changes h or A, decays A or ages past vectors.
     """
     layer = layer_of(name, unroll=unroll, return_sequences=True)
     expected, _ = oracle(name, layer, inputs_of(), mask=mask)
@@ -58,9 +57,9 @@ def test_states_go_in_and_come_out(name, unroll):
     layer = layer_of(name, unroll=unroll, return_state=True)
     states = random_states(layer.cell)
     output, *last = layer(inputs_of(), initial_state=states)
-    expected, expected_last = oracle(name, layer, inputs_of(), oracle_states(layer.cell, states))
+    expected, expected_last = oracle(name, layer, inputs_of(), oracle_states(states))
     assert_close(name, output, expected[:, -1])
-    for state, expected_state in zip(oracle_states(layer.cell, last), expected_last, strict=True):
+    for state, expected_state in zip(oracle_states(last), expected_last, strict=True):
         assert_close(name, state, expected_state)
     # The second part of a sequence continues from the states after the first.
     _, *middle = layer(inputs_of()[:, :2], initial_state=states)
@@ -188,7 +187,7 @@ def test_names_of_weights(name):
 @pytest.mark.parametrize("name", [name for name in CELLS if "GRU" not in name])
 def test_initial_weights(name):
     """Catches initial weights that are not the original's."""
-    cell = kind_of(name)(UNITS, *([2] if "Attention" in name else []))
+    cell = kind_of(name)(UNITS)
     cell.build((None, 5_000))
     kernel, limit = array(cell.kernel), np.sqrt(2 / 5_000)
     assert 0.99 * limit < np.abs(kernel).max() <= limit

@@ -7,9 +7,7 @@ import pytest
 import tensorflow as tf
 from cases import FEATURES, LAYERS, STEPS, costly, inputs_of, layer_of, randomize, unrolled
 
-costly_layers = costly(
-    LAYERS, always=["LayerNormGRU", "FastWeights-matrix", "FastWeights-attention"]
-)
+costly_layers = costly(LAYERS, always=["LayerNormGRU", "FastWeights", "FastWeights-chunks"])
 
 
 def model_of(name, unroll):

@@ -81,7 +81,6 @@ def test_public_names():
         "Control",
         "ControlCell",
         "FastWeights",
-        "FastWeightsAttentionCell",
         "FastWeightsCell",
         "LayerNormGRU",
         "LayerNormGRUCell",
@@ -89,7 +88,6 @@ def test_public_names():
         "LayerNormRNNCell",
         "MemoryTrace",
         "trace_memory",
-        "vanishing_length",
     ]
     for name in fast_weights.__all__:
         assert getattr(fast_weights, name).__name__ == name

@@ -88,7 +88,7 @@ def test_functional_state_chaining(name):
     expected, _ = oracle(name, cell, inputs)
     np.testing.assert_allclose(array(output), expected[:, -1], **FLOAT32)
     _, expected_middle = oracle(name, cell, inputs[:, :2])
-    for state, expected_state in zip(oracle_states(cell, middle), expected_middle, strict=True):
+    for state, expected_state in zip(oracle_states(middle), expected_middle, strict=True):
         np.testing.assert_allclose(state, expected_state, **FLOAT32)
     assert [tuple(state.shape) for state in states] == [(None, s.shape[1]) for s in middle]
 

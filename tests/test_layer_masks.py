@@ -62,13 +62,16 @@ def test_embedding_mask_counts_with_initial_state(name):
         ([PADDED, None, None], PADDED),
         ([None, None, None], None),
         (PADDED.tolist(), PADDED),
+        (PADDED[:, :, None], PADDED),
     ],
 )
-def test_mask_in_list(given, used):
-    """Catches the list that Keras makes of the masks of the sequences and the states."""
-    layer = layer_of("FastWeights-matrix", return_sequences=True)
-    expected, _ = oracle("FastWeights-matrix", layer, inputs_of(), mask=used)
-    assert_close("FastWeights-matrix", layer(inputs_of(), mask=given), expected)
+def test_forms_of_masks(given, used):
+    """Catches the list that Keras makes of the masks of the sequences and the states, and a mask
+    of three axes, which Keras's layers accept.
+    """
+    layer = layer_of("FastWeights", return_sequences=True)
+    expected, _ = oracle("FastWeights", layer, inputs_of(), mask=used)
+    assert_close("FastWeights", layer(inputs_of(), mask=given), expected)
 
 
 @all_layers
@@ -96,7 +99,7 @@ def test_zero_output_for_mask(name, unroll, go_backwards, return_sequences):
 
 @pytest.mark.xfail(strict=True, reason="Keras 3.15; see also keras-team/keras#17596")
 def test_keras_zeroes_right_outputs():
-    """Fails once Keras is fixed; then `_ZeroOutputOff` and `inner_loop` can be removed."""
+    """Fails once Keras is fixed; then `_zero_outputs` can be removed."""
     layer = keras.layers.SimpleRNN(
         3, unroll=True, go_backwards=True, return_sequences=True, zero_output_for_mask=True
     )

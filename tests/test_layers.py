@@ -83,7 +83,8 @@ def test_unregistered_functions_reach_cell(name):
     [
         (lambda: Control(0), "units=0"),
         (lambda: FastWeights(3, decay_rate=2), "decay_rate=2"),
-        (lambda: FastWeights(3, recurence="paper"), "recurence"),
+        (lambda: FastWeights(3, chunk_size=0), "chunk_size=0"),
+        (lambda: FastWeights(3, recurence="paper"), "FastWeights got unexpected arguments"),
         (lambda: Control(3, "tanh"), "positional argument"),
         (lambda: Control(3)(np.ones((2, 4), "float32")), "ndim=2"),
         (lambda: layer_of("Control")(inputs_of()[:, :, 1:]), "(2, 5, 3)"),
@@ -94,7 +95,7 @@ def test_unregistered_functions_reach_cell(name):
         (lambda: Control(3)(inputs_of(), initial_state=[np.ones((4, 3))]), "[(4, 3)]"),
         (lambda: Control(3)(inputs_of(), initial_state=[None]), "[None]"),
         (
-            lambda: FastWeights(3, memory="matrix")(
+            lambda: FastWeights(3)(
                 inputs_of(), initial_state=[np.ones((2, 3)), np.ones((2, 3))]
             ),
             "[(2, 3), (2, 3)]",

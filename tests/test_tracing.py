@@ -33,7 +33,7 @@ PARTS = ("fast_weights", "hidden", "written", "attention")
 
 def oracle_trace(name, cell, inputs, mask):
     """Returns the four parts of a trace of one example, (T, ...) each."""
-    settings = {k: v for k, v in SETTINGS[name].items() if k != "memory_size"}
+    settings = SETTINGS[name]
     weights, h, A = weights_of(cell), np.zeros(UNITS), np.zeros((UNITS, UNITS))
     states, matrices, record = [], [], []
     for x, kept in zip(inputs, mask, strict=True):
@@ -71,29 +71,13 @@ def test_trace_equals_oracle(name, mask):
 
 @masks
 @pytest.mark.parametrize("go_backwards", [False, True])
-@pytest.mark.parametrize("memory", ["matrix", "attention"])
-def test_trace_equals_layer_and_leaves_it_unchanged(memory, go_backwards, mask):
-    """Catches a trace that ignores the layer's direction, a memory that is too short for longer
-    sequences than the layer was built for, and a layer that the trace changes.
-    """
-    arguments = {"memory": memory, "go_backwards": go_backwards, "dtype": "float64", **FAST}
-    layer = FastWeights(UNITS, return_sequences=True, **arguments)
-    layer.build((BATCH, 2, FEATURES))
-    randomize(layer)
-    before = (layer.state_size, layer.cell.state_size, vars(layer).copy(), vars(layer.cell).copy())
+def test_trace_equals_layer_and_leaves_it_unchanged(go_backwards, mask):
+    """Catches a trace that ignores the layer's direction, and a layer that the trace changes."""
+    layer = layer_of("FastWeights-chunks", return_sequences=True, go_backwards=go_backwards)
+    before = vars(layer).copy(), vars(layer.cell).copy()
     trace = trace_memory(layer, inputs_of(), mask)
-    assert before == (layer.state_size, layer.cell.state_size, vars(layer), vars(layer.cell))
+    assert before == (vars(layer), vars(layer.cell))
     assert_close("FastWeights", trace.hidden, array(layer(inputs_of(), mask=mask)))
-
-
-def test_short_memory_forgets_and_warns():
-    """Catches attention to vectors that a short memory has dropped."""
-    layer = layer_of("FastWeightsAttentionCell", cell={"memory_size": 2}, return_sequences=True)
-    with pytest.warns(UserWarning, match="memory_size=2"):
-        trace = trace_memory(layer, inputs_of())
-    ages = np.arange(STEPS)[:, None] - np.arange(STEPS)
-    assert not np.any(array(trace.attention)[:, :, 0][:, ages > 1])
-    np.testing.assert_allclose(array(trace.hidden), array(layer(inputs_of())), **TIGHT)
 
 
 def test_zero_inner_steps_have_no_attention():
@@ -101,12 +85,12 @@ def test_zero_inner_steps_have_no_attention():
     assert tuple(trace.attention.shape) == (BATCH, STEPS, 0, STEPS)
 
 
-def test_trace_follows_call_of_subclass():
-    """Catches a trace that repeats the equations instead of running the cell's own `call`."""
+def test_trace_follows_subclass():
+    """Catches a trace that repeats the equations instead of running the cell."""
 
     class HalvedInput(FastWeightsCell):
-        def call(self, inputs, states):
-            return super().call(0.5 * inputs, states)
+        def project(self, inputs):
+            return super().project(0.5 * inputs)
 
     cell = HalvedInput(UNITS, dtype="float64", **FAST)
     cell.build((BATCH, FEATURES))

@@ -1,19 +1,13 @@
 """Recurrent cells for `keras.layers.RNN`."""
 
 from fast_weights.cells.control import ControlCell
-from fast_weights.cells.fast_weights import (
-    FastWeightsAttentionCell,
-    FastWeightsCell,
-    vanishing_length,
-)
+from fast_weights.cells.fast_weights import FastWeightsCell
 from fast_weights.cells.layer_norm_gru import LayerNormGRUCell
 from fast_weights.cells.layer_norm_rnn import LayerNormRNNCell
 
 __all__ = [
     "ControlCell",
-    "FastWeightsAttentionCell",
     "FastWeightsCell",
     "LayerNormGRUCell",
     "LayerNormRNNCell",
-    "vanishing_length",
 ]

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
+from fast_weights.cells import FastWeightsCell
 from fast_weights.experiment import task
 from fast_weights.experiment.errors import UserError
 from fast_weights.tracing import MemoryTrace, trace_memory
@@ -123,7 +124,7 @@ def hidden_states(model: keras.Model, tokens: np.ndarray) -> np.ndarray:
 
 def has_fast_weights(model: keras.Model) -> bool:
     """Returns whether the recurrent layer of a model has fast weights."""
-    return hasattr(model.get_layer("rnn").cell, "fast_weights")
+    return isinstance(model.get_layer("rnn").cell, FastWeightsCell)
 
 
 def mean_attention(model: keras.Model, split: task.Split) -> np.ndarray:

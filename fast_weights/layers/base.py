@@ -1,23 +1,12 @@
 """The base class of the layers: `keras.layers.RNN` around a cell of one kind."""
 
+import inspect
+
 import keras
 from keras import ops
 
-
-class _ZeroOutputOff:
-    """Stands in for a layer, with `zero_output_for_mask` off.
-
-    Setting the attribute of the layer for the time of a call would be simpler, but a
-    second thread could call the layer in the meantime.
-    """
-
-    zero_output_for_mask = False
-
-    def __init__(self, layer):
-        self._layer = layer
-
-    def __getattr__(self, name):
-        return getattr(self._layer, name)
+from fast_weights.cells.base import RecurrentCell
+from fast_weights.layers.loop import over_time
 
 
 def of_cell(name: str) -> property:
@@ -40,8 +29,12 @@ class RecurrentLayer(keras.layers.RNN):
             under `jit_compile`, slow to compile for long ones. Default `False`.
         zero_output_for_mask: whether a masked step returns zeros instead of the
             output of the step before it. Default `False`.
-        activity_regularizer, name, dtype, trainable: as in every Keras layer.
+        activity_regularizer, name, dtype, trainable, autocast, input_shape, input_dim: as in
+            every Keras layer.
         **cell_arguments: arguments of the cell.
+
+    Raises:
+        TypeError: if an argument is unknown.
     """
 
     cell_class = None
@@ -60,10 +53,16 @@ class RecurrentLayer(keras.layers.RNN):
         name=None,
         dtype=None,
         trainable=True,
+        autocast=True,
+        input_shape=None,
+        input_dim=None,
         **cell_arguments,
     ):
+        unknown = sorted(cell_arguments.keys() - _arguments_of(self.cell_class))
+        if unknown:
+            raise TypeError(f"{type(self).__name__} got unexpected arguments. Received: {unknown}")
         super().__init__(
-            self.make_cell(units, name="cell", dtype=dtype, trainable=trainable, **cell_arguments),
+            self.cell_class(units, name="cell", dtype=dtype, trainable=trainable, **cell_arguments),
             return_sequences=return_sequences,
             return_state=return_state,
             go_backwards=go_backwards,
@@ -74,12 +73,11 @@ class RecurrentLayer(keras.layers.RNN):
             name=name,
             dtype=dtype,
             trainable=trainable,
+            autocast=autocast,
+            input_shape=input_shape,
+            input_dim=input_dim,
         )
         self.input_spec = keras.layers.InputSpec(ndim=3)
-
-    def make_cell(self, units, **arguments):
-        """Returns the cell that the layer runs."""
-        return self.cell_class(units, **arguments)
 
     def build(self, sequences_shape, initial_state_shape=None):
         super().build(sequences_shape, initial_state_shape)
@@ -92,8 +90,8 @@ class RecurrentLayer(keras.layers.RNN):
             sequences: (B, T, D).
             initial_state: a list with one tensor (B, n) for each n in the cell's
                 `state_size`. Default `None`: zeros.
-            mask: (B, T), bool, or a list of that mask and `None` for each state. A
-                masked step leaves the states unchanged. Default `None`.
+            mask: (B, T) or (B, T, 1), bool, or a list of that mask and `None` for each
+                state. A masked step leaves the states unchanged. Default `None`.
             training: accepted as in Keras's layers; the cells do not use it.
             sequences_mask: used if `mask` is `None`. Keras passes the mask that
                 `sequences` carry as `mask`, but in a call with an `initial_state`
@@ -104,29 +102,59 @@ class RecurrentLayer(keras.layers.RNN):
             With `return_state`, a tuple of that and the last states.
         """
         mask = _one_mask(sequences_mask if mask is None else mask)
-        if mask is not None and not _fits(shape := _shape_of(mask), sequences.shape[:2]):
-            raise ValueError(
-                "`mask` must have shape (batch, time), like the sequences. Received: a mask of "
-                f"shape {shape} for sequences of shape {tuple(sequences.shape)}"
-            )
+        if mask is not None:
+            mask = _checked_mask(mask, sequences)
         if initial_state is not None:
             self._check_states(initial_state, sequences.shape[0])
-        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+        elif not self.stateful:
+            initial_state = self._zero_states(ops.shape(sequences)[0])
+        if sequences.shape[1] != 0:
+            return super().call(sequences, initial_state, mask, training)
+        # Keras reads the first step. An empty sequence gets one, which is masked.
+        batch_size, _, features = sequences.shape
+        step = ops.zeros((batch_size, 1, features), dtype=sequences.dtype)
+        mask = ops.zeros((batch_size, 1), dtype="bool")
+        result = super().call(step, initial_state, mask, training)
+        if not self.return_sequences:
+            return result
+        return (result[0][:, :0], *result[1:]) if self.return_state else result[:, :0]
+
+    def _zero_states(self, batch_size):
+        """Returns the states that a call without states starts from."""
+        return self.get_initial_state(batch_size)
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        # Under `unroll`, Keras 3.15 zeroes the wrong outputs with `go_backwards`, and no
-        # outputs on JAX, so this method zeroes them itself. A related issue is still open:
-        # keras-team/keras#17596.
-        last, outputs, states = keras.layers.RNN.inner_loop(
-            _ZeroOutputOff(self), sequences, initial_state, mask, training
+        last, outputs, states = over_time(
+            self.cell.step,
+            # The product with W_x: once for the sequence, not once a step.
+            self.cell.project(sequences),
+            initial_state,
+            mask,
+            return_sequences=self.return_sequences,
+            go_backwards=self.go_backwards,
+            stateful=self.stateful,
+            unroll=self.unroll,
         )
-        if self.zero_output_for_mask and mask is not None:
-            kept = ops.cast(ops.flip(mask, axis=1) if self.go_backwards else mask, "bool")
-            last = ops.where(kept[:, -1:], last, ops.zeros_like(last))
-            # Without `return_sequences`, `outputs` holds the last step alone.
-            kept = (kept if self.return_sequences else kept[:, -1:])[:, :, None]
-            outputs = ops.where(kept, outputs, ops.zeros_like(outputs))
-        return last, outputs, states
+        if mask is not None and self.go_backwards:
+            mask = ops.flip(mask, axis=1)
+        return *self._zero_outputs(last, outputs, mask), states
+
+    def _zero_outputs(self, last, outputs, mask):
+        """Returns the last output and `outputs`, with zeros for masked steps if that is set.
+
+        Under `unroll`, Keras 3.15 zeroes the wrong outputs with `go_backwards`, and no outputs
+        on JAX. A related issue is still open: keras-team/keras#17596.
+
+        Args:
+            last: (B, H).
+            outputs: (B, T, H), or (B, 1, H) without `return_sequences`.
+            mask: (B, T), in the order in which the layer processes the steps.
+        """
+        if mask is None or not self.zero_output_for_mask:
+            return last, outputs
+        last = ops.where(mask[:, -1:], last, ops.zeros_like(last))
+        kept = (mask if self.return_sequences else mask[:, -1:])[:, :, None]
+        return last, ops.where(kept, outputs, ops.zeros_like(outputs))
 
     def _check_states(self, states, batch_size):
         """Raises `ValueError` unless `states` has one (B, n) for each n in `state_size`."""
@@ -137,12 +165,8 @@ class RecurrentLayer(keras.layers.RNN):
             named = ", ".join(f"({batch_size or 'batch'}, {size})" for size in self.state_size)
             raise ValueError(
                 f"`initial_state` must have the shapes {named} of {type(self.cell).__name__}'s "
-                f"states{self._states_hint()}. Received: {shapes}"
+                f"states. Received: {shapes}"
             )
-
-    def _states_hint(self):
-        """Returns advice to append to the error about states that do not fit."""
-        return ""
 
     units = of_cell("units")
     activation = of_cell("activation")
@@ -164,6 +188,24 @@ class RecurrentLayer(keras.layers.RNN):
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+def _arguments_of(cell_class):
+    """Returns the names of a cell's arguments, without those of every Keras layer."""
+    classes = [one for one in cell_class.__mro__ if issubclass(one, RecurrentCell)]
+    return {name for one in classes for name in inspect.signature(one.__init__).parameters}
+
+
+def _checked_mask(mask, sequences):
+    """Returns the mask as (B, T), bool, or raises `ValueError` if its shape does not fit."""
+    shape, expected = _shape_of(mask), tuple(sequences.shape[:2])
+    if not (_fits(shape, expected) or _fits(shape, (*expected, 1))):
+        raise ValueError(
+            "`mask` must have shape (batch, time), like the sequences. Received: a mask of "
+            f"shape {shape} for sequences of shape {tuple(sequences.shape)}"
+        )
+    mask = ops.cast(mask, "bool")
+    return mask if len(shape) == 2 else ops.squeeze(mask, axis=2)
 
 
 def _one_mask(mask):

@@ -1,0 +1,206 @@
+"""A chunk: C steps of the fast weights that read A as it was before the chunk.
+
+| symbol | code | shape |
+|---|---|---|
+| z_t = x_t W_x + b_x | `projected` | (B, C, H) |
+| h_{t-1} | `previous` | (B, C, H), or (B, H) for one step |
+| p_t, the preliminary vector | `preliminary` | (B, C, H), (B, H) |
+| v_t, the vector that step t writes | `written` | (B, C, H), (B, H) |
+| h of the inner loop | `query` | (B, C, H), (B, H) |
+| A before the chunk | `memory` | (B, H, H) |
+| m_t: 1 if step t counts, 0 if it is masked | `keep` | (B, C) |
+| n_t: number of steps that count, from the start of the chunk to t | `age` | (B, C) |
+
+Equations 1 to 3 are those of `FastWeightsCell`. A step does not compute A_t. It reads A
+from before the chunk, and attends to the vectors that the chunk has written since:
+
+4. `h A_t = λ^{n_t} h A + η Σ_{τ ≤ t} m_τ λ^{n_t - n_τ} (h · v_τ) v_τ`
+
+At the end of the chunk, one product applies equation 2 for all its steps:
+
+2. `A ← λ^{n_C} A + η Σ_τ m_τ λ^{n_C - n_τ} v_τᵀ v_τ`
+
+The gradient is written by hand: a backend would keep the attention and a product with A
+of every step. Here, a chunk keeps h_t, p_t and the inputs of layer normalization. The
+backward pass goes step by step only through the path from h_t to h_{t-1}. The gradients
+of A and of the weights are one product per chunk.
+"""
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from fast_weights.layers.loop import over_numbers
+
+# f'(a), computed from f(a). For any other activation the backend differentiates the chunk:
+# the gradients are as exact, but need more memory.
+SLOPES = {
+    keras.activations.relu: lambda value: ops.cast(value > 0, value.dtype),
+    keras.activations.tanh: lambda value: 1 - ops.square(value),
+    keras.activations.sigmoid: lambda value: value * (1 - value),
+    keras.activations.linear: ops.ones_like,
+}
+
+
+class Weights(NamedTuple):
+    """The slow weights of a step after the projection of its input, or their gradients."""
+
+    recurrent_kernel: Any
+    gamma: Any
+    beta: Any
+
+
+def all_steps(length, dtype):
+    """Returns the `keep` of a chunk without a mask, ones of shape (1, length)."""
+    return ops.ones((1, length), dtype=dtype)
+
+
+def read_factors(cell, keep):
+    """Returns the factors of equation 4, from `keep`, (B, C).
+
+    Returns:
+        The factor of v_τ at step t, (B, C, C): zeros for τ > t and for masked τ. The factor
+        of A at step t, (B, C, 1).
+    """
+    age = ops.cumsum(keep, axis=1)
+    # At least 0, because λ = 0 has no negative powers.
+    gap = ops.maximum(age[:, :, None] - age[:, None, :], 0)
+    past = keep[:, None, :] * ops.tri(keep.shape[1], dtype=keep.dtype)
+    vectors = cell.fast_learning_rate * cell.decay_rate**gap * past
+    return vectors, cell.decay_rate ** age[:, :, None]
+
+
+def write_factors(cell, keep):
+    """Returns the factors of equation 2 from `keep`, (B, C): of v_τ, (B, C, 1); of A, (B, 1, 1)."""
+    total = ops.sum(keep, axis=1, keepdims=True)
+    vectors = cell.fast_learning_rate * cell.decay_rate ** (total - ops.cumsum(keep, axis=1))
+    return (vectors * keep)[:, :, None], cell.decay_rate ** total[:, :, None]
+
+
+def first_part(cell, weights, projected, previous):
+    """Computes equation 1.
+
+    Returns:
+        p_t; v_t; and the slow term of the inner loop, z_t + v_t W_h.
+    """
+    slow = projected + cell.slow_product(previous, weights.recurrent_kernel)
+    preliminary = cell.activation(slow)
+    if cell.recurrence == "paper":
+        return preliminary, previous, slow
+    slow_term = projected + cell.slow_product(preliminary, weights.recurrent_kernel)
+    return preliminary, preliminary, slow_term
+
+
+def next_memory(cell, keep, written, memory):
+    """Computes equation 2.
+
+    Args:
+        cell: the `FastWeightsCell`, for its settings.
+        keep: (B, C), or (1, C).
+        written: every v_t, (B, C, H).
+        memory: A before the steps, (B, H, H), or `None` for zeros.
+
+    Returns:
+        A after the steps, (B, H, H).
+    """
+    vectors, rest = write_factors(cell, keep)
+    added = ops.matmul(transpose(written * vectors), written)
+    return added if memory is None else rest * memory + added
+
+
+def run_chunk(cell, weights, projected, keep, hidden, memory, unroll):
+    """Takes h through the steps of a chunk.
+
+    Args:
+        cell: the `FastWeightsCell`, for its settings.
+        weights: a `Weights`.
+        projected: z, (B, C, H).
+        keep: (B, C), or `None` if every step counts.
+        hidden: h before the chunk, (B, H).
+        memory: A before the chunk, (B, H, H), or `None` for zeros.
+        unroll: whether to unroll the loop over the steps.
+
+    Returns:
+        What the gradient needs, a list of (B, C, H): every h_t, every p_t and, for each inner
+        step, the inputs of layer normalization. Then h after the chunk, and every v_t.
+    """
+    length = projected.shape[1]
+    factors, start = read_factors(
+        cell, all_steps(length, projected.dtype) if keep is None else keep
+    )
+
+    def step(t, states):
+        hidden, written = states
+        # (1)
+        preliminary, new, slow_term = first_part(cell, weights, projected[:, t], hidden)
+        written = put(written, t, new)
+        query, inner = preliminary, []
+        for _ in range(cell.inner_steps):
+            # (4)
+            attention = times_vector(written, query) * factors[:, t, past(t)]
+            read = vector_times(attention, written)
+            if memory is not None:
+                read += start[:, t] * vector_times(query, memory)
+            # (3)
+            inner.append(slow_term + read)
+            normal, _ = normalize(inner[-1], cell.epsilon)
+            query = cell.activation(weights.gamma * normal + weights.beta)
+        hidden = query if keep is None else ops.where(keep[:, t, None] > 0, query, hidden)
+        return [hidden, preliminary, *inner], [hidden, written]
+
+    # In a loop, vectors that are not written yet are zeros, and so are their factors.
+    states = [hidden, ops.zeros_like(projected)]
+    kept, (hidden, written) = over_numbers(step, states, length, unroll=unroll)
+    return kept, hidden, written
+
+
+def past(t):
+    """Returns the steps up to t. A loop always reads all steps, as its shapes cannot change."""
+    return slice(t + 1) if isinstance(t, int) else slice(None)
+
+
+def put(tensor, t, vectors):
+    """Returns `tensor`, (B, C, n), with `vectors`, (B, n), at step t.
+
+    If the loop is unrolled, `tensor` grows: the result is (B, t + 1, n), so that no step
+    reads what is not written yet.
+    """
+    if isinstance(t, int):
+        return ops.concatenate([tensor[:, :t], vectors[:, None]], axis=1)
+    # `keras.ops.slice_update` takes the same time, but it has no gradient on TensorFlow and
+    # cannot be exported to ONNX.
+    here = ops.arange(tensor.shape[1]) == t
+    return ops.where(here[None, :, None], vectors[:, None], tensor)
+
+
+def vector_times(vectors, matrices):
+    """Returns the product q M of each example, (B, n) and (B, n, k) to (B, k)."""
+    return ops.squeeze(ops.matmul(vectors[:, None], matrices), axis=1)
+
+
+def times_vector(matrices, vectors):
+    """Returns q Mᵀ of each example, (B, k, n) and (B, n) to (B, k), without transposing M."""
+    return ops.squeeze(ops.matmul(matrices, vectors[:, :, None]), axis=2)
+
+
+def transpose(matrices):
+    """Returns the transposed matrix of each example."""
+    return ops.swapaxes(matrices, -1, -2)
+
+
+def add(first, second):
+    """Returns the sum of two tensors. `None` stands for zeros."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
+
+
+def normalize(inputs, epsilon):
+    """Returns (a - mean(a)) / sqrt(variance(a) + epsilon), and the inverse of that root."""
+    # Not `ops.mean`: on JAX, Keras computes the mean of float64 in float32.
+    size = inputs.shape[-1]
+    centered = inputs - ops.sum(inputs, axis=-1, keepdims=True) / size
+    variance = ops.sum(ops.square(centered), axis=-1, keepdims=True) / size
+    inverse = ops.rsqrt(variance + epsilon)
+    return centered * inverse, inverse

@@ -1,0 +1,234 @@
+"""The gradient of a chunk. `chunk.py` has the equations and the symbols."""
+
+import functools
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from fast_weights.layers.chunk import (
+    SLOPES,
+    Weights,
+    add,
+    all_steps,
+    normalize,
+    put,
+    read_factors,
+    times_vector,
+    transpose,
+    vector_times,
+    write_factors,
+)
+from fast_weights.layers.loop import over_numbers
+
+
+class Inner(NamedTuple):
+    """One inner step, for all steps of a chunk at once.
+
+    Attributes:
+        query: the h that it reads with, (B, C, H).
+        attention: to the vectors written, (B, C, C).
+        normal: the inputs of layer normalization with mean 0 and variance 1, (B, C, H).
+        inverse: 1 / their standard deviation, (B, C, 1).
+        slope: f' of the outputs of layer normalization, (B, C, H).
+        gain: `slope` times the gain of layer normalization, (B, C, H).
+    """
+
+    query: Any
+    attention: Any
+    normal: Any
+    inverse: Any
+    slope: Any
+    gain: Any
+
+
+class Chunk(NamedTuple):
+    """The tensors of a chunk that its gradient needs.
+
+    Attributes:
+        keep: (B, C), or `None`.
+        previous: every h_{t-1}, (B, C, H).
+        memory: A before the chunk, (B, H, H), or `None` for zeros.
+        preliminary: every p_t, (B, C, H).
+        before_norm: for each inner step, the inputs of layer normalization, (B, C, H).
+    """
+
+    keep: Any
+    previous: Any
+    memory: Any
+    preliminary: Any
+    before_norm: list
+
+
+class ChunkGradient:
+    """The gradient of `run_chunk` and `next_memory`.
+
+    Args:
+        cell: the `FastWeightsCell`, for its settings.
+        weights: a `Weights`.
+        chunk: a `Chunk`.
+        above_memory: the gradient of A after the chunk, (B, H, H), or `None` for zeros.
+    """
+
+    def __init__(self, cell, weights, chunk, above_memory):
+        self.cell, self.weights, self.chunk = cell, weights, chunk
+        self.above_memory = above_memory
+        self.original = cell.recurrence == "original"
+        self.length = chunk.preliminary.shape[1]
+        keep = chunk.keep
+        keep = all_steps(self.length, chunk.preliminary.dtype) if keep is None else keep
+        self.factors, self.start = read_factors(cell, keep)
+        self.write_factors, self.end = write_factors(cell, keep)
+        self.written = chunk.preliminary if self.original else chunk.previous
+        self.slope = SLOPES[cell.activation](chunk.preliminary)
+        self.inner = self._inner_steps()
+        # One product reads both A and the vectors written.
+        memory = [] if chunk.memory is None else [chunk.memory]
+        self.sources = ops.concatenate([self.written, *memory], axis=1)
+        self.kernel_transposed = ops.transpose(weights.recurrent_kernel)
+        self.into_written = self._into_written()
+
+    def _inner_steps(self):
+        """Recomputes the inner steps."""
+        query, inner, weights = self.chunk.preliminary, [], self.weights
+        for before_norm in self.chunk.before_norm:
+            attention = ops.matmul(query, transpose(self.written)) * self.factors
+            normal, inverse = normalize(before_norm, self.cell.epsilon)
+            value = self.cell.activation(weights.gamma * normal + weights.beta)
+            slope = SLOPES[self.cell.activation](value)
+            gain = slope * weights.gamma
+            inner.append(Inner(query, attention, normal, inverse, slope, gain))
+            query = value
+        return inner
+
+    def _into_written(self):
+        """(2) Returns the gradient of every v_t through A after the chunk: V (G + Gᵀ)."""
+        if self.above_memory is None:
+            return None
+        scaled = self.written * self.write_factors
+        # Transposing V instead of G: a transposed G takes as long as ten steps.
+        straight = ops.matmul(scaled, self.above_memory)
+        return straight + transpose(ops.matmul(self.above_memory, transpose(scaled)))
+
+    def run(self, above_outputs, above_hidden):
+        """Computes the gradients.
+
+        Args:
+            above_outputs: the gradient of every h_t as an output, (B, C, H).
+            above_hidden: the gradient of h after the chunk, (B, H).
+
+        Returns:
+            The gradients of z, (B, C, H), of h before the chunk, (B, H), of A before it,
+            (B, H, H) or `None`, and of the `Weights`. Those of gain and bias are (B, H),
+            summed over the steps alone.
+        """
+
+        def step(t, states):
+            flow, *states = states
+            return self._step(t, flow + above_outputs[:, t], states)
+
+        reads = [ops.zeros_like(inner.query) for inner in self.inner]
+        scores = [ops.zeros_like(inner.attention) for inner in self.inner]
+        (into_projected, *outputs), (flow, *states) = over_numbers(
+            step, [above_hidden, *reads, *scores], self.length, reverse=True
+        )
+        reads = states[: len(self.inner)]
+        into_projected, into_kernel = self._into_kernel(into_projected, reads)
+        into_gamma, into_beta = ops.zeros_like(flow), ops.zeros_like(flow)
+        for inner, output in zip(self.inner, outputs, strict=True):
+            output = output * inner.slope
+            into_gamma += ops.sum(output * inner.normal, axis=1)
+            into_beta += ops.sum(output, axis=1)
+        weights = Weights(into_kernel, into_gamma, into_beta)
+        return into_projected, flow, self._into_memory(reads), weights
+
+    def _step(self, t, flow, states):
+        """Takes `flow`, the gradient of h_t, to that of h_{t-1}.
+
+        Args:
+            t: the step.
+            flow: (B, H).
+            states: for each inner step, the gradients of the inputs of layer normalization of
+                all later steps, (B, C, H); then for each inner step, the gradients of the
+                attention of all later steps, (B, C, C).
+
+        Returns:
+            As outputs, the gradient of the sum inside p_t, and for each inner step that of
+            its value. As states, the gradient of h_{t-1}, and `states` with those of step t.
+        """
+        keep, cell = self.chunk.keep, self.cell
+        states, outputs = list(states), []
+        gradient = flow if keep is None else flow * keep[:, t, None]
+        into_v = None if self.into_written is None else self.into_written[:, t]
+        into_slow_term = None
+        for s in reversed(range(len(self.inner))):
+            outputs.insert(0, gradient)
+            # (3) Through f and layer normalization.
+            inner = self.inner[s]
+            gradient = normalize_gradient(
+                gradient * inner.gain[:, t], inner.normal[:, t], inner.inverse[:, t]
+            )
+            into_slow_term = add(into_slow_term, gradient)
+            gradient, into_v = self._through_read(s, t, gradient, into_v, states)
+        # (1) Through p_t.
+        if self.original:
+            gradient = add(gradient, into_v)
+            if self.inner:
+                gradient += cell.slow_product(into_slow_term, self.kernel_transposed)
+        gradient *= self.slope[:, t]
+        if self.inner and not self.original:
+            gradient += into_slow_term
+        below = cell.slow_product(gradient, self.kernel_transposed)
+        if not self.original:
+            below = add(below, into_v)
+        flow = below if keep is None else flow * (1 - keep[:, t, None]) + below
+        return [gradient, *outputs], [flow, *states]
+
+    def _through_read(self, s, t, gradient, into_v, states):
+        """(4) Takes the gradient of h A_t to that of the query and of v_t; updates `states`."""
+        inner, num_inner = self.inner[s], len(self.inner)
+        both = times_vector(self.sources, gradient)
+        score = both[:, : self.length] * self.factors[:, t]
+        reads = states[s] = put(states[s], t, gradient)
+        scores = states[num_inner + s] = put(states[num_inner + s], t, score)
+        # To v_t, from the reads of this step and of all later ones.
+        into_v = add(into_v, vector_times(inner.attention[:, :, t], reads))
+        column = scores[:, :, t]
+        into_query = None
+        if self.chunk.memory is not None:
+            into_query = self.start[:, t] * both[:, self.length :]
+        if s == 0 and self.original:
+            # The query is v_t: one product for both.
+            return into_query, add(into_v, vector_times(score + column, self.written))
+        into_query = add(into_query, vector_times(score, self.written))
+        return into_query, add(into_v, vector_times(column, inner.query))
+
+    def _into_kernel(self, into_projected, reads):
+        """Returns the gradients of z and of W_h."""
+        into_kernel = self._of_product(self.chunk.previous, into_projected)
+        if self.inner and self.original:
+            into_slow_term = functools.reduce(add, reads)
+            into_kernel += self._of_product(self.chunk.preliminary, into_slow_term)
+            into_projected += into_slow_term
+        return into_projected, into_kernel
+
+    def _of_product(self, vectors, gradients):
+        """Returns the gradient of the weights of a product, summed over B and C."""
+        vectors, gradients = (ops.reshape(one, (-1, one.shape[-1])) for one in (vectors, gradients))
+        return self.cell.slow_product(ops.transpose(vectors), gradients)
+
+    def _into_memory(self, reads):
+        """(2), (4) Returns the gradient of A before the chunk."""
+        into_memory = None if self.above_memory is None else self.end * self.above_memory
+        if self.chunk.memory is not None:
+            for inner, read in zip(self.inner, reads, strict=True):
+                added = ops.matmul(transpose(inner.query * self.start), read)
+                into_memory = add(into_memory, added)
+        return into_memory
+
+
+def normalize_gradient(gradient, normal, inverse):
+    """Returns the gradient of the inputs of `normalize` from that of its first result."""
+    size = normal.shape[-1]
+    mean = ops.sum(gradient, axis=-1, keepdims=True) / size
+    along = ops.sum(gradient * normal, axis=-1, keepdims=True) / size
+    return inverse * (gradient - mean - normal * along)

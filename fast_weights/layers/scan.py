@@ -1,0 +1,157 @@
+"""All chunks of a sequence, one after another, with their gradient.
+
+`scan` is exact for any length and any λ. One chunk from A = 0 is attention to the whole past,
+as in equation 4 of the paper; chunks of one step are equation 2 at every step.
+"""
+
+from keras import ops
+
+from fast_weights.layers.chunk import SLOPES, Weights, add, all_steps, next_memory, run_chunk
+from fast_weights.layers.chunk_gradient import Chunk, ChunkGradient
+from fast_weights.layers.loop import over_numbers
+
+
+def scan(cell, projected, keep, hidden, memory, unroll=False):
+    """Runs the steps after the projection of the input over n chunks of C steps.
+
+    Args:
+        cell: a built `FastWeightsCell`.
+        projected: z, (n, B, C, H).
+        keep: (n, B, C), 1 for a step that counts and 0 for a masked one, or `None`.
+        hidden: h_0, (B, H).
+        memory: A before the first step, (B, H, H), or `None` for zeros.
+        unroll: whether to unroll the loops over chunks and steps. The backend then
+            differentiates the steps, and keeps what they read of A.
+
+    Returns:
+        Every h_t, (n, B, C, H).
+    """
+    # In an unrolled program, XLA's own gradient is faster, as it fuses across steps.
+    if unroll or cell.activation not in SLOPES:
+        kept, _ = _forward(cell, weights_of(cell), projected, keep, hidden, memory, unroll)
+        return kept[0]
+
+    # A custom gradient has no gradient for tensors that the function captures, so all of
+    # them are arguments.
+    @ops.custom_gradient
+    def differentiable(projected, hidden, recurrent_kernel, gamma, beta, *optional):
+        optional = list(optional)
+        first_memory = None if memory is None else optional.pop(0)
+        steps = None if keep is None else optional.pop(0)
+        weights = Weights(recurrent_kernel, gamma, beta)
+        kept, borders = _forward(cell, weights, projected, steps, hidden, first_memory)
+
+        def gradient(*arguments, upstream=None):
+            # PyTorch passes the arguments and `upstream`, the other backends the gradient.
+            above = arguments[0] if upstream is None else upstream
+            into_projected, into_hidden, into_memory, into_weights = _backward(
+                cell, weights, steps, hidden, kept, borders, above
+            )
+            gradients = [into_projected, into_hidden, *into_weights]
+            gradients += [] if memory is None else [into_memory]
+            gradients += [] if keep is None else [ops.zeros_like(steps)]
+            return tuple(gradients)
+
+        return kept[0], gradient
+
+    optional = [one for one in (memory, keep) if one is not None]
+    return differentiable(projected, hidden, *weights_of(cell), *optional)
+
+
+def weights_of(cell):
+    """Returns the weights of a step as tensors."""
+    # By a cast, because `ops.convert_to_tensor` can return the variable itself.
+    weights = (cell.recurrent_kernel, cell.gamma, cell.beta)
+    return Weights(*(ops.cast(weight, cell.compute_dtype) for weight in weights))
+
+
+def _forward(cell, weights, projected, keep, hidden, memory, unroll=False):
+    """Takes h and A through all chunks. Arguments are those of `scan`.
+
+    Returns:
+        What the gradient needs: a list of (n, B, C, H) as `run_chunk` returns it, the first of
+        them every h_t; and A before each chunk, (n, B, H, H), or `None` for a single chunk that
+        starts from zeros.
+    """
+    number = projected.shape[0]
+    every = all_steps(projected.shape[2], projected.dtype)
+
+    def step(i, states):
+        hidden, memory = states
+        steps = None if keep is None else keep[i]
+        kept, hidden, written = run_chunk(
+            cell, weights, projected[i], steps, hidden, memory, unroll
+        )
+        steps = every if keep is None else steps
+        after = None if number == 1 else next_memory(cell, steps, written, memory)
+        # With an axis of one in front, which the loop swaps with the chunks, no data move.
+        return [one[None] for one in (*kept, memory) if one is not None], [hidden, after]
+
+    if number == 1:
+        kept, _ = step(0, [hidden, memory])
+    else:
+        if memory is None:
+            memory = 0 * hidden[:, :, None] * hidden[:, None, :]
+        chunks = ops.shape(projected)[0] if number is None else number
+        kept, _ = over_numbers(step, [hidden, memory], chunks, unroll=unroll)
+        kept = [one[0] for one in kept]
+    return (kept, None) if memory is None else (kept[:-1], kept[-1])
+
+
+def _backward(cell, weights, keep, hidden, kept, borders, above):
+    """Returns the gradients of z, of h and A before the first step, and of the weights.
+
+    Args:
+        cell, weights, keep, hidden: those of `_forward`.
+        kept, borders: the results of `_forward`.
+        above: the gradient of every h_t, (n, B, C, H).
+    """
+    outputs, preliminary, *before_norm = kept
+    ends = ops.concatenate([hidden[None], outputs[:-1, :, -1]], axis=0)
+    previous = ops.concatenate([ends[:, :, None], outputs[:, :, :-1]], axis=2)
+    number = outputs.shape[0]
+
+    def step(i, states):
+        hidden, memory, *sums = states
+        parts = [None if one is None else one[i] for one in (keep, previous, borders, preliminary)]
+        chunk = Chunk(*parts, [one[i] for one in before_norm])
+        gradient = ChunkGradient(cell, weights, chunk, memory)
+        into_projected, hidden, memory, into_weights = gradient.run(above[i], hidden)
+        sums = [add(*pair) for pair in zip(sums, into_weights, strict=True)]
+        return [into_projected[None]], [hidden, memory, *sums]
+
+    zeros = ops.zeros_like(hidden)
+    if number == 1:
+        (projected,), (hidden, memory, *sums) = step(0, [zeros, None, None, None, None])
+    else:
+        kernel = ops.zeros_like(weights.recurrent_kernel)
+        states = [zeros, ops.zeros_like(borders[0]), kernel, zeros, zeros]
+        chunks = ops.shape(outputs)[0] if number is None else number
+        (projected,), (hidden, memory, *sums) = over_numbers(step, states, chunks, reverse=True)
+        projected = projected[0]
+    kernel, gamma, beta = sums
+    # The gradients of gain and bias are summed over the batch once, not once a chunk.
+    weights = Weights(kernel, ops.sum(gamma, axis=0), ops.sum(beta, axis=0))
+    return projected, hidden, memory, weights
+
+
+def into_chunks(tensor, size):
+    """Cuts (B, T, ...) into (n, B, C, ...), with zeros after the end; n is at least 1."""
+    batch, length, *rest = tensor.shape
+    known = length is not None
+    length = length if known else ops.shape(tensor)[1]
+    number = (max(length, 1) if known else ops.maximum(length, 1)) + size - 1
+    number //= size
+    if not known or number * size > length:
+        shape = (ops.shape(tensor)[0], number * size - length, *rest)
+        tensor = ops.concatenate([tensor, ops.zeros(shape, dtype=tensor.dtype)], axis=1)
+    batch = ops.shape(tensor)[0] if batch is None else batch
+    return ops.swapaxes(ops.reshape(tensor, (batch, number, size, *rest)), 0, 1)
+
+
+def out_of_chunks(tensor, length):
+    """Joins chunks, (n, B, C, H), to (B, T, H)."""
+    number, batch, size, units = tensor.shape
+    steps = (ops.shape(tensor)[0] if number is None else number) * size
+    batch = ops.shape(tensor)[1] if batch is None else batch
+    return ops.reshape(ops.swapaxes(tensor, 0, 1), (batch, steps, units))[:, :length]
