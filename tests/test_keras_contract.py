@@ -17,6 +17,7 @@ from cases import (
     UNITS,
     all_cases,
     all_cells,
+    all_layers,
     array,
     assert_close,
     cell_of,
@@ -205,3 +206,98 @@ def test_gradients_equal_finite_differences(name, unroll):
     for part, a, n in zip(names, analytic, numeric, strict=False):
         np.testing.assert_allclose(a, n, rtol=1e-5, atol=1e-6, err_msg=part)
         assert np.abs(a).max() > 1e-6, f"{part} is disconnected"
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Outer(keras.layers.Layer):
+    """A layer that holds one of the layers, as users write them."""
+
+    def __init__(self, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = keras.saving.deserialize_keras_object(inner)
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, sequences):
+        return self.inner(sequences)
+
+    def get_config(self):
+        inner = keras.saving.serialize_keras_object(self.inner)
+        return {**super().get_config(), "inner": inner}
+
+
+@all_layers
+def test_layer_inside_a_layer(name, tmp_path):
+    """Catches a layer that cannot be built twice: Keras does that when it loads a model."""
+    inner = kind_of(name)(UNITS, **SETTINGS[name])
+    twin = keras.layers.deserialize(keras.layers.serialize(inner))
+    twin.build((BATCH, STEPS, FEATURES))
+    twin.build((BATCH, STEPS, FEATURES))
+    config = keras.saving.serialize_keras_object(inner)
+    model = keras.Sequential([keras.Input((STEPS, FEATURES)), Outer(config)])
+    randomize(model)
+    expected = array(model(inputs_of("float32")))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(array(loaded(inputs_of("float32"))), expected)
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    np.testing.assert_array_equal(array(clone(inputs_of("float32"))), expected)
+
+
+@all_layers
+def test_quantized_model(name):
+    """Catches a model that cannot be quantized because of the layer, which Keras skips."""
+    model = classifier(name)
+    recurrent = [array(weight) for weight in model.layers[0].weights]
+    model.quantize("int8")
+    for weight, old in zip(model.layers[0].weights, recurrent, strict=True):
+        np.testing.assert_array_equal(array(weight), old)
+    assert np.all(np.isfinite(array(model(inputs_of("float32")))))
+
+
+@all_layers
+def test_arguments_that_gru_takes(name):
+    """Catches `input_shape` and `autocast` that reach the cell, or that the layer refuses."""
+    with pytest.warns(UserWarning, match="input_shape"):
+        layer = kind_of(name)(UNITS, input_shape=(STEPS, FEATURES), **SETTINGS[name])
+    assert keras.Sequential([layer]).output_shape == (None, UNITS)
+    half = layer_of(name, dtype="mixed_bfloat16", autocast=False)
+    exact = layer_of(name, dtype="float32")
+    difference = np.abs(array(half(inputs_of("float32"))) - array(exact(inputs_of("float32"))))
+    assert 0 < difference.max() < 0.2
+
+
+@all_layers
+def test_initial_states(name):
+    """Catches states that fit only calls with, or only calls without them."""
+    layer = kind_of(name)(UNITS, dtype="float64", return_state=True, **SETTINGS[name])
+    layer(inputs_of(), initial_state=layer.get_initial_state(BATCH))
+    randomize(layer)
+    expected, *states = layer(inputs_of())
+    given = layer(inputs_of(), initial_state=layer.get_initial_state(BATCH))
+    assert_close(name, given[0], array(expected))
+    # One layer in one model, with states and without.
+    sequences = keras.Input((None, FEATURES), dtype="float64")
+    _, *middle = layer(sequences)
+    model = keras.Model(sequences, layer(sequences, initial_state=middle)[0])
+    again, *_ = layer(inputs_of(), initial_state=states)
+    np.testing.assert_allclose(model.predict(inputs_of(), verbose=0), array(again), **FLOAT32)
+    both = keras.layers.Bidirectional(layer, dtype="float64")
+    _, *ends = both(inputs_of())
+    outputs, *_ = both(inputs_of(), initial_state=ends)
+    there, *_ = both.forward_layer(inputs_of(), initial_state=ends[: len(states)])
+    assert_close(name, outputs[:, :UNITS], array(there))
+
+
+@all_layers
+def test_any_length(name):
+    """Catches a length of 0 or 1, or one that is no multiple of the chunk size."""
+    layer = layer_of(name, return_sequences=True, return_state=True)
+    states = random_states(layer.cell)
+    for length in (0, 1, 4):
+        outputs, *last = layer(inputs_of()[:, :length], initial_state=states)
+        expected, _ = oracle(name, layer, inputs_of()[:, :length], oracle_states(states))
+        assert_close(name, outputs, expected.reshape(BATCH, length, UNITS))
+        assert_close(name, last[0], states[0] if length == 0 else expected[:, -1])

@@ -167,7 +167,8 @@ def put(tensor, t, vectors):
     reads what is not written yet.
     """
     if isinstance(t, int):
-        return ops.concatenate([tensor[:, :t], vectors[:, None]], axis=1)
+        # LiteRT cannot concatenate with an empty tensor.
+        return ops.concatenate([tensor[:, :t], vectors[:, None]], axis=1) if t else vectors[:, None]
     # `keras.ops.slice_update` takes the same time, but it has no gradient on TensorFlow and
     # cannot be exported to ONNX.
     here = ops.arange(tensor.shape[1]) == t
