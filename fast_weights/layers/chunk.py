@@ -51,31 +51,45 @@ class Weights(NamedTuple):
     beta: Any
 
 
-def all_steps(length, dtype):
-    """Returns the `keep` of a chunk without a mask, ones of shape (1, length)."""
-    return ops.ones((1, length), dtype=dtype)
+def read_factors(cell, keep, length, dtype):
+    """Returns the factors of equation 4.
 
-
-def read_factors(cell, keep):
-    """Returns the factors of equation 4, from `keep`, (B, C).
+    Args:
+        cell: the `FastWeightsCell`, for λ and η.
+        keep: (B, C), or `None` if every step counts.
+        length: C.
+        dtype: of the factors.
 
     Returns:
         The factor of v_τ at step t, (B, C, C): zeros for τ > t and for masked τ. The factor
-        of A at step t, (B, C, 1).
+        of A at step t, (B, C, 1). Without a mask, B is 1.
     """
+    rate, strength, steps = cell.decay_rate, cell.fast_learning_rate, range(length)
+    if keep is None:
+        # Python's numbers are constants of a compiled program, which tensors are not in a loop.
+        vectors = [[strength * rate ** (t - j) if j <= t else 0.0 for j in steps] for t in steps]
+        memory = [[rate ** (t + 1)] for t in steps]
+        return _constant([vectors], dtype), _constant([memory], dtype)
     age = ops.cumsum(keep, axis=1)
     # At least 0, because λ = 0 has no negative powers.
     gap = ops.maximum(age[:, :, None] - age[:, None, :], 0)
-    past = keep[:, None, :] * ops.tri(keep.shape[1], dtype=keep.dtype)
-    vectors = cell.fast_learning_rate * cell.decay_rate**gap * past
-    return vectors, cell.decay_rate ** age[:, :, None]
+    vectors = strength * rate**gap * keep[:, None, :] * ops.tri(length, dtype=dtype)
+    return vectors, rate ** age[:, :, None]
 
 
-def write_factors(cell, keep):
-    """Returns the factors of equation 2 from `keep`, (B, C): of v_τ, (B, C, 1); of A, (B, 1, 1)."""
+def write_factors(cell, keep, length, dtype):
+    """Returns the factors of equation 2, as `read_factors`: of v_τ, (B, C, 1); of A, (B, 1, 1)."""
+    rate, strength = cell.decay_rate, cell.fast_learning_rate
+    if keep is None:
+        vectors = [[strength * rate**age] for age in reversed(range(length))]
+        return _constant([vectors], dtype), _constant([[[rate**length]]], dtype)
     total = ops.sum(keep, axis=1, keepdims=True)
-    vectors = cell.fast_learning_rate * cell.decay_rate ** (total - ops.cumsum(keep, axis=1))
-    return (vectors * keep)[:, :, None], cell.decay_rate ** total[:, :, None]
+    vectors = strength * rate ** (total - ops.cumsum(keep, axis=1)) * keep
+    return vectors[:, :, None], rate ** total[:, :, None]
+
+
+def _constant(numbers, dtype):
+    return ops.convert_to_tensor(numbers, dtype=dtype)
 
 
 def first_part(cell, weights, projected, previous):
@@ -97,14 +111,14 @@ def next_memory(cell, keep, written, memory):
 
     Args:
         cell: the `FastWeightsCell`, for its settings.
-        keep: (B, C), or (1, C).
+        keep: (B, C), or `None` if every step counts.
         written: every v_t, (B, C, H).
         memory: A before the steps, (B, H, H), or `None` for zeros.
 
     Returns:
         A after the steps, (B, H, H).
     """
-    vectors, rest = write_factors(cell, keep)
+    vectors, rest = write_factors(cell, keep, written.shape[1], written.dtype)
     added = ops.matmul(transpose(written * vectors), written)
     return added if memory is None else rest * memory + added
 
@@ -126,14 +140,15 @@ def run_chunk(cell, weights, projected, keep, hidden, memory, unroll):
         step, the inputs of layer normalization. Then h after the chunk, and every v_t.
     """
     length = projected.shape[1]
-    factors, start = read_factors(
-        cell, all_steps(length, projected.dtype) if keep is None else keep
-    )
+    factors, start = read_factors(cell, keep, length, projected.dtype)
+    # The gradient of one `unstack` is one `stack`; that of C slices is a sum of C tensors.
+    inputs = ops.unstack(projected, axis=1) if unroll else None
 
     def step(t, states):
         hidden, written = states
         # (1)
-        preliminary, new, slow_term = first_part(cell, weights, projected[:, t], hidden)
+        z = inputs[t] if unroll else projected[:, t]
+        preliminary, new, slow_term = first_part(cell, weights, z, hidden)
         written = put(written, t, new)
         query, inner = preliminary, []
         for _ in range(cell.inner_steps):

@@ -9,7 +9,6 @@ from fast_weights.layers.chunk import (
     SLOPES,
     Weights,
     add,
-    all_steps,
     normalize,
     put,
     read_factors,
@@ -74,10 +73,9 @@ class ChunkGradient:
         self.above_memory = above_memory
         self.original = cell.recurrence == "original"
         self.length = chunk.preliminary.shape[1]
-        keep = chunk.keep
-        keep = all_steps(self.length, chunk.preliminary.dtype) if keep is None else keep
-        self.factors, self.start = read_factors(cell, keep)
-        self.write_factors, self.end = write_factors(cell, keep)
+        settings = (cell, chunk.keep, self.length, chunk.preliminary.dtype)
+        self.factors, self.start = read_factors(*settings)
+        self.write_factors, self.end = write_factors(*settings)
         self.written = chunk.preliminary if self.original else chunk.previous
         self.slope = SLOPES[cell.activation](chunk.preliminary)
         self.inner = self._inner_steps()

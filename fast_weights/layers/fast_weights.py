@@ -7,10 +7,26 @@ from fast_weights import defaults
 from fast_weights.cells import FastWeightsCell
 from fast_weights.cells.base import check_integer
 from fast_weights.layers.base import RecurrentLayer, of_cell
-from fast_weights.layers.chunk import all_steps, first_part, next_memory
+from fast_weights.layers.chunk import first_part, next_memory
 from fast_weights.layers.scan import into_chunks, out_of_chunks, scan, weights_of
 
-CHUNK_SIZE = 16
+
+def default_chunk_size(length, units):
+    """Returns the largest number of steps in a chunk, as measured to be fast under XLA.
+
+    A single chunk that starts from zeros neither reads nor makes A. Its steps attend to all T
+    vectors instead, which took less time up to T = 2/3 H. In a longer sequence, each step reads
+    the H² numbers of A. C from H/8 to H/4 took about the same time there, and training keeps
+    one A per chunk, so that longer chunks need less memory. In short chunks, too much of the
+    time goes into making A.
+
+    Args:
+        length: T, or `None` if it is unknown.
+        units: H.
+    """
+    if length is not None and length <= max(16, 2 * units // 3):
+        return max(length, 1)
+    return max(16, units // 6)
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
@@ -36,7 +52,7 @@ class FastWeights(RecurrentLayer):
             `FastWeightsCell`. Default `"original"`.
         chunk_size: positive integer, C, the largest number of steps in a chunk. It changes
             time and memory, not the results. A long sequence is cut into chunks of nearly
-            equal size. Default `None`: 16.
+            equal size. Default `None`: `default_chunk_size`, 16 steps or more.
         **kwargs: `return_sequences`, `return_state`, `go_backwards`, `stateful`,
             `unroll`, `zero_output_for_mask` (default: `False`) and
             `activity_regularizer`; `activation` (default: `"relu"`), initializers,
@@ -133,7 +149,8 @@ class FastWeights(RecurrentLayer):
 
     def _trajectory(self, projected, keep, hidden, memory):
         """Returns h_0 to h_T, (B, T + 1, H)."""
-        length, size = projected.shape[1], self.chunk_size or CHUNK_SIZE
+        length = projected.shape[1]
+        size = self.chunk_size or default_chunk_size(length, self.units)
         if length is not None:
             # Chunks of nearly equal size, so that little is added to the last one.
             number = -(-length // size)
@@ -151,8 +168,8 @@ class FastWeights(RecurrentLayer):
         pays for it.
         """
         _, written, _ = first_part(self.cell, weights_of(self.cell), projected, previous)
-        if keep is None:
-            keep = all_steps(ops.shape(projected)[1], projected.dtype)
+        if keep is None and written.shape[1] is None:
+            keep = ops.ones_like(projected[:1, :, 0])
         memory = next_memory(self.cell, keep, written, memory)
         return ops.reshape(memory, (-1, self.units**2))
 

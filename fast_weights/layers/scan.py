@@ -6,7 +6,7 @@ as in equation 4 of the paper; chunks of one step are equation 2 at every step.
 
 from keras import ops
 
-from fast_weights.layers.chunk import SLOPES, Weights, add, all_steps, next_memory, run_chunk
+from fast_weights.layers.chunk import SLOPES, Weights, add, next_memory, run_chunk
 from fast_weights.layers.chunk_gradient import Chunk, ChunkGradient
 from fast_weights.layers.loop import over_numbers
 
@@ -74,7 +74,6 @@ def _forward(cell, weights, projected, keep, hidden, memory, unroll=False):
         starts from zeros.
     """
     number = projected.shape[0]
-    every = all_steps(projected.shape[2], projected.dtype)
 
     def step(i, states):
         hidden, memory = states
@@ -82,7 +81,6 @@ def _forward(cell, weights, projected, keep, hidden, memory, unroll=False):
         kept, hidden, written = run_chunk(
             cell, weights, projected[i], steps, hidden, memory, unroll
         )
-        steps = every if keep is None else steps
         after = None if number == 1 else next_memory(cell, steps, written, memory)
         # With an axis of one in front, which the loop swaps with the chunks, no data move.
         return [one[None] for one in (*kept, memory) if one is not None], [hidden, after]
