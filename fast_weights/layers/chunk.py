@@ -182,8 +182,11 @@ def put(tensor, t, vectors):
     reads what is not written yet.
     """
     if isinstance(t, int):
-        # LiteRT cannot concatenate with an empty tensor.
-        return ops.concatenate([tensor[:, :t], vectors[:, None]], axis=1) if t else vectors[:, None]
+        # LiteRT cannot concatenate with an empty tensor. XLA copies flat tensors, where it would
+        # compute each vector of the others again.
+        flat = ops.reshape(tensor[:, :t], (-1, t * tensor.shape[2]))
+        flat = ops.concatenate([flat, vectors], axis=1) if t else vectors
+        return ops.reshape(flat, (-1, t + 1, tensor.shape[2]))
     # `keras.ops.slice_update` takes the same time, but it has no gradient on TensorFlow and
     # cannot be exported to ONNX.
     here = ops.arange(tensor.shape[1]) == t

@@ -136,6 +136,8 @@ def _backward(cell, weights, keep, hidden, kept, borders, above):
 def into_chunks(tensor, size):
     """Cuts (B, T, ...) into (n, B, C, ...), with zeros after the end; n is at least 1."""
     batch, length, *rest = tensor.shape
+    if length == size:
+        return tensor[None]
     known = length is not None
     length = length if known else ops.shape(tensor)[1]
     number = (max(length, 1) if known else ops.maximum(length, 1)) + size - 1
@@ -150,6 +152,9 @@ def into_chunks(tensor, size):
 def out_of_chunks(tensor, length):
     """Joins chunks, (n, B, C, H), to (B, T, H)."""
     number, batch, size, units = tensor.shape
+    if number == 1:
+        # Without a transposition, XLA sees that a caller uses the last step alone.
+        return tensor[0][:, :length]
     steps = (ops.shape(tensor)[0] if number is None else number) * size
     batch = ops.shape(tensor)[1] if batch is None else batch
     return ops.reshape(ops.swapaxes(tensor, 0, 1), (batch, steps, units))[:, :length]
