@@ -11,12 +11,13 @@ absolute. The largest difference seen was 6e-4.
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from processes import OPTIMIZED, ROOT, records, run, run_directory
 
-from fast_weights import FastWeights
+from fast_weights import FastWeightsCell
 from fast_weights.experiment import results, training
 from fast_weights.experiment.checkpoint import new_state
 from fast_weights.experiment.config import Config
@@ -88,31 +89,30 @@ def variables(model):
     }
 
 
-def state_with(config, arrays, memory):
-    """Returns a state with the recorded weights, in one form of the fast weights."""
+def state_with(config, arrays, kind):
+    """Returns a state with the recorded weights.
+
+    Args:
+        config: the settings.
+        arrays: those of a file.
+        kind: "layer" for the layer of `train.py`, or "cell" for `FastWeightsCell`.
+    """
     layer = None
-    if memory:
-        layer = FastWeights(
+    if kind == "cell":
+        cell = FastWeightsCell(
             config.units,
             inner_steps=config.inner_steps,
             decay_rate=config.decay_rate,
             fast_learning_rate=config.fast_learning_rate,
             epsilon=config.epsilon,
-            memory=memory,
-            unroll=True,
-            name="rnn",
         )
+        layer = keras.layers.RNN(cell, name="rnn")
     state = new_state(config, layer)
     weights = in_our_layout(arrays, "weight/", config)
     assert weights.keys() == variables(state.model).keys()
     for name, variable in variables(state.model).items():
         variable.assign(weights[name])
     return state
-
-
-def forms(config):
-    """Returns both forms of the fast weights. The other models have one."""
-    return ("matrix", "attention") if config.model_name == "RNN-LN-FW" else (None,)
 
 
 def assert_close(ours, recorded, name):
@@ -125,8 +125,8 @@ def test_first_batch(golden_path):
     config, arrays = load(golden_path)
     tokens, targets = tf.constant(arrays["inputs"][0]), tf.constant(arrays["targets"][0])
     recorded = in_our_layout(arrays, "gradient/", config)
-    for memory in forms(config):
-        state = state_with(config, arrays, memory)
+    for kind in ("layer", "cell") if config.model_name == "RNN-LN-FW" else ("layer",):
+        state = state_with(config, arrays, kind)
         assert_close(state.model(tokens), arrays["logits"], "logits")
         loss, num_correct, gradients = training.loss_and_gradients(
             state.model, tokens, targets, config.batch_size
@@ -141,15 +141,14 @@ def test_first_batch(golden_path):
         assert not arrays["gradient/gate_kernel"][:, config.units :].any()
 
 
-@pytest.mark.parametrize("memory", ["attention", pytest.param("matrix", marks=pytest.mark.slow)])
-def test_training_steps(golden_path, memory):
+def test_training_steps(golden_path):
     """Catches another optimizer, clipping or order of updates in the program of `train.py`."""
     config, arrays = load(golden_path)
     batches = tf.constant(arrays["inputs"]), tf.constant(arrays["targets"])
     steps = len(arrays["targets"])
     before = in_our_layout(arrays, "weight/", config)
     after = in_our_layout(arrays, "trained/", config)
-    state = state_with(config, arrays, memory if memory in forms(config) else None)
+    state = state_with(config, arrays, "layer")
     program = training.EpochProgram(state)
     totals = [
         program.train(*batches, tf.constant(i), tf.constant(i + 1), tf.zeros(3)).numpy()

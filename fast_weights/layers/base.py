@@ -124,10 +124,14 @@ class RecurrentLayer(keras.layers.RNN):
         return self.get_initial_state(batch_size)
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
+        # A loop takes the product with W_x once for the sequence, not once a step. An unrolled
+        # program gains nothing from that, as XLA fuses the product with the rest of a step.
+        step, inputs = self.cell.call, sequences
+        if not self.unroll:
+            step, inputs = self.cell.step, self.cell.project(sequences)
         last, outputs, states = over_time(
-            self.cell.step,
-            # The product with W_x: once for the sequence, not once a step.
-            self.cell.project(sequences),
+            step,
+            inputs,
             initial_state,
             mask,
             return_sequences=self.return_sequences,

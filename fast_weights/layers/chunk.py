@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from fast_weights.cells.base import layer_normalize
 from fast_weights.layers.loop import over_numbers
 
 # f'(a), computed from f(a). For any other activation the backend differentiates the chunk:
@@ -159,8 +160,8 @@ def run_chunk(cell, weights, projected, keep, hidden, memory, unroll):
                 read += start[:, t] * vector_times(query, memory)
             # (3)
             inner.append(slow_term + read)
-            normal, _ = normalize(inner[-1], cell.epsilon)
-            query = cell.activation(weights.gamma * normal + weights.beta)
+            normal = layer_normalize(inner[-1], weights.gamma, weights.beta, cell.epsilon)
+            query = cell.activation(normal)
         hidden = query if keep is None else ops.where(keep[:, t, None] > 0, query, hidden)
         return [hidden, preliminary, *inner], [hidden, written]
 
@@ -213,13 +214,3 @@ def add(first, second):
     if first is None or second is None:
         return second if first is None else first
     return first + second
-
-
-def normalize(inputs, epsilon):
-    """Returns (a - mean(a)) / sqrt(variance(a) + epsilon), and the inverse of that root."""
-    # Not `ops.mean`: on JAX, Keras computes the mean of float64 in float32.
-    size = inputs.shape[-1]
-    centered = inputs - ops.sum(inputs, axis=-1, keepdims=True) / size
-    variance = ops.sum(ops.square(centered), axis=-1, keepdims=True) / size
-    inverse = ops.rsqrt(variance + epsilon)
-    return centered * inverse, inverse

@@ -9,7 +9,6 @@ from fast_weights.layers.chunk import (
     SLOPES,
     Weights,
     add,
-    normalize,
     put,
     read_factors,
     times_vector,
@@ -222,6 +221,16 @@ class ChunkGradient:
                 added = ops.matmul(transpose(inner.query * self.start), read)
                 into_memory = add(into_memory, added)
         return into_memory
+
+
+def normalize(inputs, epsilon):
+    """Returns (a - mean(a)) / sqrt(variance(a) + epsilon), and the inverse of that root."""
+    # Not `ops.mean`: on JAX, Keras computes the mean of float64 in float32.
+    size = inputs.shape[-1]
+    centered = inputs - ops.sum(inputs, axis=-1, keepdims=True) / size
+    variance = ops.sum(ops.square(centered), axis=-1, keepdims=True) / size
+    inverse = ops.rsqrt(variance + epsilon)
+    return centered * inverse, inverse
 
 
 def normalize_gradient(gradient, normal, inverse):
