@@ -21,7 +21,8 @@ BACKENDS = ["jax", *(["torch"] if importlib.util.find_spec("torch") else [])]
 # One cell of each kind, and the layer that cuts a sequence into chunks.
 SELECTED = (
     "(sequence or states_go or backwards or zero_output or trace_equals)"
-    " and (GRUCell-standard or WeightsCell-paper or FastWeights-chunks) or jax_too"
+    " and (GRUCell-standard or WeightsCell-paper or FastWeights-chunks)"
+    " or (gradients_of_settings and decay_rate)"
 )
 
 

@@ -182,11 +182,12 @@ def put(tensor, t, vectors):
     If the loop is unrolled, `tensor` grows: the result is (B, t + 1, n), so that no step
     reads what is not written yet.
     """
+    if isinstance(t, int) and t == 0:
+        return vectors[:, None]
     if isinstance(t, int):
-        # LiteRT cannot concatenate with an empty tensor. XLA copies flat tensors, where it would
-        # compute each vector of the others again.
+        # Flat: XLA then copies the vectors, where it would compute each of them again.
         flat = ops.reshape(tensor[:, :t], (-1, t * tensor.shape[2]))
-        flat = ops.concatenate([flat, vectors], axis=1) if t else vectors
+        flat = ops.concatenate([flat, vectors], axis=1)
         return ops.reshape(flat, (-1, t + 1, tensor.shape[2]))
     # `keras.ops.slice_update` takes the same time, but it has no gradient on TensorFlow and
     # cannot be exported to ONNX.
