@@ -95,9 +95,7 @@ def test_unregistered_functions_reach_cell(name):
         (lambda: Control(3)(inputs_of(), initial_state=[np.ones((4, 3))]), "[(4, 3)]"),
         (lambda: Control(3)(inputs_of(), initial_state=[None]), "[None]"),
         (
-            lambda: FastWeights(3)(
-                inputs_of(), initial_state=[np.ones((2, 3)), np.ones((2, 3))]
-            ),
+            lambda: FastWeights(3)(inputs_of(), initial_state=[np.ones((2, 3)), np.ones((2, 3))]),
             "[(2, 3), (2, 3)]",
         ),
     ],
