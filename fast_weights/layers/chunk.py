@@ -124,13 +124,13 @@ def next_memory(cell, keep, written, memory):
     return added if memory is None else rest * memory + added
 
 
-def run_chunk(cell, weights, projected, keep, hidden, memory, unroll):
+def run_chunk(cell, weights, inputs, keep, hidden, memory, unroll):
     """Takes h through the steps of a chunk.
 
     Args:
         cell: the `FastWeightsCell`, for its settings.
         weights: a `Weights`.
-        projected: z, (B, C, H).
+        inputs: z, (B, C, H), or with `unroll` x, (B, C, D).
         keep: (B, C), or `None` if every step counts.
         hidden: h before the chunk, (B, H).
         memory: A before the chunk, (B, H, H), or `None` for zeros.
@@ -140,22 +140,27 @@ def run_chunk(cell, weights, projected, keep, hidden, memory, unroll):
         What the gradient needs, a list of (B, C, H): every h_t, every p_t and, for each inner
         step, the inputs of layer normalization. Then h after the chunk, and every v_t.
     """
-    length = projected.shape[1]
-    factors, start = read_factors(cell, keep, length, projected.dtype)
-    # The gradient of one `unstack` is one `stack`; that of C slices is a sum of C tensors.
-    inputs = ops.unstack(projected, axis=1) if unroll else None
+    length = inputs.shape[1]
+    factors, start = read_factors(cell, keep, length, hidden.dtype)
+    # In an unrolled program, XLA fuses the projection with the rest of a step. The gradient of one
+    # `unstack` is one `stack`; that of C slices is a sum of C tensors.
+    projected = [cell.project(one) for one in ops.unstack(inputs, axis=1)] if unroll else None
 
     def step(t, states):
-        hidden, written = states
+        hidden, stored = states
         # (1)
-        z = inputs[t] if unroll else projected[:, t]
+        z = projected[t] if unroll else inputs[:, t]
         preliminary, new, slow_term = first_part(cell, weights, z, hidden)
-        written = put(written, t, new)
+        if unroll:
+            stored, written = append(stored, t, new)
+            step_factors = factors[:, t, : t + 1]
+        else:
+            stored = written = put(stored, t, new)
+            step_factors = factors[:, t]
         query, inner = preliminary, []
         for _ in range(cell.inner_steps):
             # (4)
-            attention = times_vector(written, query) * factors[:, t, past(t)]
-            read = vector_times(attention, written)
+            read = vector_times(times_vector(written, query) * step_factors, written)
             if memory is not None:
                 read += start[:, t] * vector_times(query, memory)
             # (3)
@@ -163,32 +168,34 @@ def run_chunk(cell, weights, projected, keep, hidden, memory, unroll):
             normal = layer_normalize(inner[-1], weights.gamma, weights.beta, cell.epsilon)
             query = cell.activation(normal)
         hidden = query if keep is None else ops.where(keep[:, t, None] > 0, query, hidden)
-        return [hidden, preliminary, *inner], [hidden, written]
+        return [hidden, preliminary, *inner], [hidden, stored]
 
     # In a loop, vectors that are not written yet are zeros, and so are their factors.
-    states = [hidden, ops.zeros_like(projected)]
-    kept, (hidden, written) = over_numbers(step, states, length, unroll=unroll)
-    return kept, hidden, written
+    stored = None if unroll else ops.zeros_like(inputs)
+    kept, (hidden, stored) = over_numbers(step, [hidden, stored], length, unroll=unroll)
+    return kept, hidden, ops.reshape(stored, (-1, length, cell.units))
 
 
-def past(t):
-    """Returns the steps up to t. A loop always reads all steps, as its shapes cannot change."""
-    return slice(t + 1) if isinstance(t, int) else slice(None)
+def append(stored, t, vectors):
+    """Adds the vectors that step t of an unrolled loop writes, so that no step reads zeros.
+
+    XLA copies flat tensors, where it would compute each vector of the others again.
+
+    Args:
+        stored: the vectors of the steps before, (B, t·H). Not used at t = 0.
+        t: an int.
+        vectors: (B, H).
+
+    Returns:
+        All vectors written, (B, (t + 1)·H), and as (B, t + 1, H).
+    """
+    # LiteRT cannot concatenate with an empty tensor.
+    stored = ops.concatenate([stored, vectors] if t else [vectors], axis=1)
+    return stored, ops.reshape(stored, (-1, t + 1, vectors.shape[1]))
 
 
 def put(tensor, t, vectors):
-    """Returns `tensor`, (B, C, n), with `vectors`, (B, n), at step t.
-
-    If the loop is unrolled, `tensor` grows: the result is (B, t + 1, n), so that no step
-    reads what is not written yet.
-    """
-    if isinstance(t, int) and t == 0:
-        return vectors[:, None]
-    if isinstance(t, int):
-        # Flat: XLA then copies the vectors, where it would compute each of them again.
-        flat = ops.reshape(tensor[:, :t], (-1, t * tensor.shape[2]))
-        flat = ops.concatenate([flat, vectors], axis=1)
-        return ops.reshape(flat, (-1, t + 1, tensor.shape[2]))
+    """Returns `tensor`, (B, C, n), with `vectors`, (B, n), at step t, a scalar tensor."""
     # `keras.ops.slice_update` takes the same time, but it has no gradient on TensorFlow and
     # cannot be exported to ONNX.
     here = ops.arange(tensor.shape[1]) == t

@@ -133,31 +133,32 @@ class FastWeights(RecurrentLayer):
     def inner_loop(self, sequences, initial_state, mask, training=False):
         hidden, memory = initial_state
         memory = self._square(memory) if memory.shape[-1] else None
-        # The product with W_x: once for the sequence, not once a step.
-        projected = self.cell.project(sequences)
         if self.go_backwards:
-            projected = ops.flip(projected, axis=1)
+            sequences = ops.flip(sequences, axis=1)
             mask = None if mask is None else ops.flip(mask, axis=1)
-        keep = None if mask is None else ops.cast(mask, projected.dtype)
-        path = self._trajectory(projected, keep, hidden, memory)
+        keep = None if mask is None else ops.cast(mask, self.compute_dtype)
+        # A loop takes the product with W_x once for the sequence, not once a step.
+        inputs = sequences if self.unroll else self.cell.project(sequences)
+        path = self._trajectory(inputs, keep, hidden, memory)
         last = path[:, -1]
         states = [last]
         if self.return_state or self.stateful:
+            projected = self.cell.project(sequences) if self.unroll else inputs
             states.append(self._last_memory(projected, keep, path[:, :-1], memory))
         outputs = path[:, 1:] if self.return_sequences else path[:, -1:]
         return *self._zero_outputs(last, outputs, mask), states
 
-    def _trajectory(self, projected, keep, hidden, memory):
+    def _trajectory(self, inputs, keep, hidden, memory):
         """Returns h_0 to h_T, (B, T + 1, H)."""
-        length = projected.shape[1]
+        length = inputs.shape[1]
         size = self.chunk_size or default_chunk_size(length, self.units)
         if length is not None:
             # Chunks of nearly equal size, so that little is added to the last one.
             number = -(-length // size)
             size = -(-length // number)
         keep = None if keep is None else into_chunks(keep, size)
-        outputs = scan(self.cell, into_chunks(projected, size), keep, hidden, memory, self.unroll)
-        outputs = out_of_chunks(outputs, ops.shape(projected)[1])
+        outputs = scan(self.cell, into_chunks(inputs, size), keep, hidden, memory, self.unroll)
+        outputs = out_of_chunks(outputs, ops.shape(inputs)[1])
         return ops.concatenate([hidden[:, None], outputs], axis=1)
 
     def _last_memory(self, projected, keep, previous, memory):

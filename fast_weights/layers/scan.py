@@ -11,12 +11,12 @@ from fast_weights.layers.chunk_gradient import Chunk, ChunkGradient
 from fast_weights.layers.loop import over_numbers
 
 
-def scan(cell, projected, keep, hidden, memory, unroll=False):
+def scan(cell, inputs, keep, hidden, memory, unroll=False):
     """Runs the steps after the projection of the input over n chunks of C steps.
 
     Args:
         cell: a built `FastWeightsCell`.
-        projected: z, (n, B, C, H).
+        inputs: z, (n, B, C, H), or with `unroll` x, (n, B, C, D).
         keep: (n, B, C), 1 for a step that counts and 0 for a masked one, or `None`.
         hidden: h_0, (B, H).
         memory: A before the first step, (B, H, H), or `None` for zeros.
@@ -28,7 +28,7 @@ def scan(cell, projected, keep, hidden, memory, unroll=False):
     """
     # In an unrolled program, XLA's own gradient is faster, as it fuses across steps.
     if unroll or cell.activation not in SLOPES:
-        kept, _ = _forward(cell, weights_of(cell), projected, keep, hidden, memory, unroll)
+        kept, _ = _forward(cell, weights_of(cell), inputs, keep, hidden, memory, unroll)
         return kept[0]
 
     # A custom gradient has no gradient for tensors that the function captures, so all of
@@ -55,7 +55,7 @@ def scan(cell, projected, keep, hidden, memory, unroll=False):
         return kept[0], gradient
 
     optional = [one for one in (memory, keep) if one is not None]
-    return differentiable(projected, hidden, *weights_of(cell), *optional)
+    return differentiable(inputs, hidden, *weights_of(cell), *optional)
 
 
 def weights_of(cell):
@@ -65,7 +65,7 @@ def weights_of(cell):
     return Weights(*(ops.cast(weight, cell.compute_dtype) for weight in weights))
 
 
-def _forward(cell, weights, projected, keep, hidden, memory, unroll=False):
+def _forward(cell, weights, inputs, keep, hidden, memory, unroll=False):
     """Takes h and A through all chunks. Arguments are those of `scan`.
 
     Returns:
@@ -73,13 +73,13 @@ def _forward(cell, weights, projected, keep, hidden, memory, unroll=False):
         them every h_t; and A before each chunk, (n, B, H, H), or `None` for a single chunk that
         starts from zeros.
     """
-    number = projected.shape[0]
+    number = inputs.shape[0]
 
     def step(i, states):
         hidden, memory = states
         steps = None if keep is None else keep[i]
         kept, hidden, written = run_chunk(
-            cell, weights, projected[i], steps, hidden, memory, unroll
+            cell, weights, inputs[i], steps, hidden, memory, unroll
         )
         after = None if number == 1 else next_memory(cell, steps, written, memory)
         # With an axis of one in front, which the loop swaps with the chunks, no data move.
@@ -90,7 +90,7 @@ def _forward(cell, weights, projected, keep, hidden, memory, unroll=False):
     else:
         if memory is None:
             memory = 0 * hidden[:, :, None] * hidden[:, None, :]
-        chunks = ops.shape(projected)[0] if number is None else number
+        chunks = ops.shape(inputs)[0] if number is None else number
         kept, _ = over_numbers(step, [hidden, memory], chunks, unroll=unroll)
         kept = [one[0] for one in kept]
     return (kept, None) if memory is None else (kept[:-1], kept[-1])
