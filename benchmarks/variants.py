@@ -13,6 +13,7 @@ seed than the weights.
 `checkpoints/variants/<variant>`, unless --checkpoint_dir names another.
 """
 
+import contextlib
 import dataclasses
 import runpy
 import sys
@@ -26,6 +27,7 @@ with quiet_import():
     from keras import ops
 
     import fast_weights.cells.fast_weights as cell
+    from fast_weights.layers import chunk
 
 
 def without_layer_norm(inputs, gamma, beta, epsilon):
@@ -47,13 +49,24 @@ def with_data_of(seed: int):
     )
 
 
+@contextlib.contextmanager
+def normalized_by(function):
+    """Replaces the layer normalization of RNN-LN-FW, in its layer and in its cell."""
+    # `train.py` runs the layer, and its TensorBoard snapshots run the cell.
+    with (
+        mock.patch.object(chunk, "layer_normalize", function),
+        mock.patch.object(cell, "layer_normalize", function),
+    ):
+        yield
+
+
 def patch(flag: str):
     """Returns a context manager that makes the change of a flag. Exits if the flag is unknown."""
     name, _, value = flag.partition("=")
     if flag == "--without_layer_norm":
-        return mock.patch.object(cell, "layer_normalize", without_layer_norm)
+        return normalized_by(without_layer_norm)
     if flag == "--over_the_batch":
-        return mock.patch.object(cell, "layer_normalize", over_the_batch)
+        return normalized_by(over_the_batch)
     if name == "--data_seed" and value.isdecimal():
         return mock.patch.object(dataset, "load_or_generate", with_data_of(int(value)))
     sys.exit(

@@ -99,12 +99,10 @@ def first_part(cell, weights, projected, previous):
     Returns:
         p_t; v_t; and the slow term of the inner loop, z_t + v_t W_h.
     """
-    slow = projected + cell.slow_product(previous, weights.recurrent_kernel)
-    preliminary = cell.activation(slow)
-    if cell.recurrence == "paper":
-        return preliminary, previous, slow
-    slow_term = projected + cell.slow_product(preliminary, weights.recurrent_kernel)
-    return preliminary, preliminary, slow_term
+    recurrent = cell.slow_product(previous, weights.recurrent_kernel)
+    preliminary = cell.activation(projected + recurrent)
+    written = preliminary if cell.recurrence == "original" else previous
+    return preliminary, written, projected + cell.slow_product(written, weights.recurrent_kernel)
 
 
 def next_memory(cell, keep, written, memory):
@@ -152,14 +150,17 @@ def run_chunk(cell, weights, inputs, keep, hidden, memory, unroll):
         z = projected[t] if unroll else inputs[:, t]
         preliminary, new, slow_term = first_part(cell, weights, z, hidden)
         if unroll:
-            stored, written = append(stored, t, new)
+            # So that no step reads zeros. XLA copies flat tensors, where it would compute each
+            # vector of the others again. LiteRT cannot concatenate with an empty tensor.
+            stored = ops.concatenate([stored, new] if t else [new], axis=1)
             step_factors = factors[:, t, : t + 1]
         else:
-            stored = written = put(stored, t, new)
+            stored = put(stored, t, new)
             step_factors = factors[:, t]
         query, inner = preliminary, []
         for _ in range(cell.inner_steps):
             # (4)
+            written = ops.reshape(stored, (-1, t + 1, cell.units)) if unroll else stored
             read = vector_times(times_vector(written, query) * step_factors, written)
             if memory is not None:
                 read += start[:, t] * vector_times(query, memory)
@@ -170,28 +171,11 @@ def run_chunk(cell, weights, inputs, keep, hidden, memory, unroll):
         hidden = query if keep is None else ops.where(keep[:, t, None] > 0, query, hidden)
         return [hidden, preliminary, *inner], [hidden, stored]
 
-    # In a loop, vectors that are not written yet are zeros, and so are their factors.
+    # In a loop, vectors that are not written yet are zeros, and so are their factors. An unrolled
+    # program stores the vectors written so far, (B, t·H).
     stored = None if unroll else ops.zeros_like(inputs)
     kept, (hidden, stored) = over_numbers(step, [hidden, stored], length, unroll=unroll)
     return kept, hidden, ops.reshape(stored, (-1, length, cell.units))
-
-
-def append(stored, t, vectors):
-    """Adds the vectors that step t of an unrolled loop writes, so that no step reads zeros.
-
-    XLA copies flat tensors, where it would compute each vector of the others again.
-
-    Args:
-        stored: the vectors of the steps before, (B, t·H). Not used at t = 0.
-        t: an int.
-        vectors: (B, H).
-
-    Returns:
-        All vectors written, (B, (t + 1)·H), and as (B, t + 1, H).
-    """
-    # LiteRT cannot concatenate with an empty tensor.
-    stored = ops.concatenate([stored, vectors] if t else [vectors], axis=1)
-    return stored, ops.reshape(stored, (-1, t + 1, vectors.shape[1]))
 
 
 def put(tensor, t, vectors):
