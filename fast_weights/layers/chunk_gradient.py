@@ -7,8 +7,8 @@ from keras import ops
 
 from fast_weights.layers.chunk import (
     SLOPES,
-    Weights,
     add,
+    first_rows,
     put,
     read_factors,
     times_vector,
@@ -76,6 +76,7 @@ class ChunkGradient:
         self.factors, self.start = read_factors(*settings)
         self.write_factors, self.end = write_factors(*settings)
         self.written = chunk.preliminary if self.original else chunk.previous
+        self.first = first_rows(chunk.preliminary)
         self.slope = SLOPES[cell.activation](chunk.preliminary)
         self.inner = self._inner_steps()
         # One product reads both A and the vectors written.
@@ -114,29 +115,33 @@ class ChunkGradient:
             above_hidden: the gradient of h after the chunk, (B, H).
 
         Returns:
-            The gradients of z, (B, C, H), of h before the chunk, (B, H), of A before it,
-            (B, H, H) or `None`, and of the `Weights`. Those of gain and bias are (B, H),
-            summed over the steps alone.
+            The gradients of z, (B, C, H); of h before the chunk, (B, H); of A before it,
+            (B, H, H) or `None`; and a list with those of gain and bias, (B, H), summed over the
+            steps alone, and of W_h, a tensor for each product with it.
         """
 
         def step(t, states):
             flow, *states = states
             return self._step(t, flow + above_outputs[:, t], states)
 
-        reads = [ops.zeros_like(inner.query) for inner in self.inner]
-        scores = [ops.zeros_like(inner.attention) for inner in self.inner]
+        reads = [_flat_zeros(inner.query) for inner in self.inner]
+        scores = [_flat_zeros(inner.attention) for inner in self.inner]
         (into_projected, *outputs), (flow, *states) = over_numbers(
             step, [above_hidden, *reads, *scores], self.length, reverse=True
         )
-        reads = states[: len(self.inner)]
-        into_projected, into_kernel = self._into_kernel(into_projected, reads)
+        reads = [self._unflatten(one) for one in states[: len(self.inner)]]
+        into_kernel = [self._of_product(self.chunk.previous, into_projected)]
+        if self.inner and self.original:
+            into_slow_term = functools.reduce(add, reads)
+            into_kernel.append(self._of_product(self.chunk.preliminary, into_slow_term))
+            into_projected += into_slow_term
         into_gamma, into_beta = ops.zeros_like(flow), ops.zeros_like(flow)
         for inner, output in zip(self.inner, outputs, strict=True):
             output = output * inner.slope
             into_gamma += ops.sum(output * inner.normal, axis=1)
             into_beta += ops.sum(output, axis=1)
-        weights = Weights(into_kernel, into_gamma, into_beta)
-        return into_projected, flow, self._into_memory(reads), weights
+        sums = [into_gamma, into_beta, *into_kernel]
+        return into_projected, flow, self._into_memory(reads), sums
 
     def _step(self, t, flow, states):
         """Takes `flow`, the gradient of h_t, to that of h_{t-1}.
@@ -145,8 +150,8 @@ class ChunkGradient:
             t: the step.
             flow: (B, H).
             states: for each inner step, the gradients of the inputs of layer normalization of
-                all later steps, (B, C, H); then for each inner step, the gradients of the
-                attention of all later steps, (B, C, C).
+                all later steps, (B·C, H); then for each inner step, the gradients of the
+                attention of all later steps, (B·C, C).
 
         Returns:
             As outputs, the gradient of the sum inside p_t, and for each inner step that of
@@ -185,11 +190,11 @@ class ChunkGradient:
         inner, num_inner = self.inner[s], len(self.inner)
         both = times_vector(self.sources, gradient)
         score = both[:, : self.length] * self.factors[:, t]
-        reads = states[s] = put(states[s], t, gradient)
-        scores = states[num_inner + s] = put(states[num_inner + s], t, score)
+        states[s] = put(states[s], self.first + t, gradient)
+        states[num_inner + s] = put(states[num_inner + s], self.first + t, score)
         # To v_t, from the reads of this step and of all later ones.
-        into_v = add(into_v, vector_times(inner.attention[:, :, t], reads))
-        column = scores[:, :, t]
+        into_v = add(into_v, vector_times(inner.attention[:, :, t], self._unflatten(states[s])))
+        column = self._unflatten(states[num_inner + s])[:, :, t]
         into_query = None
         if self.chunk.memory is not None:
             into_query = self.start[:, t] * both[:, self.length :]
@@ -199,14 +204,9 @@ class ChunkGradient:
         into_query = add(into_query, vector_times(score, self.written))
         return into_query, add(into_v, vector_times(column, inner.query))
 
-    def _into_kernel(self, into_projected, reads):
-        """Returns the gradients of z and of W_h."""
-        into_kernel = self._of_product(self.chunk.previous, into_projected)
-        if self.inner and self.original:
-            into_slow_term = functools.reduce(add, reads)
-            into_kernel += self._of_product(self.chunk.preliminary, into_slow_term)
-            into_projected += into_slow_term
-        return into_projected, into_kernel
+    def _unflatten(self, tensor):
+        """Returns (B·C, n) as (B, C, n)."""
+        return ops.reshape(tensor, (-1, self.length, tensor.shape[1]))
 
     def _of_product(self, vectors, gradients):
         """Returns the gradient of the weights of a product, summed over B and C."""
@@ -221,6 +221,11 @@ class ChunkGradient:
                 added = ops.matmul(transpose(inner.query * self.start), read)
                 into_memory = add(into_memory, added)
         return into_memory
+
+
+def _flat_zeros(tensor):
+    """Returns zeros, (B·C, n), for a tensor (B, C, n)."""
+    return ops.reshape(ops.zeros_like(tensor), (-1, tensor.shape[2]))
 
 
 def normalize(inputs, epsilon):

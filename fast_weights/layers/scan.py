@@ -4,6 +4,8 @@
 as in equation 4 of the paper; chunks of one step are equation 2 at every step.
 """
 
+import functools
+
 from keras import ops
 
 from fast_weights.layers.chunk import SLOPES, Weights, add, next_memory, run_chunk
@@ -78,9 +80,7 @@ def _forward(cell, weights, inputs, keep, hidden, memory, unroll=False):
     def step(i, states):
         hidden, memory = states
         steps = None if keep is None else keep[i]
-        kept, hidden, written = run_chunk(
-            cell, weights, inputs[i], steps, hidden, memory, unroll
-        )
+        kept, hidden, written = run_chunk(cell, weights, inputs[i], steps, hidden, memory, unroll)
         after = None if number == 1 else next_memory(cell, steps, written, memory)
         # With an axis of one in front, which the loop swaps with the chunks, no data move.
         return [one[None] for one in (*kept, memory) if one is not None], [hidden, after]
@@ -119,17 +119,20 @@ def _backward(cell, weights, keep, hidden, kept, borders, above):
         return [into_projected[None]], [hidden, memory, *sums]
 
     zeros = ops.zeros_like(hidden)
+    # The two products with W_h have a sum each. Of a sum of three large tensors, TensorFlow makes a
+    # temporary variable, which fails in nested loops (tensorflow/tensorflow#23780).
+    num_products = 2 if cell.inner_steps and cell.recurrence == "original" else 1
     if number == 1:
-        (projected,), (hidden, memory, *sums) = step(0, [zeros, None, None, None, None])
+        (projected,), (hidden, memory, *sums) = step(0, [zeros, *[None] * (3 + num_products)])
     else:
         kernel = ops.zeros_like(weights.recurrent_kernel)
-        states = [zeros, ops.zeros_like(borders[0]), kernel, zeros, zeros]
+        states = [zeros, ops.zeros_like(borders[0]), zeros, zeros, *[kernel] * num_products]
         chunks = ops.shape(outputs)[0] if number is None else number
         (projected,), (hidden, memory, *sums) = over_numbers(step, states, chunks, reverse=True)
         projected = projected[0]
-    kernel, gamma, beta = sums
+    gamma, beta, *kernels = sums
     # The gradients of gain and bias are summed over the batch once, not once a chunk.
-    weights = Weights(kernel, ops.sum(gamma, axis=0), ops.sum(beta, axis=0))
+    weights = Weights(functools.reduce(add, kernels), ops.sum(gamma, axis=0), ops.sum(beta, axis=0))
     return projected, hidden, memory, weights
 
 
