@@ -15,7 +15,14 @@ import re
 
 import numpy as np
 
-from benchmarks import ablations, memory_forms, recurrences, reproduce_blog, tables
+from benchmarks import (
+    ablations,
+    long_sequences,
+    recurrences,
+    reproduce_blog,
+    sequence_length,
+    tables,
+)
 from benchmarks.runs import RESULTS_DIR, ROOT, run_main
 from benchmarks.tables import table
 from fast_weights.experiment import dataset, storage, task
@@ -154,6 +161,28 @@ def _recurrences():
 
 
 @functools.cache
+def _lengths():
+    return sequence_length.read_records()
+
+
+def _classifier_ratio(xla):
+    """Returns the time of `FastWeights` over that of Keras's GRU."""
+    (case,) = (case for case in sequence_length.CLASSIFIER if case.xla == xla)
+    record = _lengths()[case]
+    return f"{sequence_length.ratio(record, sequence_length.FAST, sequence_length.GRU):.1f}"
+
+
+def _character_memory():
+    record = _lengths()[sequence_length.CHARACTERS]
+    return f"{record['mib'][sequence_length.FAST]:.0f} MiB"
+
+
+def _long_sequences():
+    columns = ["epoch of 45%", "epoch of 99%", "accuracy at 200", "loss at 200"]
+    return tables.table_of_runs("model", long_sequences.read_records(), *columns)
+
+
+@functools.cache
 def _speed():
     return json.loads((RESULTS_DIR / "training_speed.json").read_text(encoding="utf-8"))
 
@@ -237,9 +266,18 @@ GENERATED = {
     "ablations": _ablations,
     "gates": _gates,
     "recurrences": _recurrences,
-    "memory_forms": lambda: memory_forms.table(memory_forms.read_records()),
+    "lengths": lambda: sequence_length.table_of_lengths(_lengths()),
+    "classifier": lambda: sequence_length.table_of_layers(_lengths(), sequence_length.CLASSIFIER),
+    "plain_layers": lambda: sequence_length.table_of_layers(_lengths(), sequence_length.PLAIN),
+    "chunks": lambda: sequence_length.table_of_chunks(_lengths()),
+    "single_chunks": lambda: sequence_length.table_of_single_chunks(_lengths()),
+    "classifier_ratio": lambda: _classifier_ratio(xla=True),
+    "classifier_ratio_without_xla": lambda: _classifier_ratio(xla=False),
+    "character_memory": _character_memory,
+    "long_sequences": _long_sequences,
     "speed": _speed_of_steps,
     "speed_steps": lambda: tables.speed_steps(_speed()),
+    "speed_fit": lambda: tables.speed_fit(_speed()),
     "speed_training": lambda: tables.speed_training(_speed()),
     "epoch_time": lambda: f"{_speed()['epoch_s']:.2f} s",
     "speed_ratio": lambda: f"{_speed()['ratio']:.1f}",

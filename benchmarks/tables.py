@@ -83,12 +83,32 @@ def speed_training(record: dict) -> str:
 
 
 def speed_steps(record: dict) -> str:
-    """Returns the time of a training step of each layer, also relative to Keras's GRU."""
+    """Returns the time of a training step of each layer, relative to Keras's GRU, and in a loop."""
     rows = (
-        [name, f"{time:.2f} ms", f"{record['relative_to_gru'][name]:.2f}"]
+        [
+            name,
+            f"{time:.2f} ms",
+            f"{record['relative_to_gru'][name]:.2f}",
+            f"{record['loop_over_unrolled'][name]:.2f}",
+        ]
         for name, time in record["step_ms"].items()
     )
-    return table(["layer", "time", "relative to Keras's `GRUCell`"], rows)
+    return table(["layer", "time", "relative to Keras's `GRUCell`", "loop / unrolled"], rows)
+
+
+def speed_fit(record: dict) -> str:
+    """Returns the time and the losses of the program of `train.py` and of `fit`."""
+    rows = (
+        [name, f"{seconds:.2f} s", *(f"{losses[i]:.5f}" for losses in record["fit_losses"])]
+        for i, (name, seconds) in enumerate(
+            {
+                "the program of `train.py`": record["program_epoch_s"],
+                "`fit`": record["fit_epoch_s"],
+            }.items()
+        )
+    )
+    epochs = range(1, len(record["fit_losses"]) + 1)
+    return table(["", "one epoch", *(f"loss of epoch {n}" for n in epochs)], rows)
 
 
 def snapshot_share(record: dict) -> str:

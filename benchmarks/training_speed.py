@@ -9,7 +9,8 @@ are measured separately. The two alternate, an epoch of `train.py` and `--steps`
 original, so that a machine that speeds up or slows down affects both.
 
 Also measures the training steps of all models and of Keras's `GRUCell` in the same compiled
-program, and `train.py` from its start to the end of its first epoch. Prints the tables of
+program; the program of `train.py` beside Keras's `fit`, which trains the same model on the same
+batches; and `train.py` from its start to the end of its first epoch. Prints the tables of
 `docs/speed.md`; with --save, writes `docs/results/training_speed.json`.
 """
 
@@ -30,7 +31,7 @@ from benchmarks.runs import RESULTS_DIR, ROOT, run_main
 from fast_weights.experiment import dataset, storage, task
 from fast_weights.experiment.checkpoint import new_state
 from fast_weights.experiment.config import Config
-from fast_weights.experiment.models import build_layer, build_model
+from fast_weights.experiment.models import MODELS, build_layer, build_model
 from fast_weights.experiment.run_dir import RunDirectory
 from fast_weights.experiment.tensorboard import TensorBoardWriter
 from fast_weights.experiment.training import EpochProgram, Progress, train
@@ -152,15 +153,63 @@ def compiled_steps(layer, config: Config, batches: task.Batches):
     return run
 
 
-def measure_steps(config, batches) -> tuple[dict, dict]:
-    """Returns milliseconds per training step by layer, and times relative to `GRU`."""
+def measure_steps(config, batches) -> dict:
+    """Measures training steps by layer, unrolled and in a loop.
+
+    Returns:
+        Milliseconds of an unrolled step, the same relative to `GRU`, and the time in a loop
+        relative to unrolled.
+    """
     layers = {name: build_layer(Config(model_name=name)) for name in MODEL_NAMES}
-    layers[GRU] = keras.layers.RNN(keras.layers.GRUCell(config.units), unroll=True)
-    runs = {name: compiled_steps(layer, config, batches) for name, layer in layers.items()}
-    rounds = [{name: run(200) for name, run in runs.items()} for _ in range(7)]
-    times = {name: 1e3 * float(np.median([one[name] for one in rounds])) for name in layers}
-    relative = {name: float(np.median([one[name] / one[GRU] for one in rounds])) for name in layers}
-    return times, relative
+    loops = {name: MODELS[name].layer(Config(model_name=name), name="rnn") for name in MODEL_NAMES}
+    for unroll, group in ((True, layers), (False, loops)):
+        group[GRU] = keras.layers.RNN(keras.layers.GRUCell(config.units), unroll=unroll)
+    unrolled = {name: compiled_steps(layer, config, batches) for name, layer in layers.items()}
+    looped = {name: compiled_steps(layer, config, batches) for name, layer in loops.items()}
+    rounds = [{name: (unrolled[name](200), looped[name](200)) for name in layers} for _ in range(7)]
+
+    def medians(function):
+        return {name: float(np.median([function(one, name) for one in rounds])) for name in layers}
+
+    return {
+        "step_ms": medians(lambda times, name: 1e3 * times[name][0]),
+        "relative_to_gru": medians(lambda times, name: times[name][0] / times[GRU][0]),
+        "loop_over_unrolled": medians(lambda times, name: times[name][1] / times[name][0]),
+    }
+
+
+def measure_fit(config, split, batches) -> dict:
+    """Compares the program of `train.py` with `fit`, epoch by epoch from the same weights."""
+    num_steps = len(batches.targets)
+    state = new_state(config)
+    program, tensors = EpochProgram(state), [tf.constant(part) for part in batches]
+    model = new_state(config).model
+    model.compile(
+        keras.optimizers.Adam(
+            config.learning_rate, epsilon=1e-8, global_clipnorm=config.max_gradient_norm
+        ),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=True,
+        steps_per_execution=num_steps,
+    )
+    losses, seconds = [], []
+    for _ in range(5):
+        start = time.perf_counter()
+        totals = program.train(*tensors, tf.constant(0), tf.constant(num_steps), tf.zeros(3))
+        loss = float(totals[0]) / num_steps
+        middle = time.perf_counter()
+        history = model.fit(
+            split.tokens, split.targets, config.batch_size, shuffle=False, verbose=0
+        ).history
+        end = time.perf_counter()
+        losses.append((loss, history["loss"][0]))
+        seconds.append((middle - start, end - middle))
+    ours, fit = np.median(seconds[1:], axis=0)  # the first epoch compiles
+    return {
+        "program_epoch_s": float(ours),
+        "fit_epoch_s": float(fit),
+        "fit_losses": losses,
+    }
 
 
 def main():
@@ -185,7 +234,6 @@ def main():
     epochs, steps = both.epochs[1:-1], both.steps[1:-1]
     num_steps = len(batches.targets)
     ratios = [step * num_steps / epoch for step, epoch in zip(steps, epochs, strict=True)]
-    step_ms, relative = measure_steps(config, batches)
     record = {
         "steps_per_epoch": num_steps,
         "original_step_ms": 1e3 * float(np.median(steps)),
@@ -194,10 +242,11 @@ def main():
         "snapshot_s": snapshot,
         "ratio": float(np.median(ratios)),
         "lowest_ratio": min(ratios),
-        "step_ms": step_ms,
-        "relative_to_gru": relative,
+        **measure_steps(config, batches),
+        **measure_fit(config, split, batches),
     }
-    print(tables.speed_training(record), tables.speed_steps(record), sep="\n\n")
+    parts = (tables.speed_training(record), tables.speed_steps(record), tables.speed_fit(record))
+    print(*parts, sep="\n\n")
     print(f"\nThe original takes {record['ratio']:.1f} times as long as train.py (median; lowest "
           f"{record['lowest_ratio']:.1f}). Snapshots take {tables.snapshot_share(record)} of the "
           "time.")  # fmt: skip

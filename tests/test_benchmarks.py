@@ -13,10 +13,11 @@ import pytest
 
 from benchmarks import (
     ablations,
-    memory_forms,
+    long_sequences,
     recurrences,
     reproduce_blog,
     runs,
+    sequence_length,
     training_speed,
     variants,
 )
@@ -124,7 +125,7 @@ def test_short_reproduction_spares_the_committed_results(tmp_path, monkeypatch):
     assert sorted(tmp_path.rglob("*.png")) == sorted(output_dir.glob("*.png")) != []
 
 
-@pytest.mark.parametrize("benchmark", [ablations, recurrences, memory_forms])
+@pytest.mark.parametrize("benchmark", [ablations, long_sequences, recurrences, sequence_length])
 def test_figures(tmp_path, monkeypatch, benchmark):
     """Catches a figure that can no longer be drawn from the committed records."""
     monkeypatch.setattr(benchmark, "ROOT", tmp_path)

@@ -39,7 +39,9 @@ def trained(tiny, tmp_path_factory):
 )
 def test_python_of_the_page_runs(page, trained, tmp_path, monkeypatch):
     """Catches an example that no longer works."""
-    monkeypatch.chdir(shutil.copytree(trained, tmp_path / "copy"))
+    directory = shutil.copytree(trained, tmp_path / "copy")
+    shutil.copytree(ROOT / "docs", directory / "docs", ignore=shutil.ignore_patterns("results"))
+    monkeypatch.chdir(directory)
     names = {}
     exec(compile(python_of(page), page.name, "exec"), names)
     if page.stem == "examples":

@@ -6,14 +6,19 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import ablations, fill_pages, recurrences, reproduce_blog
+from benchmarks import ablations, fill_pages, long_sequences, recurrences, reproduce_blog
 from benchmarks.runs import RESULTS_DIR
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.results import EpochRecord
 
-RUNS = [*reproduce_blog.RUNS, *ablations.RUNS, *recurrences.RUNS.values()]
-OTHER_RECORDS = {"README.md", "memory_forms.jsonl", "training_speed.json"}
+RUNS = [
+    *reproduce_blog.RUNS,
+    *ablations.RUNS,
+    *recurrences.RUNS.values(),
+    *long_sequences.RUNS.values(),
+]
+OTHER_RECORDS = {"README.md", "sequence_length.jsonl", "training_speed.json"}
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)

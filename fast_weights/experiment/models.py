@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
     from fast_weights.experiment.config import Config
 
-# The loop over time is unrolled up to this length, so that XLA fuses across steps. Unrolled, a
-# training step of 9 symbols took 0.77 (RNN-LN-FW), 0.70 (CONTROL), 0.79 (RNN-LN) and 0.98 (GRU-LN)
-# of the time that it took in a loop. Compilation takes a second longer there, and 10 seconds longer
-# at 33 symbols. Longer sequences train in a loop, which compiles as fast at any length.
+# The loop over time is unrolled up to this length, so that XLA fuses across steps: RNN-LN-FW takes
+# almost twice as long in a loop (`benchmarks/training_speed.py`). Longer sequences train in a loop,
+# which compiles as fast at any length.
 MAX_UNROLLED_LENGTH = 33
 
 

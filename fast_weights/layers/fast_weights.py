@@ -12,21 +12,19 @@ from fast_weights.layers.scan import into_chunks, out_of_chunks, scan, weights_o
 
 
 def default_chunk_size(length, units):
-    """Returns the largest number of steps in a chunk, as measured to be fast under XLA.
+    """Returns the largest number of steps in a chunk.
 
     A single chunk that starts from zeros neither reads nor makes A. Its steps attend to all T
-    vectors instead, which took less time up to T = 2/3 H. In a longer sequence, each step reads
-    the H² numbers of A. C from H/8 to H/4 took about the same time there, and training keeps
-    one A per chunk, so that longer chunks need less memory. In short chunks, too much of the
-    time goes into making A.
+    vectors instead, which took less time up to T = 2/3 H. For longer sequences, chunks of 24 to 48
+    steps took about the same time for any H. Shorter ones make A, and keep it for training, more
+    often. `benchmarks/sequence_length.py` measures both.
 
     Args:
         length: T, or `None` if it is unknown.
         units: H.
     """
-    if length is not None and length <= max(16, 2 * units // 3):
-        return max(length, 1)
-    return max(16, units // 6)
+    single = max(32, 2 * units // 3)
+    return length if length is not None and length <= single else 32
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
@@ -52,7 +50,7 @@ class FastWeights(RecurrentLayer):
             `FastWeightsCell`. Default `"original"`.
         chunk_size: positive integer, C, the largest number of steps in a chunk. It changes
             time and memory, not the results. A long sequence is cut into chunks of nearly
-            equal size. Default `None`: `default_chunk_size`, 16 steps or more.
+            equal size. Default `None`: all T steps if T is at most 32 or 2/3 H, else 32.
         **kwargs: `return_sequences`, `return_state`, `go_backwards`, `stateful`,
             `unroll`, `zero_output_for_mask` (default: `False`) and
             `activity_regularizer`; `activation` (default: `"relu"`), initializers,
