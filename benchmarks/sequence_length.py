@@ -45,6 +45,7 @@ LOOKS = {
     LSTM: ("#E69F00", "^--"),
     CELL: ("#D55E00", "o:"),
 }
+TIMES = (50, 100, 200, 400)
 CHUNK_COLORS = ("#56B4E9", "#56B4E9", "#0072B2", "#0072B2", "#CC79A7", "#CC79A7")
 
 
@@ -247,6 +248,7 @@ def draw():
     for axes in (time_axes, memory_axes):
         axes.set_xlabel("sequence length T")
         axes.set_xticks(LENGTHS, LENGTHS)
+    time_axes.set_yticks(TIMES, TIMES)
     time_axes.legend(frameon=False, fontsize="small")
     for case, color in zip(CHUNKS, CHUNK_COLORS, strict=True):
         times = [median_ms(done[case], name) for name in case.layers]
@@ -282,7 +284,13 @@ def table_of_lengths(done):
 
 
 def _time_and_memory(record, name):
-    return [f"{median_ms(record, name):.3g}", f"{record['mib'][name]:.0f}"]
+    return [_milliseconds(record, name), f"{record['mib'][name]:,.0f}"]
+
+
+def _milliseconds(record, name):
+    """Returns three digits, or whole milliseconds."""
+    time = median_ms(record, name)
+    return f"{time:,.0f}" if time >= 100 else f"{time:.3g}"
 
 
 def table_of_layers(done, cases):
@@ -299,7 +307,7 @@ def table_of_layers(done, cases):
 def table_of_chunks(done):
     """Returns the milliseconds of an update by chunk size in Markdown."""
     rows = [
-        [case.length, case.units, *(f"{median_ms(done[case], name):.3g}" for name in case.layers)]
+        [case.length, case.units, *(_milliseconds(done[case], name) for name in case.layers)]
         for case in CHUNKS
     ]
     return tables.table(["T", "H", *(f"C = {size}" for size in CHUNK_SIZES)], rows)
@@ -308,7 +316,7 @@ def table_of_chunks(done):
 def table_of_single_chunks(done):
     """Returns the milliseconds of an update in one chunk and in several, in Markdown."""
     rows = [
-        [case.length, case.units, *(f"{median_ms(done[case], name):.3g}" for name in case.layers)]
+        [case.length, case.units, *(_milliseconds(done[case], name) for name in case.layers)]
         for case in SINGLE_CHUNKS
     ]
     return tables.table(["T", "H", "C = T", "C = 16", "C = 24"], rows)
