@@ -95,7 +95,8 @@ class Case:
         """Returns the gradients of all arguments of the sum of the results times coefficients."""
 
         def loss(*arguments):
-            pairs = zip(self.run(*arguments), self.coefficients, strict=True)
+            factors = map(keras.ops.convert_to_tensor, self.coefficients)
+            pairs = zip(self.run(*arguments), factors, strict=True)
             return sum(keras.ops.sum(result * factor) for result, factor in pairs)
 
         tensors = list(map(keras.ops.convert_to_tensor, self.arguments))
@@ -185,3 +186,32 @@ def test_compiled(settings):
 def test_slopes(activation):
     """Catches a wrong slope of an activation."""
     Case(3, False, activation=activation, decay_rate=1.0).assert_exact()
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="tests a defect of TensorFlow")
+@pytest.mark.parametrize("inner_steps", [1, 2])
+def test_no_sum_of_three_tensors_between_chunks(inner_steps):
+    """Catches a sum that fails in nested loops, such as those of `fit(steps_per_execution=...)`.
+
+    TensorFlow turns it into an `AddN`, and if it is large, into a temporary variable, which exists
+    already when the loop runs again: tensorflow/tensorflow#23780. Within a chunk, sums are small.
+    """
+    import tensorflow as tf
+    from tensorflow.python.eager import context
+
+    layer, inputs = FastWeights(8, inner_steps=inner_steps, chunk_size=3), tf.ones((4, 12, 2))
+    layer.build(inputs.shape)
+
+    @tf.function
+    def gradients():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(inputs))
+        return tape.gradient(loss, layer.trainable_weights)
+
+    with context.collect_graphs(optimized=True) as graphs:
+        gradients()
+    nodes = [node for graph in graphs for node in graph.node]
+    nodes += [node for graph in graphs for one in graph.library.function for node in one.node_def]
+    assert any("/body/" in node.name for node in nodes)
+    sums = [node.name for node in nodes if node.op == "AddN"]
+    assert all(name.count("/body/") == 2 for name in sums), sums

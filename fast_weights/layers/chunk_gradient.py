@@ -1,12 +1,12 @@
 """The gradient of a chunk. `chunk.py` has the equations and the symbols."""
 
-import functools
 from typing import Any, NamedTuple
 
 from keras import ops
 
 from fast_weights.layers.chunk import (
     SLOPES,
+    Weights,
     add,
     first_rows,
     put,
@@ -115,9 +115,9 @@ class ChunkGradient:
             above_hidden: the gradient of h after the chunk, (B, H).
 
         Returns:
-            The gradients of z, (B, C, H); of h before the chunk, (B, H); of A before it,
-            (B, H, H) or `None`; and a list with those of gain and bias, (B, H), summed over the
-            steps alone, and of W_h, a tensor for each product with it.
+            The gradients of z, (B, C, H), of h before the chunk, (B, H), of A before it,
+            (B, H, H) or `None`, and of the `Weights`. Those of gain and bias are (B, H),
+            summed over the steps alone.
         """
 
         def step(t, states):
@@ -132,16 +132,16 @@ class ChunkGradient:
         reads = [self._unflatten(one) for one in states[: len(self.inner)]]
         into_kernel = [self._of_product(self.chunk.previous, into_projected)]
         if self.inner and self.original:
-            into_slow_term = functools.reduce(add, reads)
+            into_slow_term = total(reads)
             into_kernel.append(self._of_product(self.chunk.preliminary, into_slow_term))
             into_projected += into_slow_term
-        into_gamma, into_beta = ops.zeros_like(flow), ops.zeros_like(flow)
+        into_gamma, into_beta = [ops.zeros_like(flow)], [ops.zeros_like(flow)]
         for inner, output in zip(self.inner, outputs, strict=True):
             output = output * inner.slope
-            into_gamma += ops.sum(output * inner.normal, axis=1)
-            into_beta += ops.sum(output, axis=1)
-        sums = [into_gamma, into_beta, *into_kernel]
-        return into_projected, flow, self._into_memory(reads), sums
+            into_gamma.append(ops.sum(output * inner.normal, axis=1))
+            into_beta.append(ops.sum(output, axis=1))
+        weights = Weights(total(into_kernel), total(into_gamma), total(into_beta))
+        return into_projected, flow, self._into_memory(reads), weights
 
     def _step(self, t, flow, states):
         """Takes `flow`, the gradient of h_t, to that of h_{t-1}.
@@ -216,16 +216,25 @@ class ChunkGradient:
     def _into_memory(self, reads):
         """(2), (4) Returns the gradient of A before the chunk."""
         into_memory = None if self.above_memory is None else self.end * self.above_memory
-        if self.chunk.memory is not None:
-            for inner, read in zip(self.inner, reads, strict=True):
-                added = ops.matmul(transpose(inner.query * self.start), read)
-                into_memory = add(into_memory, added)
-        return into_memory
+        if self.chunk.memory is None or not self.inner:
+            return into_memory
+        queries = ops.concatenate([inner.query * self.start for inner in self.inner], axis=1)
+        reads = ops.concatenate(reads, axis=1)
+        return add(into_memory, ops.matmul(transpose(queries), reads))
 
 
 def _flat_zeros(tensor):
     """Returns zeros, (B·C, n), for a tensor (B, C, n)."""
     return ops.reshape(ops.zeros_like(tensor), (-1, tensor.shape[2]))
+
+
+def total(tensors):
+    """Returns the sum of tensors of the same shape.
+
+    Not by additions: of a sum of three large tensors, TensorFlow makes a temporary variable, which
+    fails in nested loops (tensorflow/tensorflow#23780).
+    """
+    return tensors[0] if len(tensors) == 1 else ops.sum(ops.stack(tensors), axis=0)
 
 
 def normalize(inputs, epsilon):

@@ -4,8 +4,6 @@
 as in equation 4 of the paper; chunks of one step are equation 2 at every step.
 """
 
-import functools
-
 from keras import ops
 
 from fast_weights.layers.chunk import SLOPES, Weights, add, next_memory, run_chunk
@@ -119,20 +117,17 @@ def _backward(cell, weights, keep, hidden, kept, borders, above):
         return [into_projected[None]], [hidden, memory, *sums]
 
     zeros = ops.zeros_like(hidden)
-    # The two products with W_h have a sum each. Of a sum of three large tensors, TensorFlow makes a
-    # temporary variable, which fails in nested loops (tensorflow/tensorflow#23780).
-    num_products = 2 if cell.inner_steps and cell.recurrence == "original" else 1
     if number == 1:
-        (projected,), (hidden, memory, *sums) = step(0, [zeros, *[None] * (3 + num_products)])
+        (projected,), (hidden, memory, *sums) = step(0, [zeros, None, None, None, None])
     else:
         kernel = ops.zeros_like(weights.recurrent_kernel)
-        states = [zeros, ops.zeros_like(borders[0]), zeros, zeros, *[kernel] * num_products]
+        states = [zeros, ops.zeros_like(borders[0]), kernel, zeros, zeros]
         chunks = ops.shape(outputs)[0] if number is None else number
         (projected,), (hidden, memory, *sums) = over_numbers(step, states, chunks, reverse=True)
         projected = projected[0]
-    gamma, beta, *kernels = sums
+    kernel, gamma, beta = sums
     # The gradients of gain and bias are summed over the batch once, not once a chunk.
-    weights = Weights(functools.reduce(add, kernels), ops.sum(gamma, axis=0), ops.sum(beta, axis=0))
+    weights = Weights(kernel, ops.sum(gamma, axis=0), ops.sum(beta, axis=0))
     return projected, hidden, memory, weights
 
 
