@@ -35,7 +35,7 @@ LENGTHS = (9, 33, 129, 513, 2049, 8193)
 UNITS = (50, 128, 256)
 CHUNK_SIZES = (8, 12, 16, 24, 32, 48, 64)
 # Around the length up to which a sequence is a single chunk.
-SHORT_LENGTHS = (17, 33, 65, 129)
+SHORT_LENGTHS = (33, 65, 129, 257)
 RESULTS = RESULTS_DIR / "sequence_length.jsonl"
 FAST, GRU, LSTM, CELL = "FastWeights", "GRU", "LSTM", "FastWeightsCell"
 ROUNDS = 5
@@ -90,7 +90,7 @@ CHUNKS = [
     for length in (513, 2049)
 ]
 SINGLE_CHUNKS = [
-    Case(length, units, layers=tuple(f"{FAST} {size}" for size in (length, 16, 24)))
+    Case(length, units, layers=tuple(f"{FAST} {size}" for size in (length, 16, 32)))
     for units in UNITS
     for length in SHORT_LENGTHS
 ]
@@ -319,7 +319,7 @@ def table_of_single_chunks(done):
         [case.length, case.units, *(_milliseconds(done[case], name) for name in case.layers)]
         for case in SINGLE_CHUNKS
     ]
-    return tables.table(["T", "H", "C = T", "C = 16", "C = 24"], rows)
+    return tables.table(["T", "H", "C = T", "C = 16", "C = 32"], rows)
 
 
 def main():

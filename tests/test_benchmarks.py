@@ -27,6 +27,7 @@ from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import build_layer
 from fast_weights.experiment.results import EpochRecord
+from fast_weights.layers import scan
 
 
 def test_script_runs_from_any_directory(tmp_path):
@@ -141,6 +142,7 @@ def test_variants():
     assert not np.allclose(whole[:3], half)
     with variants.patch("--without_layer_norm"):
         unnormalized = np.array(layer(inputs))
+        assert not scan.SLOPES  # the backend differentiates the variant
     assert not np.allclose(unnormalized, default)
     np.testing.assert_array_equal(layer(inputs), default)
 

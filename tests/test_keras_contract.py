@@ -29,6 +29,7 @@ from cases import (
     oracle_states,
     random_states,
     randomize,
+    unrolled,
 )
 from keras.src.testing import TestCase as KerasTestCase
 
@@ -41,7 +42,8 @@ def classifier(name, **arguments):
 
 
 @costly(SETTINGS, always=[*LAYERS, "FastWeightsCell"])
-def test_layer_test_of_keras(name):
+@unrolled
+def test_layer_test_of_keras(name, unroll):
     """Catches a broken config, build, symbolic or eager call, training step or mixed precision."""
     if name in LAYERS:
         kind, arguments = kind_of(name), {"units": UNITS, **SETTINGS[name]}
@@ -49,7 +51,7 @@ def test_layer_test_of_keras(name):
         kind, arguments = keras.layers.RNN, {"cell": kind_of(name)(UNITS, **SETTINGS[name])}
     KerasTestCase().run_layer_test(
         kind,
-        {"return_sequences": True, "unroll": True, **arguments},
+        {"return_sequences": True, "unroll": unroll, **arguments},
         input_shape=(BATCH, STEPS, FEATURES),
         expected_output_shape=(BATCH, STEPS, UNITS),
         expected_num_non_trainable_variables=0,
@@ -263,6 +265,7 @@ def test_arguments_that_gru_takes(name):
     with pytest.warns(UserWarning, match="input_shape"):
         layer = kind_of(name)(UNITS, input_shape=(STEPS, FEATURES), **SETTINGS[name])
     assert keras.Sequential([layer]).output_shape == (None, UNITS)
+    assert kind_of(name)(UNITS, input_dim=FEATURES, **SETTINGS[name]).units == UNITS
     half = layer_of(name, dtype="mixed_bfloat16", autocast=False)
     exact = layer_of(name, dtype="float32")
     difference = np.abs(array(half(inputs_of("float32"))) - array(exact(inputs_of("float32"))))
@@ -288,7 +291,8 @@ def test_initial_states(name):
     _, *ends = both(inputs_of())
     outputs, *_ = both(inputs_of(), initial_state=ends)
     there, *_ = both.forward_layer(inputs_of(), initial_state=ends[: len(states)])
-    assert_close(name, outputs[:, :UNITS], array(there))
+    back, *_ = both.backward_layer(inputs_of(), initial_state=ends[len(states) :])
+    assert_close(name, outputs, np.concatenate([array(there), array(back)], axis=-1))
 
 
 @all_layers

@@ -73,9 +73,11 @@ class RecurrentCell(keras.layers.Layer):
     """Base class of the cells: holds `units`, the activation and the slow weights.
 
     A subclass creates its weights in `build` with `add_slow_weights` and
-    `add_gain_and_bias`, and computes one time step in `step`. The layers project a whole
-    sequence once and then call `step` instead of the cell, so a subclass that changes a
-    cell must override `project` or `step`, not `call`.
+    `add_gain_and_bias`, and computes one time step in `step`. `Control`, `LayerNormRNN` and
+    `LayerNormGRU` project a whole sequence once and then call `step` instead of the cell, so a
+    subclass that changes a cell must override `project` or `step`, not `call`. `FastWeights`
+    computes the steps of a chunk itself; use `keras.layers.RNN` around a changed
+    `FastWeightsCell`.
 
     Args:
         units: positive integer, H, the size of the hidden state.

@@ -8,6 +8,8 @@ from keras import ops
 from fast_weights.cells.base import RecurrentCell
 from fast_weights.layers.loop import over_time
 
+SHAPE_ARGUMENTS = ("input_shape", "input_dim")
+
 
 def of_cell(name: str) -> property:
     """Returns a read-only property for a setting that the layer's cell holds."""
@@ -31,7 +33,7 @@ class RecurrentLayer(keras.layers.RNN):
             output of the step before it. Default `False`.
         activity_regularizer, name, dtype, trainable, autocast, input_shape, input_dim: as in
             every Keras layer.
-        **cell_arguments: arguments of the cell.
+        **arguments: arguments of the cell.
 
     Raises:
         TypeError: if an argument is unknown.
@@ -54,15 +56,15 @@ class RecurrentLayer(keras.layers.RNN):
         dtype=None,
         trainable=True,
         autocast=True,
-        input_shape=None,
-        input_dim=None,
-        **cell_arguments,
+        **arguments,
     ):
-        unknown = sorted(cell_arguments.keys() - _arguments_of(self.cell_class))
+        # Keras refuses one of these names as an argument if the other is given, even as `None`.
+        shape = {name: arguments.pop(name) for name in SHAPE_ARGUMENTS if name in arguments}
+        unknown = sorted(arguments.keys() - _arguments_of(self.cell_class))
         if unknown:
             raise TypeError(f"{type(self).__name__} got unexpected arguments. Received: {unknown}")
         super().__init__(
-            self.cell_class(units, name="cell", dtype=dtype, trainable=trainable, **cell_arguments),
+            self.cell_class(units, name="cell", dtype=dtype, trainable=trainable, **arguments),
             return_sequences=return_sequences,
             return_state=return_state,
             go_backwards=go_backwards,
@@ -74,8 +76,7 @@ class RecurrentLayer(keras.layers.RNN):
             dtype=dtype,
             trainable=trainable,
             autocast=autocast,
-            input_shape=input_shape,
-            input_dim=input_dim,
+            **shape,
         )
         self.input_spec = keras.layers.InputSpec(ndim=3)
 

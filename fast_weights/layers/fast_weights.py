@@ -15,9 +15,9 @@ def default_chunk_size(length, units):
     """Returns the largest number of steps in a chunk.
 
     A single chunk that starts from zeros neither reads nor makes A. Its steps attend to all T
-    vectors instead, which took less time up to T = 2/3 H. For longer sequences, chunks of 24 to 48
-    steps took about the same time for any H. Shorter ones make A, and keep it for training, more
-    often. `benchmarks/sequence_length.py` measures both.
+    vectors instead, which took less time up to T = 2/3 H. For longer sequences, no chunk size took
+    much less time than 32 for any H. Shorter chunks make A, and keep it for training, more often.
+    `benchmarks/sequence_length.py` measures both.
 
     Args:
         length: T, or `None` if it is unknown.
@@ -60,7 +60,7 @@ class FastWeights(RecurrentLayer):
     Call arguments:
         sequences: (B, T, D).
         initial_state: `[h_0, A_0]`, (B, H) and (B, H·H). Default: zeros.
-        mask: (B, T), bool. A masked step leaves h and A unchanged.
+        mask: (B, T), bool. A masked step leaves h and A unchanged, and its output is h.
 
     Returns:
         h_T, (B, H), or with `return_sequences` every h_t, (B, T, H). With

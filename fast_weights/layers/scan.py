@@ -27,7 +27,7 @@ def scan(cell, inputs, keep, hidden, memory, unroll=False):
         Every h_t, (n, B, C, H).
     """
     # In an unrolled program, XLA's own gradient is faster, as it fuses across steps.
-    if unroll or cell.activation not in SLOPES:
+    if unroll or cell.activation not in list(SLOPES):  # a callable may have no hash
         kept, _ = _forward(cell, weights_of(cell), inputs, keep, hidden, memory, unroll)
         return kept[0]
 
