@@ -5,13 +5,13 @@ python -m benchmarks.sequence_length
 An update is a forward pass, a backward pass and a subtraction from the weights, for a batch of
 random sequences of 32 features and a loss of the last output. `FastWeights`, Keras's `GRU` and
 `LSTM`, and `keras.layers.RNN(FastWeightsCell)`, which computes A at every step, take turns in one
-process, so that a machine that changes its speed affects all of them. The memory of an update is
-measured in a process for each layer: the most that the process holds during the update, less what
-it holds before (Linux's VmHWM, which is reset after compilation).
+process, so that changes in the speed of the machine affect all of them. Each layer's memory is
+measured in a separate process: the peak memory of the process during the update (Linux's VmHWM,
+which is reset after compilation) minus its memory before the update.
 
-Also measures chunks of other sizes, which `default_chunk_size` follows. Writes one JSON line for
-each case to `docs/results/sequence_length.jsonl`, skips cases that are in the file, and draws
-`docs/sequence_length.png`.
+Also measures other chunk sizes; `default_chunk_size` is based on them. Writes one JSON line for
+each case to `docs/results/sequence_length.jsonl`, skips cases that the file already contains, and
+draws `docs/sequence_length.png`.
 """
 
 import argparse

@@ -56,7 +56,8 @@ def normalized_by(function):
     with (
         mock.patch.object(chunk, "layer_normalize", function),
         mock.patch.object(cell, "layer_normalize", function),
-        # The gradient by hand is that of layer normalization.
+        # The custom gradient assumes layer normalization. Without `SLOPES`, the backend
+        # differentiates the variant.
         mock.patch.object(scan, "SLOPES", {}),
     ):
         yield

@@ -34,8 +34,9 @@ class MemoryTrace:
 def trace_memory(layer, sequences, mask=None) -> MemoryTrace:
     """Runs a batch through the cell of a fast weights layer and records every step.
 
-    The cell computes the numbers step by step, starting from states of zero. They satisfy
-    `h A_t = Σ_τ attention[t, s, τ] v_τ`. The layer does not change.
+    The cell runs step by step from zero states. The trace satisfies
+    `h A_t = Σ_τ attention[t, s, τ] v_τ`, where h is the vector with which inner step s reads
+    A_t. Tracing leaves the layer unchanged.
 
     Args:
         layer: a built `FastWeights`, a `keras.layers.RNN` around a `FastWeightsCell`,

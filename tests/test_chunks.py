@@ -31,7 +31,7 @@ class Case:
 
     Args:
         length: T.
-        masked: whether there is a mask, which also decides whether there are initial states.
+        masked: whether the layer gets a mask and initial states.
         activation: a name.
         **settings: those of `FastWeights`.
     """
@@ -92,7 +92,7 @@ class Case:
         return outputs, np.array(last), np.array(memory)
 
     def gradients(self, compiled=False):
-        """Returns the gradients of all arguments of the sum of the results times coefficients."""
+        """Returns the gradient of Σ results · coefficients for each argument."""
 
         def loss(*arguments):
             factors = map(keras.ops.convert_to_tensor, self.coefficients)
@@ -141,7 +141,8 @@ class Case:
             np.testing.assert_allclose(slope, expected, err_msg=f"{i}, {vars(self)}", **tolerance)
 
 
-# With 11 steps: three chunks of 4 with one step too many, or one chunk; with 3: chunks of 1.
+# 11 steps are three chunks of 4, the last one padded by a step, or a single chunk. 3 steps are
+# three chunks of 1 or a single chunk.
 @pytest.mark.parametrize(("length", "sizes"), [(1, (1, 4)), (3, (1, 4)), (11, (4, 16))])
 def test_all_combinations(length, sizes):
     """Catches a term of the gradient that is lost or wrong for one combination of settings."""

@@ -76,8 +76,8 @@ class RecurrentCell(keras.layers.Layer):
     `add_gain_and_bias`, and computes one time step in `step`. `Control`, `LayerNormRNN` and
     `LayerNormGRU` project a whole sequence once and then call `step` instead of the cell, so a
     subclass that changes a cell must override `project` or `step`, not `call`. `FastWeights`
-    computes the steps of a chunk itself; use `keras.layers.RNN` around a changed
-    `FastWeightsCell`.
+    does not call `step`, because it computes the steps of a chunk itself. Wrap a subclass of
+    `FastWeightsCell` in `keras.layers.RNN`.
 
     Args:
         units: positive integer, H, the size of the hidden state.

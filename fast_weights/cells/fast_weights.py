@@ -74,8 +74,8 @@ class FastWeightsCell(RecurrentCell):
     no gradient.
 
     A takes B·H² numbers, 4 bytes each in float32. `keras.layers.RNN` around this cell
-    keeps one A per step for training. The layer `FastWeights` computes the same from the
-    same weights in chunks of steps, which takes less time and memory.
+    keeps one A per step for training. The layer `FastWeights` gives the same results with
+    the same weights. It works in chunks of steps, which takes less time and memory.
 
     Reference: the original's RNN-LN-FW; Ba et al. 2016, arXiv 1610.06258,
     equations 1, 2 and 5.

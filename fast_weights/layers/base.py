@@ -58,7 +58,7 @@ class RecurrentLayer(keras.layers.RNN):
         autocast=True,
         **arguments,
     ):
-        # Keras refuses one of these names as an argument if the other is given, even as `None`.
+        # Passed on only if given: Keras rejects a call with both names, even if one is `None`.
         shape = {name: arguments.pop(name) for name in SHAPE_ARGUMENTS if name in arguments}
         unknown = sorted(arguments.keys() - _arguments_of(self.cell_class))
         if unknown:
@@ -111,7 +111,7 @@ class RecurrentLayer(keras.layers.RNN):
             initial_state = self._zero_states(ops.shape(sequences)[0])
         if sequences.shape[1] != 0:
             return super().call(sequences, initial_state, mask, training)
-        # Keras reads the first step. An empty sequence gets one, which is masked.
+        # Keras's loop reads the first step, so an empty sequence gets one masked step.
         batch_size, _, features = sequences.shape
         step = ops.zeros((batch_size, 1, features), dtype=sequences.dtype)
         mask = ops.zeros((batch_size, 1), dtype="bool")
@@ -125,8 +125,8 @@ class RecurrentLayer(keras.layers.RNN):
         return self.get_initial_state(batch_size)
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        # A loop takes the product with W_x once for the sequence, not once a step. An unrolled
-        # program gains nothing from that, as XLA fuses the product with the rest of a step.
+        # Without `unroll`, one product with W_x serves the whole sequence. An unrolled program
+        # gains nothing from that, as XLA fuses the product with the rest of a step.
         step, inputs = self.cell.call, sequences
         if not self.unroll:
             step, inputs = self.cell.step, self.cell.project(sequences)
@@ -145,7 +145,7 @@ class RecurrentLayer(keras.layers.RNN):
         return *self._zero_outputs(last, outputs, mask), states
 
     def _zero_outputs(self, last, outputs, mask):
-        """Returns the last output and `outputs`, with zeros for masked steps if that is set.
+        """Returns both outputs, with zeros for masked steps if `zero_output_for_mask` is set.
 
         Under `unroll`, Keras 3.15 zeroes the wrong outputs with `go_backwards`, and no outputs
         on JAX. A related issue is still open: keras-team/keras#17596.

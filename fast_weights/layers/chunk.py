@@ -20,10 +20,10 @@ At the end of the chunk, one product applies equation 2 for all its steps:
 
 2. `A ← λ^{n_C} A + η Σ_τ m_τ λ^{n_C - n_τ} v_τᵀ v_τ`
 
-The gradient is written by hand: a backend would keep the attention and a product with A
-of every step. Here, a chunk keeps h_t, p_t and the inputs of layer normalization. The
-backward pass goes step by step only through the path from h_t to h_{t-1}. The gradients
-of A and of the weights are one product per chunk.
+`chunk_gradient.py` has a custom gradient. Automatic differentiation would keep the attention
+and a product with A for every step. The custom gradient keeps only h_t, p_t and the inputs of
+layer normalization. The backward pass loops over the steps only to get from the gradient of
+h_t to that of h_{t-1}. Products over the whole chunk give the gradients of A and the weights.
 """
 
 from typing import Any, NamedTuple
@@ -67,7 +67,8 @@ def read_factors(cell, keep, length, dtype):
     """
     rate, strength, steps = cell.decay_rate, cell.fast_learning_rate, range(length)
     if keep is None:
-        # Python's numbers are constants of a compiled program, which tensors are not in a loop.
+        # Python numbers become constants of the compiled program. Tensors that are computed in
+        # a loop do not.
         vectors = [[strength * rate ** (t - j) if j <= t else 0.0 for j in steps] for t in steps]
         memory = [[rate ** (t + 1)] for t in steps]
         return _constant([vectors], dtype), _constant([memory], dtype)
@@ -135,8 +136,8 @@ def run_chunk(cell, weights, inputs, keep, hidden, memory, unroll):
         unroll: whether to unroll the loop over the steps.
 
     Returns:
-        What the gradient needs, a list of (B, C, H): every h_t, every p_t and, for each inner
-        step, the inputs of layer normalization. Then h after the chunk, and every v_t.
+        A list of the tensors (B, C, H) that the gradient needs: every h_t, every p_t and, for
+        each inner step, the inputs of layer normalization; h after the chunk; every v_t.
     """
     length = inputs.shape[1]
     factors, start = read_factors(cell, keep, length, hidden.dtype)
@@ -150,8 +151,9 @@ def run_chunk(cell, weights, inputs, keep, hidden, memory, unroll):
         z = projected[t] if unroll else inputs[:, t]
         preliminary, new, slow_term = first_part(cell, weights, z, hidden)
         if unroll:
-            # So that no step reads zeros. XLA copies flat tensors, where it would compute each
-            # vector of the others again. LiteRT cannot concatenate with an empty tensor.
+            # Holds only the vectors written so far, so that no step reads zeros. It is flat
+            # because XLA copies it then; with three axes, XLA would compute each vector again.
+            # LiteRT cannot concatenate with an empty tensor.
             stored = ops.concatenate([stored, new] if t else [new], axis=1)
             step_factors = factors[:, t, : t + 1]
         else:

@@ -231,8 +231,8 @@ def _flat_zeros(tensor):
 def total(tensors):
     """Returns the sum of tensors of the same shape.
 
-    Not by additions: of a sum of three large tensors, TensorFlow makes a temporary variable, which
-    fails in nested loops (tensorflow/tensorflow#23780).
+    Stacks the tensors instead of adding them. TensorFlow computes a sum of three large tensors in
+    a temporary variable, which fails in nested loops (tensorflow/tensorflow#23780).
     """
     return tensors[0] if len(tensors) == 1 else ops.sum(ops.stack(tensors), axis=0)
 

@@ -12,12 +12,12 @@ from fast_weights.layers.scan import into_chunks, out_of_chunks, scan, weights_o
 
 
 def default_chunk_size(length, units):
-    """Returns the largest number of steps in a chunk.
+    """Returns the default of `chunk_size`, the largest number of steps in a chunk.
 
-    A single chunk that starts from zeros neither reads nor makes A. Its steps attend to all T
-    vectors instead, which took less time up to T = 2/3 H. For longer sequences, no chunk size took
-    much less time than 32 for any H. Shorter chunks make A, and keep it for training, more often.
-    `benchmarks/sequence_length.py` measures both.
+    A single chunk that starts from A = 0 neither reads nor computes A. Each step attends to the
+    vectors written so far instead. This took less time up to T = 2/3 H. For longer sequences, no
+    chunk size was much faster than 32 for any H. With shorter chunks, the layer computes A, and
+    keeps it for training, more often. `benchmarks/sequence_length.py` measures both.
 
     Args:
         length: T, or `None` if it is unknown.
@@ -31,10 +31,10 @@ def default_chunk_size(length, units):
 class FastWeights(RecurrentLayer):
     """Recurrent layer with fast weights, an associative memory of each sequence's recent past.
 
-    Computes what `keras.layers.RNN(FastWeightsCell(...))` computes, from the same weights, but
-    cuts the sequence into chunks of C steps and computes A only between two chunks. Within a
-    chunk, a step reads A as it was before the chunk, and attends to the vectors written since
-    (equation 4 of `fast_weights.layers.chunk`). This is exact for sequences of any length.
+    Gives the same results as `keras.layers.RNN(FastWeightsCell(...))` with the same weights,
+    for sequences of any length. The layer cuts a sequence into chunks of C steps and computes
+    A only between two chunks. Within a chunk, each step reads A as it was before the chunk,
+    and attends to the vectors written since (equation 4 of `fast_weights.layers.chunk`).
 
     Args:
         units: positive integer, H, the size of the hidden state.
@@ -49,8 +49,9 @@ class FastWeights(RecurrentLayer):
         recurrence: `"original"` or `"paper"`: the vector that a step writes, see
             `FastWeightsCell`. Default `"original"`.
         chunk_size: positive integer, C, the largest number of steps in a chunk. It changes
-            time and memory, not the results. A long sequence is cut into chunks of nearly
-            equal size. Default `None`: all T steps if T is at most 32 or 2/3 H, else 32.
+            time and memory, not the results. The layer cuts a long sequence into chunks of
+            nearly equal size. Default `None`: all T steps if T is at most max(32, 2/3 H);
+            32 if T is larger or unknown.
         **kwargs: `return_sequences`, `return_state`, `go_backwards`, `stateful`,
             `unroll`, `zero_output_for_mask` (default: `False`) and
             `activity_regularizer`; `activation` (default: `"relu"`), initializers,
@@ -135,7 +136,7 @@ class FastWeights(RecurrentLayer):
             sequences = ops.flip(sequences, axis=1)
             mask = None if mask is None else ops.flip(mask, axis=1)
         keep = None if mask is None else ops.cast(mask, self.compute_dtype)
-        # A loop takes the product with W_x once for the sequence, not once a step.
+        # Without `unroll`, one product with W_x serves the whole sequence.
         inputs = sequences if self.unroll else self.cell.project(sequences)
         path = self._trajectory(inputs, keep, hidden, memory)
         last = path[:, -1]
@@ -151,7 +152,7 @@ class FastWeights(RecurrentLayer):
         length = inputs.shape[1]
         size = self.chunk_size or default_chunk_size(length, self.units)
         if length is not None:
-            # Chunks of nearly equal size, so that little is added to the last one.
+            # Chunks of nearly equal size, so that the last one needs little padding.
             number = -(-length // size)
             size = -(-length // number)
         keep = None if keep is None else into_chunks(keep, size)
@@ -162,9 +163,9 @@ class FastWeights(RecurrentLayer):
     def _last_memory(self, projected, keep, previous, memory):
         """Returns A after the last step, (B, H·H): equation 2 with the sequence as one chunk.
 
-        All vectors written follow from every h_{t-1} at once. So `scan` has a single result,
-        as `keras.ops.custom_gradient` needs it on PyTorch, and only a caller that asks for A
-        pays for it.
+        Recomputes every v_t from every h_{t-1} in one product. If `scan` returned A too, all
+        callers would pay for it, and `keras.ops.custom_gradient` supports only a single result
+        on PyTorch.
         """
         _, written, _ = first_part(self.cell, weights_of(self.cell), projected, previous)
         if keep is None and written.shape[1] is None:

@@ -12,7 +12,7 @@ from fast_weights.layers.loop import over_numbers
 
 
 def scan(cell, inputs, keep, hidden, memory, unroll=False):
-    """Runs the steps after the projection of the input over n chunks of C steps.
+    """Runs all steps, n chunks of C steps, from the projected inputs.
 
     Args:
         cell: a built `FastWeightsCell`.
@@ -21,7 +21,7 @@ def scan(cell, inputs, keep, hidden, memory, unroll=False):
         hidden: h_0, (B, H).
         memory: A before the first step, (B, H, H), or `None` for zeros.
         unroll: whether to unroll the loops over chunks and steps. The backend then
-            differentiates the steps, and keeps what they read of A.
+            differentiates the steps, and keeps what each step reads from A.
 
     Returns:
         Every h_t, (n, B, C, H).
@@ -80,7 +80,8 @@ def _forward(cell, weights, inputs, keep, hidden, memory, unroll=False):
         steps = None if keep is None else keep[i]
         kept, hidden, written = run_chunk(cell, weights, inputs[i], steps, hidden, memory, unroll)
         after = None if number == 1 else next_memory(cell, steps, written, memory)
-        # With an axis of one in front, which the loop swaps with the chunks, no data move.
+        # The loop swaps the first axis with the axis of chunks. An extra first axis of size 1
+        # means that this moves no data.
         return [one[None] for one in (*kept, memory) if one is not None], [hidden, after]
 
     if number == 1:
