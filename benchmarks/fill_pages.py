@@ -178,7 +178,7 @@ def _character_memory():
 
 
 def _long_sequences():
-    columns = ["epoch of 45%", "epoch of 99%", "accuracy at 200", "loss at 200"]
+    columns = ["accuracy at 200", "best accuracy", "epoch of best", "training accuracy"]
     return tables.table_of_runs("model", long_sequences.read_records(), *columns)
 
 
