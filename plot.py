@@ -4,6 +4,8 @@ python plot.py
 python plot.py --figure=memory --sample=g5o8k1??g
 """
 
+import pathlib
+
 from absl import flags
 
 from fast_weights.experiment import console, results, task
@@ -78,9 +80,13 @@ def curves():
 
 def _results_of(model_name):
     """Returns the records of each seed of a model that has some."""
-    seeds = RunDirectory(FLAGS.checkpoint_dir, model_name).seeds()
-    found = [results.read(run_dir.results_path) for run_dir in seeds]
-    return [records for records in found if records]
+    found = []
+    for run_dir in RunDirectory(FLAGS.checkpoint_dir, model_name).seeds():
+        records = results.read(run_dir.results_path)
+        if records:
+            run_dir.read_config()  # refuses the records of another model
+            found.append(records)
+    return found
 
 
 def memory():
@@ -92,8 +98,8 @@ def memory():
     from fast_weights.experiment import evaluation, plots
 
     trace = evaluation.trace_sequence(model, sample, num_pairs)
-    yield plots.plot_memory(trace, FLAGS.output_dir, FLAGS.format, _caption())
-    yield plots.animate_memory(trace, FLAGS.output_dir, _caption())
+    yield plots.plot_memory(trace, _path(FLAGS.format, sample), _caption())
+    yield plots.animate_memory(trace, _path("gif", sample), _caption())
 
 
 def attention():
@@ -108,7 +114,7 @@ def attention():
 
     _, validation = load_or_generate(FLAGS.data_dir, config)
     maps = evaluation.mean_attention(model, validation)
-    yield plots.plot_attention(maps, FLAGS.output_dir, FLAGS.format, _caption())
+    yield plots.plot_attention(maps, _path(FLAGS.format), _caption())
 
 
 def weights():
@@ -120,11 +126,21 @@ def weights():
     cells = [one.get_layer("rnn").cell for one in (new_state(config).model, model)]
     before, after = ((cell.recurrent_kernel.numpy(), cell.kernel.numpy()) for cell in cells)
     blocks = MODELS[config.model_name].blocks(config)
-    yield plots.plot_weights(before, after, FLAGS.output_dir, FLAGS.format, _caption(), blocks)
+    yield plots.plot_weights(before, after, _path(FLAGS.format), _caption(), blocks)
+
+
+def _path(suffix, sample=""):
+    """Returns the path of a figure. Another model, seed or sample has another path."""
+    parts = [FLAGS.figure, FLAGS.model_name, f"seed-{FLAGS.seed}"]
+    if sample:
+        parts.append(sample.replace("?", ""))  # Windows allows no question mark
+    return pathlib.Path(FLAGS.output_dir, f"{'-'.join(parts)}.{suffix}")
 
 
 def _caption():
-    return f"{FLAGS.model_name}, seed {FLAGS.seed}"
+    run_dir = console.run_dir().trained_or_bundled()
+    epochs = run_dir.checkpoint_epochs()[0]
+    return f"{FLAGS.model_name}, seed {FLAGS.seed}, after {epochs:,} epochs"
 
 
 def _load():

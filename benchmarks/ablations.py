@@ -115,7 +115,7 @@ def draw():
         axes.grid(alpha=0.3)
         style.remove_frame(axes)
         axes.legend(frameon=False, loc="best")
-    return style.write(ROOT / "docs", "ablations.png", figure.savefig)
+    return style.write(ROOT / "docs/ablations.png", figure.savefig)
 
 
 def _draw_accuracy(axes, run, split, label, linestyle, color):

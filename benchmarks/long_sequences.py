@@ -53,7 +53,7 @@ def draw():
     axes.grid(alpha=0.3)
     style.remove_frame(axes)
     axes.legend(frameon=False, loc="lower right")
-    return style.write(ROOT / "docs", "long_sequences.png", figure.savefig)
+    return style.write(ROOT / "docs/long_sequences.png", figure.savefig)
 
 
 if __name__ == "__main__":

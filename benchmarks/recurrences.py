@@ -51,7 +51,7 @@ def draw():
     axes.grid(alpha=0.3)
     style.remove_frame(axes)
     axes.legend(frameon=False, loc="lower right")
-    return style.write(ROOT / "docs", "recurrences.png", figure.savefig)
+    return style.write(ROOT / "docs/recurrences.png", figure.savefig)
 
 
 if __name__ == "__main__":

@@ -266,7 +266,7 @@ def draw():
         axes.minorticks_off()
         axes.grid(alpha=0.3)
         style.remove_frame(axes)
-    return style.write(ROOT / "docs", "sequence_length.png", figure.savefig)
+    return style.write(ROOT / "docs/sequence_length.png", figure.savefig)
 
 
 def table_of_lengths(done):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import pathlib
 
 import numpy as np
 import pytest
@@ -44,9 +45,9 @@ def figures(monkeypatch):
     """The figures that are written during the test, by file name."""
     found, write = {}, style.write
 
-    def recorded_write(output_dir, name, save):
-        found[name] = save.__self__
-        return write(output_dir, name, save)
+    def recorded_write(path, save):
+        found[pathlib.Path(path).name] = save.__self__
+        return write(path, save)
 
     monkeypatch.setattr(style, "write", recorded_write)
     return found
@@ -142,7 +143,7 @@ def test_memory_figure_shows_the_trace(trace):
 @pytest.mark.parametrize("format", MAGIC)
 def test_memory_file_has_its_format(trace, tmp_path, format):
     """Catches a file of another format than its name says."""
-    path = plots.plot_memory(trace, tmp_path, format)
+    path = plots.plot_memory(trace, tmp_path / f"memory.{format}")
     assert path.name == f"memory.{format}"
     assert path.read_bytes().startswith(MAGIC[format])
 
@@ -160,7 +161,7 @@ def test_animation_shows_each_step(trace, tmp_path, monkeypatch):
             super().grab_frame()
 
     monkeypatch.setattr(memory, "PillowWriter", Recorder)
-    with Image.open(plots.animate_memory(trace, tmp_path)) as image:
+    with Image.open(plots.animate_memory(trace, tmp_path / "memory.gif")) as image:
         assert image.n_frames >= 9
     for t, (fast_weights, heights, text) in enumerate(frames[:9]):
         np.testing.assert_array_equal(fast_weights, trace.fast_weights[t])
@@ -187,7 +188,7 @@ def test_probe_figures_show_the_trace(trace):
 def test_model_without_inner_steps_is_drawn(trace, tmp_path):
     """Catches S = 0, for which there is no attention, that ends in an error."""
     empty = dataclasses.replace(trace, attention=np.zeros((9, 0, 9)))
-    assert plots.animate_memory(empty, tmp_path).exists()
+    assert plots.animate_memory(empty, tmp_path / "memory.gif").exists()
     (text,) = [text for axes in memory.memory_figure(empty).axes for text in axes.texts]
     assert "S = 0" in text.get_text()
 
@@ -210,7 +211,7 @@ def maps_in(figure):
 def test_mean_attention_is_drawn_by_queried_pair(tmp_path, figures):
     """Catches another pair's map, rows in place of columns, and a lost second row of maps."""
     maps = np.random.default_rng(0).uniform(size=(4, 11, 11))
-    plots.plot_attention(maps, tmp_path, caption="RNN-LN-FW, seed 0")
+    plots.plot_attention(maps, tmp_path / "attention.png", caption="RNN-LN-FW, seed 0")
     figure = figures["attention.png"]
     assert figure.get_suptitle() == "RNN-LN-FW, seed 0"
     drawn = maps_in(figure)
@@ -225,7 +226,7 @@ def test_weights_are_drawn_before_and_after_training(tmp_path, figures, blocks):
     before, after = (
         (rng.normal(size=(4, columns)), rng.normal(size=(37, columns))) for _ in range(2)
     )
-    plots.plot_weights(before, after, tmp_path, blocks=blocks)
+    plots.plot_weights(before, after, tmp_path / "weights.png", blocks=blocks)
     figure = figures["weights.png"]
     drawn = maps_in(figure)
     for i, name in enumerate(("W_h", "W_x")):

@@ -55,7 +55,7 @@ def plot_curves(
             figure.axes[0].set_xscale("log")
             figure.axes[0].xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         figure.axes[0].legend(frameon=False)
-        paths.append(style.write(output_dir, f"{name}.{format}", figure.savefig))
+        paths.append(style.write(f"{output_dir}/{name}.{format}", figure.savefig))
     return paths
 
 

@@ -22,15 +22,13 @@ MAX_LABELS = 13
 ATTENTION_MAPS_PER_ROW = 3
 
 
-def plot_memory(
-    trace: "SequenceTrace", output_dir, format: str = "png", caption: str = ""
-) -> pathlib.Path:
-    """Draws `memory`: A after each symbol, the attention of the query, and the prediction.
+def plot_memory(trace: "SequenceTrace", path, caption: str = "") -> pathlib.Path:
+    """Draws A after each symbol, the attention of the query, and the prediction.
 
     Args:
         trace: of a model with fast weights.
-        output_dir: the directory to write to. It is created if it is missing.
-        format: `"png"`, `"svg"` or `"pdf"`.
+        path: of the file to write, which ends in `.png`, `.svg` or `.pdf`. Its directory is
+            created if it is missing.
         caption: of the figure, such as `"RNN-LN-FW, seed 0"`. Default: no caption.
 
     Returns:
@@ -41,7 +39,7 @@ def plot_memory(
     """
     figure = memory_figure(trace)
     style.add_caption(figure, caption)
-    return style.write(output_dir, f"memory.{format}", figure.savefig)
+    return style.write(path, figure.savefig)
 
 
 def memory_figure(trace: "SequenceTrace") -> Figure:
@@ -154,12 +152,12 @@ def _draw_prediction(axes, trace: "SequenceTrace") -> None:
     style.remove_frame(axes)
 
 
-def animate_memory(trace: "SequenceTrace", output_dir, caption: str = "") -> pathlib.Path:
-    """Writes `memory.gif`: the sequence symbol by symbol, with A and the attention.
+def animate_memory(trace: "SequenceTrace", path, caption: str = "") -> pathlib.Path:
+    """Writes an animation of the sequence, symbol by symbol, with A and the attention.
 
     Args:
         trace: of a model with fast weights.
-        output_dir: the directory to write to. It is created if it is missing.
+        path: of the file to write, which ends in `.gif`. Its directory is created if it is missing.
         caption: of the figure, such as `"RNN-LN-FW, seed 0"`. Default: no caption.
 
     Returns:
@@ -182,7 +180,7 @@ def animate_memory(trace: "SequenceTrace", output_dir, caption: str = "") -> pat
                 for _ in range(3 if t == len(trace.text) - 1 else 1):
                     writer.grab_frame()
 
-    return style.write(output_dir, "memory.gif", save)
+    return style.write(path, save)
 
 
 def _draw_frame(figure, trace: "SequenceTrace", t: int) -> None:
@@ -218,8 +216,8 @@ def shares_of(attention):
     return attention / np.maximum(sums, 1e-12)
 
 
-def plot_attention(maps, output_dir, format: str = "png", caption: str = "") -> pathlib.Path:
-    """Draws `attention`: the mean T × T map of the sequences that query each pair.
+def plot_attention(maps, path, caption: str = "") -> pathlib.Path:
+    """Draws the mean T × T map of the sequences that query each pair.
 
     Each row shows shares of the attention of its step. Digits read themselves so strongly that
     the row of the query would be invisible beside theirs.
@@ -227,8 +225,8 @@ def plot_attention(maps, output_dir, format: str = "png", caption: str = "") -> 
     Args:
         maps: (K, T, T), for each queried pair, how much step t (row) reads of the vector of
             symbol τ (column).
-        output_dir: the directory to write to. It is created if it is missing.
-        format: `"png"`, `"svg"` or `"pdf"`.
+        path: of the file to write, which ends in `.png`, `.svg` or `.pdf`. Its directory is
+            created if it is missing.
         caption: of the figure, such as `"RNN-LN-FW, seed 0"`. Default: no caption.
 
     Returns:
@@ -253,7 +251,7 @@ def plot_attention(maps, output_dir, format: str = "png", caption: str = "") -> 
     for unused in panels[len(maps) :]:
         unused.set_visible(False)
     figure.colorbar(image, ax=panels, label="share of attention", fraction=0.02)
-    return style.write(output_dir, f"attention.{format}", figure.savefig)
+    return style.write(path, figure.savefig)
 
 
 def position_labels(length: int, queried: int) -> list[str]:
@@ -272,16 +270,14 @@ def position_labels(length: int, queried: int) -> list[str]:
     return [*labels, "?", "?", "query"]
 
 
-def plot_weights(
-    before, after, output_dir, format: str = "png", caption: str = "", blocks=("h",)
-) -> pathlib.Path:
-    """Draws `weights`: W_h and W_x before and after training.
+def plot_weights(before, after, path, caption: str = "", blocks=("h",)) -> pathlib.Path:
+    """Draws W_h and W_x before and after training.
 
     Args:
         before: (W_h, W_x) as drawn from the seed, (H, n·H) and (37, n·H).
         after: the same, trained.
-        output_dir: the directory to write to. It is created if it is missing.
-        format: `"png"`, `"svg"` or `"pdf"`.
+        path: of the file to write, which ends in `.png`, `.svg` or `.pdf`. Its directory is
+            created if it is missing.
         caption: of the figure, such as `"RNN-LN-FW, seed 0"`. Default: no caption.
         blocks: the names of the n blocks of columns. Default: the hidden state.
 
@@ -306,7 +302,7 @@ def plot_weights(
     for axes in panels[1]:
         axes.set_yticks([12.5, 30.5, 36], ["a-z", "0-9", "?"])
     style.add_caption(figure, caption)
-    return style.write(output_dir, f"weights.{format}", figure.savefig)
+    return style.write(path, figure.savefig)
 
 
 def _label_blocks(axes, units: int, blocks) -> None:

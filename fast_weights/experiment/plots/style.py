@@ -44,13 +44,13 @@ def to_pixels(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[:, :, :3]
 
 
-def write(output_dir, name: str, save) -> pathlib.Path:
+def write(path, save) -> pathlib.Path:
     """Writes one file through `save(path)` and returns its path.
 
     Raises:
         UserError: if the file cannot be written. The old file, if any, is unchanged.
     """
-    path = pathlib.Path(output_dir) / name
+    path = pathlib.Path(path)
     with storage.atomic_write(path) as temporary:
         save(temporary)
     return path
