@@ -17,7 +17,9 @@ FLAGS = flags.FLAGS
 
 console.define_config_flags()
 console.define_directory_flags()
-flags.DEFINE_bool("restart", False, "delete the earlier run of this model and seed and start over")
+flags.DEFINE_bool(
+    "restart", False, "move the earlier run of this model and seed to previous/ and start over"
+)
 flags.DEFINE_integer(
     "summary_every",
     SUMMARY_EVERY,

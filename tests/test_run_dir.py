@@ -1,5 +1,6 @@
 """The directory of a run: its files, its lock and its configuration."""
 
+import dataclasses
 import errno
 import os
 import subprocess
@@ -135,7 +136,7 @@ def test_lock_deletes_what_a_killed_process_left(run_dir):
 
 
 def test_clear_deletes_the_run_and_nothing_else(trained):
-    """Catches `--restart` that leaves a part of the earlier run, or deletes other files."""
+    """Catches a part of an earlier run that stays, and a deleted file that belongs to others."""
     others = {"notes.txt", "training/notes.txt", "seed-1/results.jsonl"}
     own = {"results.jsonl", "events.out.tfevents.1", "training/events.out.tfevents.1"}
     for name in others | own:
@@ -144,3 +145,31 @@ def test_clear_deletes_the_run_and_nothing_else(trained):
     trained.clear()
     found = {path.relative_to(trained.path) for path in trained.path.rglob("*") if path.is_file()}
     assert {path.as_posix() for path in found} == others
+
+
+def test_set_aside_moves_the_run(trained):
+    """Catches a file that is lost or stays behind, and two generations that mix."""
+    (trained.path / "training").mkdir()
+    (trained.path / "training/events.out.tfevents.1").touch()
+    before = _files(trained.path)
+    previous = trained.set_aside()
+    assert _files(previous) == before - {"lock"}
+    assert _files(trained.path) == {f"previous/{name}" for name in before - {"lock"}} | (
+        before & {"lock"}
+    )
+    trained.checkpoint_path(9).touch()
+    trained.set_aside()
+    assert _files(previous) == {"ckpt-9.npz"}
+
+
+def _files(path):
+    return {one.relative_to(path).as_posix() for one in path.rglob("*") if one.is_file()}
+
+
+@pytest.mark.parametrize("changes", [{"model_name": "GRU-LN"}, {"seed": 3}])
+def test_renamed_directory_is_refused(trained, changes):
+    """Catches a run that is presented under the name of its directory."""
+    config = trained.read_config()
+    trained.write_config(dataclasses.replace(config, **changes))
+    with pytest.raises(UserError, match=str(next(iter(changes.values())))):
+        trained.read_config()

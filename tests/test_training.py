@@ -173,6 +173,31 @@ def test_restart_starts_over(tiny, tmp_path):
     assert [record.epoch for record in found] == [1]
     assert run_dir.checkpoint_epochs() == [1]
     assert run_dir.read_config() == other
+    assert (run_dir.path / "previous/ckpt-2.npz").exists()
+
+
+def test_nothing_is_deleted_without_restart(tiny, tmp_path, monkeypatch):
+    """Catches the loss of records whose checkpoints are missing, and of a run set aside."""
+    run_dir = RunDirectory(tmp_path, "CONTROL")
+    config = tiny(model_name="CONTROL")
+    training.train(config, run_dir, tmp_path)
+    records = run_dir.results_path.read_bytes()
+    for epoch in run_dir.checkpoint_epochs():
+        run_dir.checkpoint_path(epoch).unlink()
+    with pytest.raises(UserError, match="2 epochs"):
+        training.train(config, run_dir, tmp_path)
+    assert run_dir.results_path.read_bytes() == records
+    # Two restarts that are interrupted in their first epochs.
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(training.TrainingState, "save", _interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                training.train(config, run_dir, tmp_path, restart=True)
+        assert (run_dir.path / "previous/results.jsonl").read_bytes() == records
+
+
+def _interrupt(*args):
+    raise KeyboardInterrupt
 
 
 def test_completed_run_is_not_trained_further(tiny, tmp_path):

@@ -7,6 +7,7 @@
 | `results.jsonl` | one record per epoch |
 | `lock` | held while a process trains |
 | `events.out.tfevents.*`, `training/`, `validation/` | TensorBoard |
+| `previous/` | the files of the run that `--restart` replaced |
 | `seed-N/` | the same for a seed other than 0 |
 
 Nothing here needs Keras or TensorFlow.
@@ -123,15 +124,22 @@ class RunDirectory:
 
         Raises:
             CorruptFileError: if the file does not hold a configuration.
-            UserError: if the file cannot be read, or a setting is out of bounds.
+            UserError: if the file cannot be read, a setting is out of bounds, or the settings are
+                those of another model or seed.
         """
         try:
             text = storage.read_bytes(self.config_path).decode("utf-8", errors="replace")
-            return Config.from_json(text)
+            config = Config.from_json(text)
         except UserError as error:
             raise type(error)(
                 f"{error}. Restore {self.config_path}, or train again with --restart"
             ) from error
+        if (config.model_name, config.seed) != (self.model_name, self.seed):
+            raise UserError(
+                f"{self} holds a run of {config.model_name} with seed {config.seed}. Rename the "
+                f"directory, or use --model_name={config.model_name} --seed={config.seed}"
+            )
+        return config
 
     def write_config(self, config: Config) -> None:
         """Writes the settings of the run."""
@@ -172,11 +180,34 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Deletes the checkpoints, the results and the TensorBoard events, and no other file."""
-        self.keep_checkpoints([])
-        for name in (self.results_path.name, self.config_path.name, "*.tfevents.*"):
-            _remove(self.path.glob(name))
-        for run in TENSORBOARD_RUNS:
-            _remove((self.path / run).glob("*.tfevents.*"))
+        _remove(_files_of_run(self.path))
+
+    def set_aside(self) -> pathlib.Path:
+        """Moves the files of the run to `previous/`, and deletes those of the run before it.
+
+        Returns:
+            The path of `previous/`.
+
+        Raises:
+            UserError: if a file cannot be moved or deleted.
+        """
+        previous = self.path / "previous"
+        _remove(_files_of_run(previous))
+        for path in _files_of_run(self.path):
+            target = previous / path.relative_to(self.path)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, target)
+            except OSError as error:
+                raise UserError(f"cannot move {path} to {target}: {error.strerror}") from error
+        return previous
+
+
+def _files_of_run(path: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the checkpoints and the other files of the run in a directory, without the lock."""
+    names = ["ckpt-*.npz", "results.jsonl", "config.json", "*.tfevents.*"]
+    names += [f"{run}/*.tfevents.*" for run in TENSORBOARD_RUNS]
+    return [file for name in names for file in sorted(path.glob(name))]
 
 
 def _remove(paths) -> None:

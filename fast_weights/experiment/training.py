@@ -184,7 +184,7 @@ def train(
         run_dir: the directory of checkpoints, results and TensorBoard events.
         data_dir: the directory of the sequences, which are generated if they are missing.
         progress: receives the progress of the training. Default `None`: no reports.
-        restart: whether to delete an earlier run in `run_dir` and start over.
+        restart: whether to move an earlier run in `run_dir` to `previous/` and start over.
         summary_every: number of epochs between two TensorBoard snapshots of the weights and
             the memory. There are also one before training and one at the end.
 
@@ -193,15 +193,12 @@ def train(
 
     Raises:
         UserError: if a file cannot be read or written or is corrupt, if another process
-            trains in `run_dir`, if the settings are not those of the run to resume, or if the
-            loss or a weight is not finite.
+            trains in `run_dir`, if the settings are not those of the run to resume, if its
+            checkpoints are missing, or if the loss or a weight is not finite.
     """
     splits = dataset.load_or_generate(data_dir, config)
     with run_dir.lock():
-        if restart or not run_dir.is_trained:
-            # Without a checkpoint, nothing can be resumed: what an earlier run left would be
-            # taken for this one's.
-            run_dir.clear()
+        _make_room(run_dir, restart)
         state = checkpoint.new_state(config)
         if run_dir.is_trained:
             check_same_run(run_dir, run_dir.read_config(), config)
@@ -217,6 +214,27 @@ def train(
             _train_epochs(state, run_dir, splits, progress or Progress(), board)
             board.close()
         return results.read(run_dir.results_path)
+
+
+def _make_room(run_dir: RunDirectory, restart: bool) -> None:
+    """Sets an earlier run aside, if a restart was asked for, so that nothing mixes with its files.
+
+    Raises:
+        UserError: without `restart`, if there are results of more than one epoch but no checkpoint.
+    """
+    # A run that was killed in its first epoch can have a record, but no checkpoint.
+    num_records = len(results.read(run_dir.results_path))
+    is_lost = num_records > 1 and not run_dir.is_trained
+    if restart and (run_dir.is_trained or is_lost):
+        logger.info("The earlier run is now in %s", run_dir.set_aside())
+    elif is_lost:
+        raise UserError(
+            f"{run_dir} has the results of {num_records} epochs, but no checkpoint to resume from. "
+            "Restore a checkpoint, or start over with --restart, which moves the results to "
+            "previous/"
+        )
+    elif not run_dir.is_trained:
+        run_dir.clear()
 
 
 def _train_epochs(
