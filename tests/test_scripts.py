@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import matplotlib
 import pytest
 from processes import (
     TINY,
@@ -89,7 +90,10 @@ def test_curves_are_plotted_and_missing_models_named(directory):
     path = run_directory(directory).results_path
     with open(path, "a") as file:
         file.write('{"epoch": 99, "train_l\n')
-    done = run("plot.py", directory, "--output_dir=curves", "--log_epochs")
+    # Matplotlib would build its font cache again in another home.
+    home = {"HOME": str(directory), "MPLCONFIGDIR": matplotlib.get_cachedir()}
+    flags = ("--output_dir=~/curves", "--log_epochs")
+    done = run("plot.py", directory, *flags, env={**os.environ, **home})
     for name in ("accuracy", "loss", "gradient_norm"):
         assert (directory / "curves" / f"{name}.png").exists()
     assert "--model_name=GRU-LN" in done.stdout
@@ -99,14 +103,38 @@ def test_curves_are_plotted_and_missing_models_named(directory):
     assert path.name in line
 
 
+@pytest.mark.parametrize("script", ["test.py", "plot.py"])
+def test_renamed_directory_is_reported(copy, script):
+    """Catches a run that is presented as another model."""
+    checkpoints = copy / "checkpoints"
+    shutil.copytree(checkpoints / "RNN-LN-FW", checkpoints / "GRU-LN")
+    done = (
+        run(script, copy, "--model_name=GRU-LN", status=2)
+        if script == "test.py"
+        else (run(script, copy, status=2))
+    )
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert "RNN-LN-FW" in error
+
+
 @pytest.mark.parametrize(
     ("flags", "names"),
     [
-        (["--figure=memory", "--sample=g5o8??g"], ["memory.gif", "memory.png"]),
-        pytest.param(
-            ["--figure=attention", "--format=svg"], ["attention.svg"], marks=pytest.mark.slow
+        (
+            ["--figure=memory", "--sample=g5o8??g"],
+            ["memory-RNN-LN-FW-seed-0-g5o8g.gif", "memory-RNN-LN-FW-seed-0-g5o8g.png"],
         ),
-        pytest.param(["--figure=weights", "--format=pdf"], ["weights.pdf"], marks=pytest.mark.slow),
+        pytest.param(
+            ["--figure=attention", "--format=svg"],
+            ["attention-RNN-LN-FW-seed-0.svg"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["--figure=weights", "--format=pdf"],
+            ["weights-RNN-LN-FW-seed-0.pdf"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_figure_is_written(directory, tmp_path, flags, names):

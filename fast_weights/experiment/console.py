@@ -76,6 +76,9 @@ def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
 
     def wrapped(argv):
         _set_up_logging()
+        for name in ("data_dir", "checkpoint_dir", "output_dir"):
+            if name in FLAGS:  # a shell does not expand the ~ in --output_dir=~/figures
+                FLAGS[name].value = os.path.expanduser(FLAGS[name].value)
         try:
             if len(argv) > 1:
                 raise UserError(
