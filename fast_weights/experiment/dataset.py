@@ -1,4 +1,4 @@
-"""The sequences of a run on disk: one file for each number of pairs and seed."""
+"""The sequences of a run on disk, in a file that is named after the settings that decide them."""
 
 import json
 import logging
@@ -51,8 +51,11 @@ def load_or_generate(data_dir, config: Config) -> tuple[Split, Split]:
 
 
 def data_path(data_dir, config: Config) -> pathlib.Path:
-    """Returns the path of the data file."""
-    name = f"associative-retrieval-{config.num_pairs}-pairs-seed-{config.seed}.npz"
+    """Returns the path of the data file, which names all `SETTINGS`."""
+    name = (
+        f"associative-retrieval-{config.num_pairs}-pairs-{config.num_training}-training-"
+        f"{config.num_validation}-validation-seed-{config.seed}.npz"
+    )
     return pathlib.Path(data_dir) / name
 
 
