@@ -4,6 +4,9 @@ python plot.py
 python plot.py --figure=memory --sample=g5o8k1??g
 """
 
+import fast_weights.experiment.requirements  # noqa: F401  ends here if something is missing
+
+# isort: split
 import pathlib
 
 from absl import flags

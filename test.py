@@ -3,6 +3,9 @@
 python test.py --model_name=RNN-LN-FW --sample=g5o8k1??g
 """
 
+import fast_weights.experiment.requirements  # noqa: F401  ends here if something is missing
+
+# isort: split
 import math
 
 from absl import flags

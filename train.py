@@ -5,6 +5,9 @@ python train.py --model_name=RNN-LN-FW
 A run that was interrupted resumes after the last completed epoch.
 """
 
+import fast_weights.experiment.requirements  # noqa: F401  ends here if something is missing
+
+# isort: split
 import logging
 
 from absl import flags

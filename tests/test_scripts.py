@@ -2,10 +2,13 @@
 
 import os
 import shutil
+import subprocess
+import sys
 
 import matplotlib
 import pytest
 from processes import (
+    ROOT,
     TINY,
     WITHOUT_TENSORFLOW,
     assert_refused,
@@ -210,6 +213,43 @@ def test_mistake_is_refused_before_tensorflow_loads(tmp_path, script, flags, wor
     """Catches flags that contradict each other, and one that has no effect."""
     done = run(script, tmp_path, *flags, status=2, env=WITHOUT_TENSORFLOW)
     assert_refused(done, *words)
+
+
+@pytest.mark.parametrize(
+    ("script", "flag", "suggestion"),
+    [
+        ("train.py", "--lr=1e-3", "--learning_rate"),
+        ("train.py", "--epochs=3", "--num_epochs"),
+        ("train.py", "--learning_rat=1", "--learning_rate"),
+        ("plot.py", "--sampel=g5", "--sample"),
+    ],
+)
+def test_similar_flag_is_suggested(tmp_path, script, flag, suggestion):
+    """Catches a typing error that the user must look up."""
+    done = run(script, tmp_path, flag, status=1, env=WITHOUT_TENSORFLOW)
+    assert done.stderr.count("\n") == 1
+    assert suggestion in done.stderr
+
+
+def test_directory_of_a_run_is_refused(directory):
+    """Catches `--checkpoint_dir=checkpoints/RNN-LN-FW`, where no model would be found."""
+    path = run_directory(directory).path
+    flag = f"--checkpoint_dir={path}"
+    done = run("test.py", directory, flag, status=2, env=WITHOUT_TENSORFLOW)
+    assert_refused(done, f"--checkpoint_dir={path.parent}")
+
+
+def test_missing_package_is_named(tmp_path):
+    """Catches a traceback outside the virtual environment."""
+    code = "import sys; sys.path = [p for p in sys.path if 'site-packages' not in p]; "
+    code += f"sys.argv = ['train.py']; import runpy; runpy.run_path({str(ROOT / 'train.py')!r})"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert done.stderr.startswith("error: ")
+    assert "requirements.txt" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_other_settings_are_refused_before_tensorflow_loads(directory):

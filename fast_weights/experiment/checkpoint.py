@@ -106,7 +106,7 @@ def load_model(run_dir: RunDirectory) -> tuple[keras.Model, Config]:
         logger.info(
             "%s has no checkpoint in %s; using the bundled weights. To train your own: %s",
             run_dir.model_name,
-            run_dir,
+            run_dir.path.absolute(),
             run_dir.train_command,
         )
     config = found.read_config()

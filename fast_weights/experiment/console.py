@@ -5,15 +5,18 @@ Nothing here loads Keras or TensorFlow, so `--help` and a bad flag are answered 
 
 import contextlib
 import dataclasses
+import difflib
 import gc
 import logging
 import os
+import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 
 from absl import app, flags
 
+from fast_weights.experiment import storage
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.results import EpochRecord
@@ -63,7 +66,17 @@ def given_settings() -> dict:
 
 
 def run_dir() -> RunDirectory:
-    """Returns the run directory that the flags name."""
+    """Returns the run directory that the flags name.
+
+    Raises:
+        UserError: if `--checkpoint_dir` is the directory of a run.
+    """
+    path = pathlib.Path(FLAGS.checkpoint_dir).absolute()
+    if storage.exists(path / "config.json"):
+        raise UserError(
+            f"--checkpoint_dir must be a directory of runs, but {path} is a run. "
+            f"Use --checkpoint_dir={path.parent}"
+        )
     return RunDirectory(FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed)
 
 
@@ -93,7 +106,31 @@ def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
             return 130
         return 0
 
-    app.run(wrapped)
+    app.run(wrapped, flags_parser=_parse)
+
+
+def _parse(argv):
+    """Parses the flags. Suggests a flag for one that does not exist, then exits with status 1."""
+    try:
+        return FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        similar = _similar_flags(error.flagname)
+        hint = f". Did you mean {' or '.join(f'--{name}' for name in similar)}?" if similar else ""
+        reason = f"there is no flag --{error.flagname}{hint}"
+    except flags.Error as error:
+        reason = str(error)
+    end = "" if reason.endswith("?") else "."
+    print(f"error: {reason}{end} To list all flags: --help", file=sys.stderr)
+    sys.exit(1)
+
+
+def _similar_flags(name: str) -> list[str]:
+    """Returns the script's flags that resemble a name, such as `learning_rate` for `lr`."""
+    known = [flag.name for flag in FLAGS.get_key_flags_for_module(sys.argv[0])]
+    initials = ["".join(part[0] for part in flag.split("_")) for flag in known]
+    found = [flag for flag, letters in zip(known, initials, strict=True) if name == letters]
+    found += [flag for flag in known if name in flag.split("_")]
+    return list(dict.fromkeys(found or difflib.get_close_matches(name, known, n=2)))
 
 
 def _set_up_logging() -> None:

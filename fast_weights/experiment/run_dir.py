@@ -115,7 +115,8 @@ class RunDirectory:
         bundled = RunDirectory(PRETRAINED_DIR, self.model_name, self.seed)
         if not bundled.is_trained:
             raise UserError(
-                f"{self.model_name} has no checkpoint in {self}. Train it: {self.train_command}"
+                f"{self.model_name} has no checkpoint in {self.path.absolute()}. "
+                f"Train it: {self.train_command}"
             )
         return bundled
 

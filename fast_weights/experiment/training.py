@@ -204,6 +204,13 @@ def train(
             check_same_run(run_dir, run_dir.read_config(), config)
             state.restore(run_dir)
         results.truncate(run_dir.results_path, state.epoch)
+        if state.epoch > config.num_epochs:
+            logger.info(
+                "%s has completed %d epochs, more than num_epochs=%d: nothing changes",
+                run_dir,
+                state.epoch,
+                config.num_epochs,
+            )
         if state.epoch < config.num_epochs:
             if state.epoch:
                 logger.info("Resuming after epoch %d from %s", state.epoch, run_dir)

@@ -1,0 +1,19 @@
+"""Stops a script that cannot run here, before it imports anything else.
+
+The scripts import this module first, for its effect. Python 3.7 and later must be able to run it.
+"""
+
+import importlib.util
+import sys
+
+PACKAGES = ("absl", "keras", "matplotlib", "numpy", "tensorflow")
+
+if sys.version_info < (3, 11):  # noqa: UP036
+    version = ".".join(map(str, sys.version_info[:2]))
+    sys.exit(f"error: Python 3.11 or later is needed. Received: Python {version}, {sys.executable}")
+missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+if missing:
+    sys.exit(
+        f"error: {missing[0]} is not installed for {sys.executable}. Activate the virtual "
+        "environment (source .venv/bin/activate) or run: pip install -r requirements.txt"
+    )
