@@ -9,6 +9,7 @@ import fast_weights.experiment.requirements  # noqa: F401  ends here if somethin
 
 # isort: split
 import logging
+import math
 
 from absl import flags
 
@@ -28,6 +29,13 @@ flags.DEFINE_integer(
     SUMMARY_EVERY,
     "epochs between two TensorBoard snapshots of the weights and the memory",
     lower_bound=1,
+)
+flags.DEFINE_float(
+    "stop_at_accuracy",
+    None,
+    "end after an epoch with at least this validation accuracy, such as 0.999",
+    lower_bound=0,
+    upper_bound=1,
 )
 flags.DEFINE_bool("quiet", False, "print only errors, warnings and the last line")
 
@@ -50,10 +58,14 @@ def main():
         progress=progress,
         restart=FLAGS.restart,
         summary_every=FLAGS.summary_every,
+        stop_at_accuracy=math.inf if FLAGS.stop_at_accuracy is None else FLAGS.stop_at_accuracy,
     )
     epoch = run_dir.checkpoint_epochs()[0]
     if not FLAGS.quiet:
-        print(f"To train longer, raise --num_epochs above {epoch}.")
+        advice = f"raise --num_epochs above {epoch}"
+        if epoch < config.num_epochs:
+            advice = "omit --stop_at_accuracy"
+        print(f"To train longer, {advice}.")
     line = f"{config.model_name} has completed epoch {epoch}."
     if records:  # unless someone deleted results.jsonl
         best = max(records, key=lambda record: record.val_accuracy)

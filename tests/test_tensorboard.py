@@ -84,7 +84,7 @@ def write_epochs(run_dir, config):
     records = []
     for epoch, accuracy in enumerate((0.5, 0.995, 0.98, 0.999), start=1):
         records.append(EpochRecord(epoch, 1.0, 0.5, 1.0, accuracy, 1.0, 0.1))
-        board.write_epoch(records, np.array([accuracy, np.nan]))
+        board.write_epoch(records, np.array([accuracy, np.nan]), is_last=epoch == 4)
     board.close()
 
 
@@ -127,7 +127,7 @@ def test_images_are_written_at_doubling_intervals(tiny, tmp_path):
     board = TensorBoardWriter(run_dir, config, state.model, validation, summary_every=2)
     for epoch in range(0, 14, 2):
         board.write_snapshot(epoch)
-    board.write_snapshot(13)
+    board.write_snapshot(13, is_last=True)
     board.close()
     found = curves(run_dir)
     assert list(found[".", "probe/hidden_state"]) == [0, 2, 4, 8, 13]

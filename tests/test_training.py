@@ -200,6 +200,17 @@ def _interrupt(*args):
     raise KeyboardInterrupt
 
 
+def test_training_ends_at_an_accuracy(tiny, tmp_path):
+    """Catches an epoch after the accuracy is reached, and one that a second call adds."""
+    run_dir = RunDirectory(tmp_path, "CONTROL")
+    config = tiny(model_name="CONTROL", num_epochs=4)
+    first, *_ = training.train(config, RunDirectory(tmp_path / "whole", "CONTROL"), tmp_path)
+    for _ in range(2):
+        found = training.train(config, run_dir, tmp_path, stop_at_accuracy=first.val_accuracy)
+        assert [record.epoch for record in found] == [1]
+    assert len(training.train(config, run_dir, tmp_path)) == 4
+
+
 def test_completed_run_is_not_trained_further(tiny, tmp_path):
     """Catches an epoch added to a complete run, and a smaller `num_epochs` that is recorded."""
     run_dir = RunDirectory(tmp_path, "CONTROL")

@@ -86,13 +86,16 @@ class TensorBoardWriter:
         if epoch == 0:
             self.write_snapshot(0)
 
-    def write_epoch(self, records: list[EpochRecord], accuracy_by_pair: np.ndarray) -> None:
-        """Writes the scalars of the last epoch, and a snapshot if one is due.
+    def write_epoch(
+        self, records: list[EpochRecord], accuracy_by_pair: np.ndarray, is_last: bool
+    ) -> None:
+        """Writes the scalars of the newest epoch, and a snapshot if one is due.
 
         Args:
             records: of all epochs so far.
             accuracy_by_pair: validation accuracy on the sequences that query each pair, K
                 fractions; NaN if no sequence does.
+            is_last: whether the training ends with this epoch, which always has a snapshot.
         """
         record, config = records[-1], self._config
         accuracies = [one.val_accuracy for one in records]
@@ -114,14 +117,14 @@ class TensorBoardWriter:
                 tf.summary.scalar("best_accuracy", max(accuracies))
                 if accuracies[-1] >= LEARNED and max(accuracies[:-1], default=0) < LEARNED:
                     tf.summary.scalar("epochs_to_99_percent", epoch)
-        if epoch % self._summary_every == 0 or epoch == config.num_epochs:
-            self.write_snapshot(epoch)
+        if epoch % self._summary_every == 0 or is_last:
+            self.write_snapshot(epoch, is_last)
 
-    def write_snapshot(self, epoch: int) -> None:
+    def write_snapshot(self, epoch: int, is_last: bool = False) -> None:
         """Writes histograms of the weights and the hidden state, and the state of the probe."""
         hidden = evaluation.hidden_states(self._model, self._some_tokens)
         trace = None
-        if self._shows_probe(epoch):
+        if is_last or self._shows_probe(epoch):
             trace = evaluation.trace_sequence(self._model, self._probe, self._config.num_pairs)
         with self._events() as (run, _, _), run.as_default(step=epoch):
             for layer in self._model.layers:
@@ -136,11 +139,11 @@ class TensorBoardWriter:
     def _shows_probe(self, epoch: int) -> bool:
         """Returns whether a snapshot includes the probe.
 
-        It does at epochs 0, 1, 2, 4, 8, … times `summary_every` and at the last: TensorBoard
+        It does at epochs 0, 1, 2, 4, 8, … times `summary_every`, besides the last: TensorBoard
         shows ten images of a tag, and picks them at random if there are more.
         """
         snapshot = epoch // self._summary_every
-        return epoch == self._config.num_epochs or snapshot & (snapshot - 1) == 0
+        return snapshot & (snapshot - 1) == 0
 
     @contextlib.contextmanager
     def _events(self):

@@ -7,6 +7,7 @@ epoch. Between chunks, Python shows the progress and can be interrupted.
 
 import dataclasses
 import logging
+import math
 import time
 
 import keras
@@ -175,6 +176,7 @@ def train(
     progress: Progress | None = None,
     restart: bool = False,
     summary_every: int = SUMMARY_EVERY,
+    stop_at_accuracy: float = math.inf,
 ) -> list[EpochRecord]:
     """Trains a model up to `config.num_epochs`, from its last checkpoint if there is one.
 
@@ -187,6 +189,8 @@ def train(
         restart: whether to move an earlier run in `run_dir` to `previous/` and start over.
         summary_every: number of epochs between two TensorBoard snapshots of the weights and
             the memory. There are also one before training and one at the end.
+        stop_at_accuracy: training ends after an epoch with at least this validation accuracy, a
+            fraction. Default: never.
 
     Returns:
         The records of all epochs, including those before an interruption.
@@ -211,14 +215,16 @@ def train(
                 state.epoch,
                 config.num_epochs,
             )
-        if state.epoch < config.num_epochs:
+        records = results.read(run_dir.results_path)
+        reached = bool(records) and records[-1].val_accuracy >= stop_at_accuracy
+        if state.epoch < config.num_epochs and not reached:
             if state.epoch:
                 logger.info("Resuming after epoch %d from %s", state.epoch, run_dir)
             run_dir.write_config(config)
             _, validation = splits
             board = TensorBoardWriter(run_dir, config, state.model, validation, summary_every)
             board.write_start(state.epoch)
-            _train_epochs(state, run_dir, splits, progress or Progress(), board)
+            _train_epochs(state, run_dir, splits, progress or Progress(), board, stop_at_accuracy)
             board.close()
         return results.read(run_dir.results_path)
 
@@ -250,6 +256,7 @@ def _train_epochs(
     splits: tuple[Split, Split],
     progress: Progress,
     board: TensorBoardWriter,
+    stop_at_accuracy: float,
 ) -> None:
     """Runs the remaining epochs: train, validate, record, save."""
     config, program = state.config, EpochProgram(state)
@@ -279,14 +286,17 @@ def _train_epochs(
         records.append(record)
         # The checkpoint comes last: on resume, records newer than it are discarded.
         results.append(run_dir.results_path, record)
+        is_last = epoch == config.num_epochs or record.val_accuracy >= stop_at_accuracy
         with np.errstate(invalid="ignore"):  # NaN for a pair that no sequence queries
-            board.write_epoch(records, val_totals[1:] / num_queried)
+            board.write_epoch(records, val_totals[1:] / num_queried, is_last)
         state.epoch = epoch
         state.save(run_dir)
         # The first epoch compiles, so only the later ones predict the time of an epoch.
         recent = seconds[1:][-9:]
         left = float(np.median(recent)) * (config.num_epochs - epoch) if recent else None
         progress.end_epoch(record, max(one.val_accuracy for one in records), left)
+        if is_last:
+            break
 
 
 def _chunks(batches: Batches):
