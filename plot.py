@@ -15,7 +15,7 @@ from fast_weights.experiment import console, results, task
 from fast_weights.experiment.dataset import load_or_generate
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import MODELS
-from fast_weights.experiment.run_dir import RunDirectory
+from fast_weights.experiment.run_dir import RunDirectory, find_runs
 
 FLAGS = flags.FLAGS
 
@@ -25,7 +25,7 @@ flags.DEFINE_enum(
     "figure",
     "curves",
     ("curves", "memory", "attention", "weights"),
-    "curves: accuracy, loss and gradient norm of all models; memory: one sequence step by step, "
+    "curves: accuracy, loss and gradient norm of all runs; memory: one sequence step by step, "
     "as an image and as a GIF; attention: mean over the validation sequences; weights: slow "
     "weights before and after training",
 )
@@ -64,31 +64,36 @@ def main():
 
 
 def curves():
-    """Plots the results of all models and names the models that have none."""
-    found = {name: _results_of(name) for name in MODELS}
-    train_commands = {
-        name: RunDirectory(FLAGS.checkpoint_dir, name).train_command
-        for name, seeds in found.items()
-        if not seeds
-    }
-    if len(train_commands) == len(MODELS):
-        command = train_commands[FLAGS.model_name]
+    """Plots the results of all runs in --checkpoint_dir, or else of those below it."""
+    runs = find_runs(FLAGS.checkpoint_dir)
+    if not runs:
+        command = RunDirectory(FLAGS.checkpoint_dir, FLAGS.model_name).train_command
         raise UserError(f"no results in {FLAGS.checkpoint_dir}. Train a model: {command}")
+    here = pathlib.Path(FLAGS.checkpoint_dir)
+    at_top = [run_dir for run_dir in runs if run_dir.checkpoint_dir == here]
     from fast_weights.experiment.plots import plot_curves
 
+    found = _by_label(at_top or runs)
     yield from plot_curves(found, FLAGS.output_dir, FLAGS.format, FLAGS.log_epochs)
-    for name, command in train_commands.items():
-        print(f"{name} has no results. To train it: {command}")
+    trained = {run_dir.model_name for run_dir in at_top}
+    for name in MODELS:
+        if at_top and name not in trained:
+            command = RunDirectory(FLAGS.checkpoint_dir, name).train_command
+            print(f"{name} has no results. To train it: {command}")
 
 
-def _results_of(model_name):
-    """Returns the records of each seed of a model that has some."""
-    found = []
-    for run_dir in RunDirectory(FLAGS.checkpoint_dir, model_name).seeds():
+def _by_label(runs):
+    """Returns the records of each seed by label: the model, and its settings that differ."""
+    configs = [run_dir.read_config() for run_dir in runs]  # refuses a renamed directory
+    found = {}
+    for run_dir, config in zip(runs, configs, strict=True):
+        same_model = [other for other in configs if other.model_name == config.model_name]
+        varied = dict.fromkeys(name for other in same_model for name in config.differences(other))
+        settings = [f"{name}={getattr(config, name)}" for name in varied if name != "seed"]
+        label = ", ".join([config.model_name, *settings])
         records = results.read(run_dir.results_path)
         if records:
-            run_dir.read_config()  # refuses the records of another model
-            found.append(records)
+            found.setdefault(label, []).append(records)
     return found
 
 

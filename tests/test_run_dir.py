@@ -11,7 +11,7 @@ from processes import ROOT
 
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import CorruptFileError, UserError
-from fast_weights.experiment.run_dir import RunDirectory, resolve_config
+from fast_weights.experiment.run_dir import RunDirectory, find_runs, resolve_config
 
 
 @pytest.fixture
@@ -31,14 +31,20 @@ def trained(run_dir, tiny_config):
     return run_dir
 
 
-def test_seeds_have_directories_of_their_own(tmp_path, run_dir):
-    """Catches a seed that continues another's run, and one that `plot.py` does not find."""
+def test_runs_are_found(tmp_path):
+    """Catches a seed that continues another's run, and a run that `plot.py` does not find."""
     assert RunDirectory(tmp_path, "GRU-LN", 2).path == tmp_path / "GRU-LN" / "seed-2"
-    assert run_dir.path == tmp_path / "RNN-LN-FW"
-    for name in ("seed-12", "seed-2", "seed-x", "training"):
-        (run_dir.path / name).mkdir()
-    assert [one.seed for one in run_dir.seeds()] == [0, 2, 12]
-    assert {one.model_name for one in run_dir.seeds()} == {"RNN-LN-FW"}
+    assert RunDirectory(tmp_path, "GRU-LN").path == tmp_path / "GRU-LN"
+    runs = [
+        RunDirectory(tmp_path, "GRU-LN"),
+        RunDirectory(tmp_path, "GRU-LN", 12),
+        RunDirectory(tmp_path / "sweep/1e-3", "RNN-LN"),
+    ]
+    for path in [*(one.path for one in runs), tmp_path / "GRU-LN/previous"]:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "results.jsonl").touch()
+    assert find_runs(tmp_path) == runs
+    assert find_runs(tmp_path / "missing") == []
 
 
 def test_checkpoints_are_ordered_by_epoch(trained):

@@ -1,5 +1,6 @@
 """The scripts as a person runs them, each in a process of its own."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from processes import (
 
 from fast_weights.experiment import results
 from fast_weights.experiment.config import Config
+from fast_weights.experiment.run_dir import RunDirectory
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +106,19 @@ def test_curves_are_plotted_and_missing_models_named(directory):
     (line,) = done.stderr.splitlines()
     assert line.startswith("warning: ")
     assert path.name in line
+
+
+def test_sweep_is_plotted(directory, tmp_path):
+    """Catches runs in directories of a sweep that are not found, or that look alike."""
+    source = run_directory(directory)
+    for rate in (1e-3, 1e-4):
+        run_dir = RunDirectory(tmp_path / f"sweep/{rate}", "RNN-LN-FW")
+        shutil.copytree(source.path, run_dir.path)
+        run_dir.write_config(dataclasses.replace(source.read_config(), learning_rate=rate))
+    run("plot.py", tmp_path, "--checkpoint_dir=sweep", "--format=svg")
+    figure = (tmp_path / "figures/accuracy.svg").read_text()
+    for rate in ("0.001", "0.0001"):
+        assert f"<!-- RNN-LN-FW, learning_rate={rate} -->" in figure
 
 
 @pytest.mark.parametrize("script", ["test.py", "plot.py"])

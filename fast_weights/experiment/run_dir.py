@@ -62,13 +62,6 @@ class RunDirectory:
         path = pathlib.Path(self.checkpoint_dir) / self.model_name
         return path / f"seed-{self.seed}" if self.seed else path
 
-    def seeds(self) -> list["RunDirectory"]:
-        """Returns the directories of this model, one for each seed."""
-        names = storage.list_names(pathlib.Path(self.checkpoint_dir) / self.model_name)
-        found = (re.fullmatch(r"seed-(\d+)", name, re.ASCII) for name in names)
-        seeds = sorted({0, *(int(match[1]) for match in found if match)})
-        return [dataclasses.replace(self, seed=seed) for seed in seeds]
-
     @property
     def config_path(self) -> pathlib.Path:
         """The path of the settings."""
@@ -202,6 +195,21 @@ class RunDirectory:
             except OSError as error:
                 raise UserError(f"cannot move {path} to {target}: {error.strerror}") from error
         return previous
+
+
+def find_runs(directory) -> list[RunDirectory]:
+    """Returns all runs with results in a directory and below it, without those set aside."""
+    storage.list_names(pathlib.Path(directory))  # reports a directory that cannot be read
+    found = []
+    for results in sorted(pathlib.Path(directory).rglob("results.jsonl")):
+        path = results.parent
+        if path.name == "previous":
+            continue
+        seed = re.fullmatch(r"seed-(\d+)", path.name, re.ASCII)
+        model_path = path.parent if seed else path
+        number = int(seed[1]) if seed else 0
+        found.append(RunDirectory(model_path.parent, model_path.name, number))
+    return found
 
 
 def _files_of_run(path: pathlib.Path) -> list[pathlib.Path]:

@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Callable
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
@@ -28,8 +29,8 @@ def plot_curves(
     lines. The mean of the gradient norm is geometric, since its axis is logarithmic.
 
     Args:
-        results: the records of each seed of each model, by model name. A model without
-            records is omitted.
+        results: the records of each seed, by model name or by another label of the runs. A
+            label without records is omitted.
         output_dir: the directory to write to. It is created if it is missing.
         format: `"png"`, `"svg"` or `"pdf"`.
         log_epochs: whether the axis of epochs is logarithmic.
@@ -85,10 +86,11 @@ def _curves(
     """Returns a figure with one line per model."""
     figure = style.new_figure(8, 4.5)
     axes = figure.subplots()
-    for name, model in MODELS.items():
+    others = [name for name in results if name not in MODELS]
+    for name in [*MODELS, *others]:
         seeds = results.get(name)
         if seeds:
-            look = {"color": model.color, "linestyle": model.linestyle}
+            look = _look(name, others)
             label = name if len(seeds) == 1 else f"{name} ({len(seeds)} seeds)"
             by_epoch = [{record.epoch: value(record) for record in records} for records in seeds]
             _draw_seeds(axes, by_epoch, mean, look, label)
@@ -99,6 +101,14 @@ def _curves(
     axes.grid(alpha=0.3)
     style.remove_frame(axes)
     return figure
+
+
+def _look(name: str, others: list[str]) -> dict:
+    """Returns the color and the line of a model, or a color of a scale for another label."""
+    if name in MODELS:
+        return {"color": MODELS[name].color, "linestyle": MODELS[name].linestyle}
+    position = others.index(name) / max(len(others) - 1, 1)
+    return {"color": colormaps["viridis"](0.9 * position), "linestyle": "-"}
 
 
 def _draw_seeds(axes, by_epoch: list[dict[int, float]], mean, look: dict, label: str) -> None:
