@@ -12,9 +12,15 @@ from fast_weights.experiment.results import EpochRecord
 
 CLEAR = "\r\x1b[K"
 SCRIPT = """
-import logging, signal
+import logging, signal, time
 from fast_weights.experiment import console
 from fast_weights.experiment.errors import CorruptFileError
+
+def interrupt(*_):
+    signal.raise_signal(signal.SIGINT)
+
+class Interrupted:
+    __del__ = interrupt
 
 def main():
     logging.getLogger("fast_weights.a").info("one")
@@ -41,7 +47,9 @@ def run_main(statement, *flags):
     [
         ("print('done')", 0, "warning: two"),
         ("raise CorruptFileError('why')", 2, "error: why"),
-        ("signal.raise_signal(signal.SIGINT)", 130, "resume"),
+        ("interrupt(); time.sleep(10)", 130, "resume"),
+        # Python ignores an exception in a destructor or a callback.
+        ("Interrupted(); time.sleep(10)", 130, "resume"),
         # A defect is never reported as a user's mistake.
         ("raise ValueError('defect')", 1, "ValueError: defect"),
     ],
