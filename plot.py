@@ -65,12 +65,16 @@ def main():
 
 def curves():
     """Plots the results of all runs in --checkpoint_dir, or else of those below it."""
-    runs = find_runs(FLAGS.checkpoint_dir)
+    read = {
+        run_dir: results.read(run_dir.results_path) for run_dir in find_runs(FLAGS.checkpoint_dir)
+    }
+    # A run in its first epoch has no records yet.
+    runs = {run_dir: records for run_dir, records in read.items() if records}
     if not runs:
         command = RunDirectory(FLAGS.checkpoint_dir, FLAGS.model_name).train_command
         raise UserError(f"no results in {FLAGS.checkpoint_dir}. Train a model: {command}")
     here = pathlib.Path(FLAGS.checkpoint_dir)
-    at_top = [run_dir for run_dir in runs if run_dir.checkpoint_dir == here]
+    at_top = {run_dir: runs[run_dir] for run_dir in runs if run_dir.checkpoint_dir == here}
     from fast_weights.experiment.plots import plot_curves
 
     found = _by_label(at_top or runs)
@@ -83,17 +87,18 @@ def curves():
 
 
 def _by_label(runs):
-    """Returns the records of each seed by label: the model, and its settings that differ."""
+    """Returns the records of each seed by label: the model, and its settings that differ.
+
+    Args:
+        runs: the records of each run, by `RunDirectory`.
+    """
     configs = [run_dir.read_config() for run_dir in runs]  # refuses a renamed directory
     found = {}
-    for run_dir, config in zip(runs, configs, strict=True):
+    for records, config in zip(runs.values(), configs, strict=True):
         same_model = [other for other in configs if other.model_name == config.model_name]
         varied = dict.fromkeys(name for other in same_model for name in config.differences(other))
         settings = [f"{name}={getattr(config, name)}" for name in varied if name != "seed"]
-        label = ", ".join([config.model_name, *settings])
-        records = results.read(run_dir.results_path)
-        if records:
-            found.setdefault(label, []).append(records)
+        found.setdefault(", ".join([config.model_name, *settings]), []).append(records)
     return found
 
 

@@ -121,6 +121,14 @@ def test_sweep_is_plotted(directory, tmp_path):
         assert f"<!-- RNN-LN-FW, learning_rate={rate} -->" in figure
 
 
+def test_run_in_its_first_epoch_is_not_plotted(tmp_path):
+    """Catches a traceback at an empty file of results."""
+    path = tmp_path / "checkpoints/GRU-LN"
+    path.mkdir(parents=True)
+    (path / "results.jsonl").touch()
+    assert_refused(run("plot.py", tmp_path, status=2, env=WITHOUT_TENSORFLOW), "no results")
+
+
 @pytest.mark.parametrize("script", ["test.py", "plot.py"])
 def test_renamed_directory_is_reported(copy, script):
     """Catches a run that is presented as another model."""

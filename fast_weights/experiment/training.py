@@ -235,10 +235,11 @@ def _make_room(run_dir: RunDirectory, restart: bool) -> None:
     Raises:
         UserError: without `restart`, if there are results of more than one epoch but no checkpoint.
     """
+    is_trained = run_dir.is_trained
+    num_records = 0 if is_trained else len(results.read(run_dir.results_path))
     # A run that was killed in its first epoch can have a record, but no checkpoint.
-    num_records = len(results.read(run_dir.results_path))
-    is_lost = num_records > 1 and not run_dir.is_trained
-    if restart and (run_dir.is_trained or is_lost):
+    is_lost = num_records > 1
+    if restart and (is_trained or is_lost):
         logger.info("The earlier run is now in %s", run_dir.set_aside())
     elif is_lost:
         raise UserError(
@@ -246,7 +247,7 @@ def _make_room(run_dir: RunDirectory, restart: bool) -> None:
             "Restore a checkpoint, or start over with --restart, which moves the results to "
             "previous/"
         )
-    elif not run_dir.is_trained:
+    elif not is_trained:
         run_dir.clear()
 
 

@@ -69,8 +69,8 @@ def _forward(cell, weights, inputs, keep, hidden, memory, unroll=False):
     """Takes h and A through all chunks. Arguments are those of `scan`.
 
     Returns:
-        What the gradient needs: a list of (n, B, C, H) as `run_chunk` returns it, the first of
-        them every h_t; and A before each chunk, (n, B, H, H), or `None` for a single chunk that
+        The list of tensors (n, B, C, H) that the gradient needs, as `run_chunk` returns it, with
+        every h_t first; and A before each chunk, (n, B, H, H), or `None` for a single chunk that
         starts from zeros.
     """
     number = inputs.shape[0]
