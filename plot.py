@@ -11,7 +11,7 @@ import pathlib
 
 from absl import flags
 
-from fast_weights.experiment import console, results, task
+from fast_weights.experiment import console, results
 from fast_weights.experiment.dataset import load_or_generate
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import MODELS
@@ -104,13 +104,13 @@ def _by_label(runs):
 
 def memory():
     """Plots one sequence, as an image and as an animation."""
-    num_pairs = console.run_dir().trained_or_bundled().read_config().num_pairs
-    sample = task.default_sample(num_pairs) if FLAGS.sample is None else FLAGS.sample
-    task.encode_sample(sample, num_pairs)
+    task = console.run_dir().trained_or_bundled().read_config().make_task()
+    sample = task.default_sample if FLAGS.sample is None else FLAGS.sample
+    task.encode_sample(sample)
     model, _ = _load()
     from fast_weights.experiment import evaluation, plots
 
-    trace = evaluation.trace_sequence(model, sample, num_pairs)
+    trace = evaluation.trace_sequence(model, task, sample)
     yield plots.plot_memory(trace, _path(FLAGS.format, sample), _caption())
     yield plots.animate_memory(trace, _path("gif", sample), _caption())
 
@@ -126,8 +126,9 @@ def attention():
     from fast_weights.experiment import evaluation, plots
 
     _, validation = load_or_generate(FLAGS.data_dir, config)
-    maps = evaluation.mean_attention(model, validation)
-    yield plots.plot_attention(maps, _path(FLAGS.format), _caption())
+    task = config.make_task()
+    maps = evaluation.mean_attention(model, task, validation)
+    yield plots.plot_attention(maps, task, _path(FLAGS.format), _caption())
 
 
 def weights():

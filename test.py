@@ -10,7 +10,7 @@ import math
 
 from absl import flags
 
-from fast_weights.experiment import console, task
+from fast_weights.experiment import console
 from fast_weights.experiment.dataset import load_or_generate
 from fast_weights.experiment.errors import UserError
 
@@ -30,10 +30,10 @@ def main():
         raise UserError("--sample and --evaluate cannot be combined. Give one of them")
     run_dir = console.run_dir()
     # All samples are checked before TensorFlow takes seconds to load.
-    num_pairs = run_dir.trained_or_bundled().read_config().num_pairs
-    samples = FLAGS.sample or [task.default_sample(num_pairs)]
+    task = run_dir.trained_or_bundled().read_config().make_task()
+    samples = FLAGS.sample or [task.default_sample]
     for sample in samples:
-        task.encode_sample(sample, num_pairs)
+        task.encode_sample(sample)
     with console.quiet_import():
         from fast_weights.experiment import evaluation
         from fast_weights.experiment.checkpoint import load_model
@@ -41,14 +41,15 @@ def main():
     model, config = load_model(run_dir)
     if FLAGS.evaluate:
         _, validation = load_or_generate(FLAGS.data_dir, config)
-        accuracy, by_pair = evaluation.accuracy_by_pair(model, validation)
+        accuracy, by_group = evaluation.accuracy_by_group(model, task, validation)
         print(f"Validation accuracy: {accuracy:.2%} of {config.num_validation:,} sequences")
-        for pair, fraction in enumerate(by_pair, start=1):
+        for group, fraction in enumerate(by_group, start=1):
             share = "no sequence" if math.isnan(fraction) else f"{fraction:.2%}"
-            print(f"  query of pair {pair}: {share}")
+            if task.group:
+                print(f"  query of {task.group} {group}: {share}")
         return
     for sample in samples:
-        prediction = evaluation.predict_text(model, sample, num_pairs)
+        prediction = evaluation.predict_text(model, task, sample)
         print(f"INPUT: {sample}\nPREDICTION: {prediction}")
 
 

@@ -67,10 +67,10 @@ VARIANTS = [
             reproduce_blog.make_run("RNN-LN", seed),
             _make_run(
                 f"variants/RNN-LN-seed{seed}-data-of-{other}",
-                f"--data_seed={other}",
-                LONG,
+                num_epochs=LONG,
                 model_name="RNN-LN",
                 seed=seed,
+                data_seed=other,
             ),
         )
         for seed, other in ((1, 6), (6, 1))

@@ -25,10 +25,11 @@ from benchmarks import (
 )
 from benchmarks.runs import RESULTS_DIR, ROOT, run_main
 from benchmarks.tables import table
-from fast_weights.experiment import dataset, storage, task
+from fast_weights.experiment import dataset, storage
+from fast_weights.experiment.config import Config
 from fast_weights.experiment.console import ProgressTable
 from fast_weights.experiment.errors import UserError
-from fast_weights.experiment.models import MODELS
+from fast_weights.experiment.models import BLOG_MODELS, MODELS, layer_inputs
 from fast_weights.experiment.run_dir import PRETRAINED_DIR, RunDirectory
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -41,7 +42,8 @@ PUBLISHED = {
     "RNN-LN": "leaves 43% at about 40, 90% at 1000",
     "CONTROL": "48% at 1000",
 }
-SAMPLE = task.default_sample(3)
+TASK = Config().make_task()
+SAMPLE = TASK.default_sample
 
 
 def fill(page: str) -> str:
@@ -65,21 +67,20 @@ def _fill_part(match: re.Match) -> str:
 
 @functools.cache
 def _blog():
-    return reproduce_blog.records_by_model()
+    return reproduce_blog.records_by_model(reproduce_blog.saved_runs())
 
 
 def _models(columns, published):
-    """Returns a table of the four models; the last column is read off the blog's plots."""
+    """Returns a table of the models; the last column is read off the blog's plots."""
     rows = (
-        [name, len(seeds), *tables.cells(seeds, columns), published[name]]
+        [name, len(seeds), *tables.cells(seeds, columns), published.get(name, "-")]
         for name, seeds in _blog().items()
     )
     return table(["model", "seeds", *columns, "blog post"], rows)
 
 
 def _results():
-    values = {name: model.published for name, model in MODELS.items()}
-    published = {name: "-" if value is None else f"{value:.0%}" for name, value in values.items()}
+    published = {name: f"{MODELS[name].published:.0%}" for name in BLOG_MODELS}
     return _models(["epoch of 99%", "accuracy at 1000"], published)
 
 
@@ -111,7 +112,7 @@ def _progress():
 
 def _seeds():
     columns = ["epoch of 45%", "epoch of 99%", "accuracy at 400", "accuracy at 1000"]
-    runs = {run.name: run.records() for run in reproduce_blog.RUNS}
+    runs = {run.name: run.records() for run in reproduce_blog.saved_runs()}
     return tables.table_of_runs("run", runs, *columns, "best accuracy", "epoch of best")
 
 
@@ -189,6 +190,7 @@ def _speed():
 
 def _speed_of_steps():
     times = _speed()["step_ms"]
+    times = {name: times[name] for name in times if name in BLOG_MODELS or name not in MODELS}
     return table(times, [[f"{time:.2f} ms" for time in times.values()]])
 
 
@@ -202,12 +204,10 @@ def _bundled():
 
 def _trace(model):
     """Returns the trace of the memory over `SAMPLE`."""
-    import keras
-
     from fast_weights import trace_memory
 
-    tokens = task.encode_sample(SAMPLE, 3)[None]
-    return trace_memory(model.get_layer("rnn"), keras.ops.one_hot(tokens, task.NUM_CLASSES))
+    symbols, _ = layer_inputs(TASK, TASK.encode_sample(SAMPLE)[None])
+    return trace_memory(model.get_layer("rnn"), symbols)
 
 
 def _norms():
@@ -236,9 +236,9 @@ def _attention_by_pair():
     model, config = _bundled()
     _, validation = dataset.generate(config)
     rows = []
-    for pair, attention in enumerate(mean_attention(model, validation)[:, -1]):
+    for pair, attention in enumerate(mean_attention(model, TASK, validation)[:, -1]):
         digit = 2 * pair + 1
-        age = config.sequence_length - 1 - digit
+        age = TASK.length - 1 - digit
         decay = config.decay_rate**age
         overlap = attention[digit] / (config.fast_learning_rate * decay)
         share = attention[digit] / np.abs(attention).sum()
@@ -248,10 +248,10 @@ def _attention_by_pair():
 
 
 def _bundled_accuracy():
-    from fast_weights.experiment.evaluation import accuracy_by_pair
+    from fast_weights.experiment.evaluation import accuracy_by_group
 
     model, config = _bundled()
-    accuracy, _ = accuracy_by_pair(model, dataset.generate(config)[1])
+    accuracy, _ = accuracy_by_group(model, TASK, dataset.generate(config)[1])
     return f"{accuracy:.3%}"
 
 

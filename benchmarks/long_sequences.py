@@ -8,7 +8,7 @@ for the number of pairs. Writes `docs/results/long_sequences/` and `docs/long_se
 
 from benchmarks.runs import ROOT, Run, run_main, train_and_draw
 from fast_weights.experiment.config import Config
-from fast_weights.experiment.models import MODELS
+from fast_weights.experiment.models import BLOG_MODELS, MODELS
 
 NUM_PAIRS = 26
 
@@ -19,7 +19,7 @@ def _make_run(model_name):
     return Run(name, config, ROOT / "checkpoints" / name)
 
 
-RUNS = {model_name: _make_run(model_name) for model_name in MODELS}
+RUNS = {model_name: _make_run(model_name) for model_name in BLOG_MODELS}
 
 
 def read_records():

@@ -43,12 +43,14 @@ class Run:
         checkpoint_dir: the directory to train in.
         variant: a flag of `benchmarks/variants.py`, which changes something that is not a
             setting. Default: no change.
+        stop_at_accuracy: the run ends after an epoch with this validation accuracy. Default: never.
     """
 
     name: str
     config: Config
     checkpoint_dir: pathlib.Path
     variant: str = ""
+    stop_at_accuracy: float | None = None
 
     @property
     def run_dir(self) -> RunDirectory:
@@ -60,8 +62,12 @@ class Run:
         """The command that trains or resumes the run."""
         program = ["-m", "benchmarks.variants", self.variant] if self.variant else ["train.py"]
         # Every setting is given, so `train.py` refuses to resume a run that has others.
-        flags = {**dataclasses.asdict(self.config), "checkpoint_dir": self.checkpoint_dir}
-        flags = [f"--{name}={value}" for name, value in flags.items()]
+        flags = {
+            **dataclasses.asdict(self.config),
+            "checkpoint_dir": self.checkpoint_dir,
+            "stop_at_accuracy": self.stop_at_accuracy,
+        }
+        flags = [f"--{name}={value}" for name, value in flags.items() if value is not None]
         return [sys.executable, *program, "--quiet", *flags]
 
     def save(self, results_dir: pathlib.Path = RESULTS_DIR) -> None:
@@ -111,7 +117,7 @@ def run_all(runs: list[Run], jobs: int | None = None) -> None:
                 if process.returncode:
                     errors.seek(0)
                     failed[run] = errors.read().strip() or f"exit status {process.returncode}"
-            table.show(running, failed, is_last=not (waiting or running))
+            table.show(waiting, running, failed)
     finally:
         for process, _ in running.values():
             process.terminate()
@@ -151,26 +157,27 @@ class RunsTable:
         self._is_live = sys.stdout.isatty()
         self._last = -math.inf
 
-    def show(self, running, failed, is_last: bool) -> None:
-        """Prints the table if it is time to, or if all runs have ended (`is_last`)."""
-        now = time.monotonic()
+    def show(self, waiting, running, failed) -> None:
+        """Prints the table if it is time to, or if all runs have ended."""
+        now, is_last = time.monotonic(), not (waiting or running)
         if not (is_last or self._is_live or now - self._last > SECONDS_IN_A_FILE):
             return
-        lines = self._lines(running, failed)
+        lines = self._lines(waiting, running, failed)
         if self._is_live and self._last > 0:
             print(f"\x1b[{len(lines)}A", end="")
         clear = "\x1b[K" if self._is_live else ""
         print("\n".join(f"{clear}{line}" for line in lines), flush=True)
         self._last = now
 
-    def _lines(self, running, failed) -> list[str]:
+    def _lines(self, waiting, running, failed) -> list[str]:
         width = max(len(run.name) for run in self._runs)
         records = [results.read(run.run_dir.results_path) for run in self._runs]
         paces = [_seconds_per_epoch(one) for one in records]
         typical = statistics.mean(filter(None, paces)) if any(paces) else math.nan
         lines, seconds_left = [], []
         for run, done, pace in zip(self._runs, records, paces, strict=True):
-            epochs_left = 0 if run in failed else run.config.num_epochs - len(done)
+            is_open = run in waiting or run in running
+            epochs_left = run.config.num_epochs - len(done) if is_open else 0
             seconds = epochs_left * (pace or typical)
             seconds_left.append(seconds)
             if run in failed:
@@ -178,7 +185,7 @@ class RunsTable:
             elif run in running:
                 state = format_duration(seconds) if pace else "starting"
             else:
-                state = "waiting" if len(done) < run.config.num_epochs else "done"
+                state = "waiting" if is_open else "done"
             epochs = f"{len(done)}/{run.config.num_epochs}"
             best = f"best {max(record.val_accuracy for record in done):.2%}" if done else ""
             lines.append(f"{run.name:{width}}  {epochs:>9}  {best:12}  {state:>9}")

@@ -26,9 +26,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import tables
-from benchmarks.reproduce_blog import MODEL_NAMES
 from benchmarks.runs import RESULTS_DIR, ROOT, run_main
-from fast_weights.experiment import dataset, storage, task
+from fast_weights.experiment import dataset, storage, tasks
 from fast_weights.experiment.checkpoint import new_state
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.models import MODELS, build_layer, build_model
@@ -42,7 +41,8 @@ GRU = "Keras's `GRUCell`"
 
 def original_graph(config: Config):
     """Returns a training step of RNN-LN-FW that forms A, built as a TensorFlow 1 graph."""
-    length, units, classes = config.sequence_length, config.units, task.NUM_CLASSES
+    task = config.make_task()
+    length, units, classes = task.length, config.units, len(task.vocabulary)
     graph = tf.Graph()
     with graph.as_default():
         tf1.set_random_seed(0)
@@ -111,7 +111,7 @@ class SideBySide(Progress):
 
 
 def one_hot(tokens):
-    return np.eye(task.NUM_CLASSES, dtype=np.float32)[tokens]
+    return np.eye(37, dtype=np.float32)[tokens]
 
 
 def measure_start(directory) -> float:
@@ -136,7 +136,7 @@ def measure_snapshot(config, split, directory) -> float:
     return float(np.median(times[1:]))
 
 
-def compiled_steps(layer, config: Config, batches: task.Batches):
+def compiled_steps(layer, config: Config, batches: tasks.Batches):
     """Returns a function from n to the seconds of a step, the mean of n training steps.
 
     The program is that of `train.py`, whatever the layer.
@@ -160,8 +160,8 @@ def measure_steps(config, batches) -> dict:
         Milliseconds of an unrolled step, the same relative to `GRU`, and the time in a loop
         relative to unrolled.
     """
-    layers = {name: build_layer(Config(model_name=name)) for name in MODEL_NAMES}
-    loops = {name: MODELS[name].layer(Config(model_name=name), name="rnn") for name in MODEL_NAMES}
+    layers = {name: build_layer(Config(model_name=name)) for name in MODELS}
+    loops = {name: MODELS[name].layer(Config(model_name=name), name="rnn") for name in MODELS}
     for unroll, group in ((True, layers), (False, loops)):
         group[GRU] = keras.layers.RNN(keras.layers.GRUCell(config.units), unroll=unroll)
     unrolled = {name: compiled_steps(layer, config, batches) for name, layer in layers.items()}
@@ -224,7 +224,7 @@ def main():
     tf.get_logger().setLevel("ERROR")
     config = Config(num_epochs=flags.epochs)
     split, _ = dataset.generate(config)
-    batches = task.batches(split, config.batch_size)
+    batches = tasks.batches(split, config.batch_size)
     with tempfile.TemporaryDirectory() as directory:
         start = measure_start(directory)
         both = SideBySide(original_graph(config), batches, flags.steps)

@@ -2,25 +2,21 @@
 
 python -m benchmarks.variants --without_layer_norm --num_epochs=200
 python -m benchmarks.variants --over_the_batch --num_epochs=200
-python -m benchmarks.variants --data_seed=6 --model_name=RNN-LN --seed=1
 
 `--without_layer_norm` omits layer normalization from RNN-LN-FW. `--over_the_batch` normalizes
 each unit of RNN-LN-FW over the batch, as the original's code does; its text, and this project,
-normalize each example over its units. `--data_seed=N` generates the sequences from another
-seed than the weights.
+normalize each example over its units.
 
 `config.json` does not record the change, so a variant has its own checkpoint directory:
 `checkpoints/variants/<variant>`, unless --checkpoint_dir names another.
 """
 
 import contextlib
-import dataclasses
 import runpy
 import sys
 from unittest import mock
 
 from benchmarks.runs import ROOT
-from fast_weights.experiment import dataset
 from fast_weights.experiment.console import quiet_import
 
 with quiet_import():
@@ -41,14 +37,6 @@ def over_the_batch(inputs, gamma, beta, epsilon):
     return gamma * (inputs - mean) * ops.rsqrt(variance + epsilon) + beta
 
 
-def with_data_of(seed: int):
-    """Returns `load_or_generate` with the sequences of a different seed."""
-    load_or_generate = dataset.load_or_generate
-    return lambda data_dir, config: load_or_generate(
-        data_dir, dataclasses.replace(config, seed=seed)
-    )
-
-
 @contextlib.contextmanager
 def normalized_by(function):
     """Replaces the layer normalization of RNN-LN-FW, in its layer and in its cell."""
@@ -65,23 +53,20 @@ def normalized_by(function):
 
 def patch(flag: str):
     """Returns a context manager that makes the change of a flag. Exits if the flag is unknown."""
-    name, _, value = flag.partition("=")
     if flag == "--without_layer_norm":
         return normalized_by(without_layer_norm)
     if flag == "--over_the_batch":
         return normalized_by(over_the_batch)
-    if name == "--data_seed" and value.isdecimal():
-        return mock.patch.object(dataset, "load_or_generate", with_data_of(int(value)))
     sys.exit(
-        "error: the first flag must be --without_layer_norm, --over_the_batch or --data_seed=N, "
-        f"followed by those of train.py. Received: {flag}"
+        "error: the first flag must be --without_layer_norm or --over_the_batch, followed by those "
+        f"of train.py. Received: {flag}"
     )
 
 
 if __name__ == "__main__":
     flag, *flags = sys.argv[1:] or [""]
     variant = patch(flag)
-    checkpoint_dir = ROOT / "checkpoints/variants" / flag.strip("-").replace("=", "-")
+    checkpoint_dir = ROOT / "checkpoints/variants" / flag.strip("-")
     sys.argv = ["train.py", f"--checkpoint_dir={checkpoint_dir}", *flags]
     with variant:
         runpy.run_path(str(ROOT / "train.py"), run_name="__main__")

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fast_weights.experiment import storage, task
+from fast_weights.experiment import storage
 from fast_weights.experiment.checkpoint import load_model, new_state
+from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import CorruptFileError, UserError
 from fast_weights.experiment.run_dir import RunDirectory
 from fast_weights.experiment.training import train_step
 
-TOKENS = task.generate(8, 2, np.random.default_rng(0)).tokens.astype("int32")
+TOKENS = (
+    Config(num_pairs=2).make_task().generate(8, np.random.default_rng(0)).tokens.astype("int32")
+)
 
 
 def arrays(state):

@@ -11,6 +11,7 @@ from fast_weights.experiment.errors import CorruptFileError, UserError
 # A value of each setting that differs from its default and from all other values.
 OTHERS = {
     "model_name": "GRU-LN",
+    "task": "multi-query-recall",
     "num_epochs": 2,
     "batch_size": 3,
     "units": 4,
@@ -23,9 +24,12 @@ OTHERS = {
     "learning_rate": 0.9,
     "max_gradient_norm": 1.1,
     "num_pairs": 12,
+    "sequence_length": 50,
+    "vocabulary_size": 26,
     "num_training": 13,
     "num_validation": 14,
     "seed": 15,
+    "data_seed": 16,
     "shuffle": True,
 }
 
@@ -37,7 +41,8 @@ def test_defaults_are_those_of_the_original():
     assert (config.decay_rate, config.fast_learning_rate, config.inner_steps) == (0.95, 0.5, 1)
     assert (config.learning_rate, config.max_gradient_norm) == (1e-4, 5.0)
     assert (config.num_training, config.num_validation) == (64_000, 32_000)
-    assert (config.num_pairs, config.sequence_length, config.shuffle) == (3, 9, False)
+    assert (config.task, config.num_pairs, config.shuffle) == ("associative-retrieval", 3, False)
+    assert config.make_task().length == 9
 
 
 def test_json_keeps_every_setting():
@@ -53,7 +58,8 @@ def test_json_keeps_every_setting():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("model_name", "LSTM"),
+        ("model_name", "RNN"),
+        ("task", "recall"),
         ("num_epochs", 0),
         ("batch_size", -1),
         ("units", 0),
@@ -76,6 +82,10 @@ def test_json_keeps_every_setting():
         ("num_training", 127),  # less than one batch
         ("num_validation", 127),
         ("seed", -1),
+        ("data_seed", -1),
+        ("data_seed", True),
+        ("sequence_length", 9),  # of another task
+        ("vocabulary_size", 64),
         ("shuffle", "yes"),
     ],
 )

@@ -36,6 +36,7 @@ def test_streams_of_a_seed_are_independent_and_reproducible():
     assert_equal([validation], [same])
     other, _ = dataset.generate(dataclasses.replace(config, seed=2))
     assert (training.tokens != other.tokens).any(axis=1).mean() > 0.99
+    assert_equal([training], dataset.generate(dataclasses.replace(config, seed=2, data_seed=1))[:1])
 
 
 def test_missing_data_is_generated_once(tmp_path, caplog):
@@ -49,10 +50,12 @@ def test_missing_data_is_generated_once(tmp_path, caplog):
     assert str(dataset.data_path(tmp_path / "new", CONFIG)) in record.getMessage()
 
 
-@pytest.mark.parametrize("change", ["num_pairs", "num_training", "num_validation", "seed"])
+@pytest.mark.parametrize(
+    "change", ["num_pairs", "num_training", "num_validation", "seed", "data_seed"]
+)
 def test_other_settings_have_another_file(path, change):
     """Catches a trial with fewer sequences whose file stops the next run."""
-    other = dataclasses.replace(CONFIG, **{change: getattr(CONFIG, change) + 1})
+    other = dataclasses.replace(CONFIG, **{change: (getattr(CONFIG, change) or 0) + 1})
     assert_equal(dataset.load_or_generate(path.parent, other), dataset.generate(other))
     assert_equal(dataset.load_or_generate(path.parent, CONFIG), dataset.generate(CONFIG))
 
@@ -70,7 +73,7 @@ def test_corrupt_data_is_refused(path):
         ("training_tokens", lambda array: np.where(array == 36, 37, array)),
         ("validation_targets", lambda array: array + 200),
         ("training_tokens", lambda array: array[:, 1:]),
-        ("training_tokens", lambda array: array.astype("uint16")),
+        ("training_tokens", lambda array: array.astype("float32")),
         ("validation_targets", lambda array: array[:3]),
         ("settings", lambda array: np.array("[]")),
         ("settings", lambda array: np.array("{")),

@@ -13,7 +13,7 @@ from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.results import EpochRecord
 
 RUNS = [
-    *reproduce_blog.RUNS,
+    *reproduce_blog.saved_runs(),
     *ablations.RUNS,
     *recurrences.RUNS.values(),
     *long_sequences.RUNS.values(),

@@ -21,7 +21,7 @@ from fast_weights import FastWeightsCell
 from fast_weights.experiment import results, training
 from fast_weights.experiment.checkpoint import new_state
 from fast_weights.experiment.config import Config
-from fast_weights.experiment.models import MODELS
+from fast_weights.experiment.models import BLOG_MODELS
 
 RTOL_LOSS, RTOL_NORM, ERROR_WEIGHT = 1e-5, 2e-5, 2e-3
 # Our name of each recorded weight.
@@ -165,7 +165,7 @@ def test_training_steps(golden_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model_name", MODELS)
+@pytest.mark.parametrize("model_name", BLOG_MODELS)
 def test_first_epochs_equal_the_committed_records(tmp_path, model_name):
     """Catches any change of the numbers of a run: data, initial weights, order, arithmetic."""
     flags = (f"--model_name={model_name}", "--num_epochs=20", "--quiet")

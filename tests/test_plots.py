@@ -9,12 +9,14 @@ import pytest
 from PIL import Image
 
 from fast_weights.experiment import plots
+from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.evaluation import SequenceTrace
 from fast_weights.experiment.models import MODELS
 from fast_weights.experiment.plots import curves, memory, style
 from fast_weights.experiment.results import EpochRecord
 
+TASK = Config().make_task()
 MAGIC = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
 
@@ -29,10 +31,11 @@ def records(offset, epochs=3):
 def trace():
     """A trace of a model with 4 units and 2 inner steps, with values of both signs."""
     rng = np.random.default_rng(0)
-    probabilities = np.zeros(37)
-    probabilities[[31, 32]] = 0.75, 0.25  # the digits 5 and 6
+    probabilities = np.zeros((1, 37))
+    probabilities[0, [31, 32]] = 0.75, 0.25  # the digits 5 and 6
     return SequenceTrace(
-        "g5o8k1??g",
+        TASK,
+        TASK.encode("g5o8k1??g"),
         probabilities,
         fast_weights=rng.normal(size=(9, 4, 4)),
         hidden=rng.normal(size=(9, 4)),
@@ -193,14 +196,10 @@ def test_model_without_inner_steps_is_drawn(trace, tmp_path):
     assert "S = 0" in text.get_text()
 
 
-def test_attention_is_drawn_as_shares_with_labels():
-    """Catches a division by zero, and a mark at another pair than the queried one."""
+def test_attention_is_drawn_as_shares():
+    """Catches a division by zero."""
     shares = plots.shares_of(np.array([[1.0, 3.0], [0.0, 0.0]]))
     np.testing.assert_allclose(shares, [[0.25, 0.75], [0, 0]])
-    for length, marked in ((9, [2, 3]), (21, [2])):
-        labels = memory.position_labels(length, queried=1)
-        assert len(labels) == length
-        assert [i for i, label in enumerate(labels) if "◂" in label] == marked
 
 
 def maps_in(figure):
@@ -211,7 +210,8 @@ def maps_in(figure):
 def test_mean_attention_is_drawn_by_queried_pair(tmp_path, figures):
     """Catches another pair's map, rows in place of columns, and a lost second row of maps."""
     maps = np.random.default_rng(0).uniform(size=(4, 11, 11))
-    plots.plot_attention(maps, tmp_path / "attention.png", caption="RNN-LN-FW, seed 0")
+    task, path = Config(num_pairs=4).make_task(), tmp_path / "attention.png"
+    plots.plot_attention(maps, task, path, caption="RNN-LN-FW, seed 0")
     figure = figures["attention.png"]
     assert figure.get_suptitle() == "RNN-LN-FW, seed 0"
     drawn = maps_in(figure)

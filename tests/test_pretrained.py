@@ -10,8 +10,8 @@ from fast_weights.experiment import dataset, results, storage
 from fast_weights.experiment.checkpoint import load_model
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
-from fast_weights.experiment.evaluation import accuracy_by_pair
-from fast_weights.experiment.models import MODELS
+from fast_weights.experiment.evaluation import accuracy_by_group
+from fast_weights.experiment.models import BLOG_MODELS
 from fast_weights.experiment.run_dir import PRETRAINED_DIR, RunDirectory
 
 
@@ -21,7 +21,7 @@ def validation():
     return dataset.generate(Config())[1]
 
 
-@pytest.mark.parametrize("model_name", MODELS)
+@pytest.mark.parametrize("model_name", BLOG_MODELS)
 def test_bundled_weights_are_those_of_the_records(tmp_path, caplog, validation, model_name):
     """Catches weights of another run or epoch, and settings that are not theirs."""
     caplog.set_level(logging.INFO)
@@ -30,7 +30,7 @@ def test_bundled_weights_are_those_of_the_records(tmp_path, caplog, validation, 
     assert config == Config(model_name=model_name)
     (note,) = caplog.records
     assert run_dir.train_command in note.getMessage()
-    accuracy, _ = accuracy_by_pair(model, validation)
+    accuracy, _ = accuracy_by_group(model, config.make_task(), validation)
     records = results.read(ROOT / f"docs/results/{model_name}-seed0.jsonl")
     assert records[-1].epoch == 1000
     # The last bit of a logit may depend on the machine.
@@ -43,7 +43,7 @@ def test_other_seeds_are_not_bundled(tmp_path):
         load_model(RunDirectory(tmp_path, "RNN-LN-FW", seed=3))
 
 
-@pytest.mark.parametrize("model_name", MODELS)
+@pytest.mark.parametrize("model_name", BLOG_MODELS)
 def test_bundled_weights_have_no_optimizer(model_name):
     """Catches a package that is three times as large as its users need."""
     run_dir = RunDirectory(PRETRAINED_DIR, model_name)

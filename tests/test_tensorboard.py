@@ -15,8 +15,9 @@ import tensorflow as tf
 from event_files import curves, events
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from fast_weights.experiment import dataset, evaluation, results, task, training
+from fast_weights.experiment import dataset, evaluation, results, training
 from fast_weights.experiment.checkpoint import TrainingState, load_model, new_state
+from fast_weights.experiment.config import Config
 from fast_weights.experiment.results import EpochRecord
 from fast_weights.experiment.run_dir import TENSORBOARD_RUNS, RunDirectory
 from fast_weights.experiment.tensorboard import TensorBoardWriter
@@ -36,6 +37,7 @@ FAST_SNAPSHOT = SNAPSHOT | {
     "slow_weights/rnn/beta",
 }
 AT_START = {"configuration", "graph", "_hparams_/experiment", "_hparams_/session_start_info"}
+TASK = Config(num_pairs=2).make_task()
 VALIDATION_LOSS = "plugin/scalars/scalars?run=RNN-LN-FW%2Fvalidation&tag=loss"
 
 
@@ -155,7 +157,7 @@ def test_accuracy_by_pair_is_that_of_the_trained_model(run_dir):
     """Catches pairs that the compiled program counts differently from `test.py --evaluate`."""
     model, config = load_model(run_dir)
     _, validation = dataset.generate(config)
-    _, expected = evaluation.accuracy_by_pair(model, validation)
+    _, expected = evaluation.accuracy_by_group(model, TASK, validation)
     found = curves(run_dir)
     last = [found["validation", f"accuracy_by_pair/pair_{pair}"][5] for pair in (1, 2)]
     np.testing.assert_allclose(last, expected, rtol=1e-6)
@@ -180,9 +182,9 @@ def test_text_and_histograms_describe_the_model(run_dir):
     table = found[".", "configuration"][0].decode()
     for name, value in dataclasses.asdict(config).items():
         assert f"| {name} | {value} |" in table
-    trace = evaluation.trace_sequence(model, task.default_sample(2), 2)
+    trace = evaluation.trace_sequence(model, TASK, TASK.default_sample)
     answers = found[".", "probe"][5].decode()
-    share = trace.probability_of(trace.prediction)
+    share = trace.probabilities.max()
     assert trace.text in answers
     assert f"| {trace.prediction} | {share:.2%} |" in answers
     kernel = np.asarray(found[".", "slow_weights/rnn/kernel"][5])
@@ -197,6 +199,7 @@ def test_hyperparameters_are_the_settings(run_dir):
     info = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
     settings = dataclasses.asdict(run_dir.read_config())
     del settings["num_epochs"]
+    settings = {name: value for name, value in settings.items() if value is not None}
     assert info.hparams.keys() == settings.keys()
     for name, expected in settings.items():
         value = info.hparams[name]

@@ -11,17 +11,18 @@ import tensorflow as tf
 from event_files import events
 from processes import ROOT, checkpoint_arrays, records
 
-from fast_weights.experiment import dataset, results, task, training
+from fast_weights.experiment import dataset, results, training
 from fast_weights.experiment.checkpoint import TrainingState, new_state
 from fast_weights.experiment.errors import UserError
-from fast_weights.experiment.models import MODELS
+from fast_weights.experiment.models import BLOG_MODELS
 from fast_weights.experiment.run_dir import RunDirectory
+from fast_weights.experiment.tasks import NO_ANSWER, TASKS, Split, batches
 from fast_weights.experiment.tensorboard import TensorBoardWriter
 
 
 def batches_of(config):
     split, _ = dataset.generate(config)
-    return training._to_tensors(task.batches(split, config.batch_size))
+    return training.to_tensors(batches(split, config.batch_size))
 
 
 def bounds(start, stop):
@@ -31,7 +32,7 @@ def bounds(start, stop):
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"model_name": name} for name in MODELS),
+        *({"model_name": name} for name in BLOG_MODELS),
         pytest.param({"model_name": "GRU-LN", "gates": "standard"}, marks=pytest.mark.slow),
         pytest.param({"recurrence": "paper", "inner_steps": 2}, marks=pytest.mark.slow),
         # Longer than the length up to which the loop over time is unrolled.
@@ -47,7 +48,8 @@ def test_training_changes_every_weight_and_evaluation_none(tiny, changes):
     weights = state.model.trainable_variables
     before = [weight.numpy() for weight in weights]
     batches = batches_of(config)
-    program.evaluate(*batches, *bounds(0, 2), tf.zeros(1 + config.num_pairs))
+    groups = tf.zeros_like(batches.targets)
+    program.evaluate(*batches, groups, *bounds(0, 2), tf.zeros(2 + config.num_pairs))
     for weight, value in zip(weights, before, strict=True):
         np.testing.assert_array_equal(weight, value)
     program.train(*batches, *bounds(0, 1), tf.zeros(3))
@@ -84,13 +86,14 @@ def test_chunks_add_up_to_the_same_bits(tiny):
         np.testing.assert_array_equal(one, other)
 
 
-def test_record_holds_means_over_the_splits(tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize("task", TASKS)
+def test_record_holds_means_over_the_splits(tiny, tmp_path, monkeypatch, task):
     """Catches a loss scaled by the wrong batch, a skipped batch, and one split for the other.
 
     The weights stay as drawn, so all batches of both splits can be evaluated afterwards.
     """
     monkeypatch.setattr(training, "train_step", _evaluating_step)
-    config = tiny(model_name="CONTROL", num_epochs=1)
+    config = tiny(model_name="CONTROL", num_epochs=1, task=task)
     (record,) = training.train(config, RunDirectory(tmp_path, "CONTROL"), tmp_path)
     model = new_state(config).model
     for split, loss, accuracy in zip(
@@ -99,13 +102,26 @@ def test_record_holds_means_over_the_splits(tiny, tmp_path, monkeypatch):
         (record.train_accuracy, record.val_accuracy),
         strict=True,
     ):
-        tokens, targets = (part.reshape(-1, *part.shape[2:]) for part in task.batches(split, 8))
+        tokens, targets = (part.reshape(-1, *part.shape[2:]) for part in batches(split, 8))
         logits = model(tokens).numpy().astype(np.float64)
+        # Both tasks have the same number of answers in every sequence.
+        logits, targets = logits[targets != NO_ANSWER], targets[targets != NO_ANSWER]
         log_sum = np.log(np.exp(logits).sum(axis=1))
         expected = (log_sum - logits[np.arange(len(targets)), targets]).mean()
         assert loss == pytest.approx(expected, rel=1e-5)
         assert accuracy == pytest.approx((logits.argmax(axis=1) == targets).mean(), rel=1e-6)
     assert record.gradient_norm == pytest.approx(2.5)
+
+
+def test_sequence_counts_as_the_mean_over_its_answers():
+    """Catches a sequence with many answers that outweighs the others, and a loss without one."""
+    logits = np.random.default_rng(0).normal(size=(3, 4, 5)).astype("float32")
+    targets = np.full((3, 4), NO_ANSWER)
+    targets[0, 1], targets[1, :3] = 2, (4, 0, 1)  # the last has no answer
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    several = np.mean([log_probabilities[1, i, target] for i, target in enumerate((4, 0, 1))])
+    loss = training._summed_loss(tf.constant(logits), tf.constant(targets))
+    assert loss.numpy() == pytest.approx(-(log_probabilities[0, 1, 2] + several), rel=1e-5)
 
 
 def _evaluating_step(model, optimizer, tokens, targets, global_batch_size, max_gradient_norm):
@@ -116,7 +132,10 @@ def _evaluating_step(model, optimizer, tokens, targets, global_batch_size, max_g
 
 @pytest.mark.parametrize(
     ("model_name", "shuffle"),
-    [("CONTROL", True), *(pytest.param(name, False, marks=pytest.mark.slow) for name in MODELS)],
+    [
+        ("CONTROL", True),
+        *(pytest.param(name, False, marks=pytest.mark.slow) for name in BLOG_MODELS),
+    ],
 )
 def test_resumed_run_equals_uninterrupted_one(tiny, tmp_path, model_name, shuffle):
     """Catches a lost optimizer state, an order that starts over, a repeated or missing epoch."""
@@ -256,7 +275,7 @@ def test_shuffle_uses_the_order_of_the_epoch(tiny, tmp_path, monkeypatch, shuffl
 
     def recorded_train(program, tokens, targets, start, stop, totals):
         if not start:
-            seen.append(task.Split(tokens.numpy().reshape(-1, 7), targets.numpy().ravel()))
+            seen.append(Split(tokens.numpy().reshape(-1, 7), targets.numpy().ravel()))
         return totals
 
     monkeypatch.setattr(training.EpochProgram, "train", recorded_train)
@@ -326,12 +345,12 @@ DISTRIBUTED = """
 import numpy as np, tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-from fast_weights.experiment import checkpoint, dataset, task, training
+from fast_weights.experiment import checkpoint, dataset, tasks, training
 from fast_weights.experiment.config import Config
 # The norm is so small that every update is clipped.
 config = Config(batch_size=8, units=5, num_training=24, num_validation=8,
                 learning_rate=1e-2, max_gradient_norm=0.1)
-batches = task.batches(dataset.generate(config)[0], 8)
+batches = tasks.batches(dataset.generate(config)[0], 8)
 single = checkpoint.new_state(config)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 with strategy.scope():

@@ -1,4 +1,4 @@
-"""The experiment: associative retrieval, the four models, training, evaluation and plots.
+"""The experiment: tasks, models, training, evaluation and plots.
 
 The names below are public. Everything else may change.
 """
@@ -10,10 +10,8 @@ _MODULES = {
     "CorruptFileError": "errors",
     "RunDirectory": "run_dir",
     "UserError": "errors",
-    "accuracy_by_pair": "evaluation",
+    "accuracy_by_group": "evaluation",
     "build_model": "models",
-    "decode": "task",
-    "encode_sample": "task",
     "load_model": "checkpoint",
     "load_or_generate": "dataset",
     "mean_attention": "evaluation",

@@ -11,6 +11,7 @@ from typing import Any
 from fast_weights import defaults
 from fast_weights.experiment.errors import CorruptFileError, UserError
 from fast_weights.experiment.models import MODELS
+from fast_weights.experiment.tasks import TASKS, Task, make_task
 
 # Epochs between two TensorBoard snapshots. At 50, they take 2% to 3% of the time
 # (`python -m benchmarks.training_speed`).
@@ -36,11 +37,12 @@ class Config:
 
     Example:
 
-    >>> Config(model_name="GRU-LN", units=20).sequence_length
-    9
+    >>> Config(model_name="GRU-LN", num_pairs=4).make_task().length
+    11
     """
 
-    model_name: str = _setting("RNN-LN-FW", "name of the model", choices=tuple(MODELS))
+    model_name: str = _setting("RNN-LN-FW", "name of the model", choices=MODELS)
+    task: str = _setting("associative-retrieval", "name of the task", choices=TASKS)
     num_epochs: int = _setting(1000, "passes over the training sequences", low=1)
     batch_size: int = _setting(128, "sequences per update", low=1)
     units: int = _setting(50, "H, hidden size", low=1)
@@ -72,11 +74,24 @@ class Config:
     max_gradient_norm: float = _setting(
         5.0, "global norm that gradients are clipped to", low=1e-10, high=1e10
     )
-    num_pairs: int = _setting(3, "K, key-value pairs in a sequence", low=1, high=26)
+    num_pairs: int = _setting(3, "K, key-value pairs in a sequence", low=1)
+    sequence_length: int | None = _setting(
+        None, "T, symbols in a sequence (multi-query-recall), default: 4K", low=1
+    )
+    vocabulary_size: int | None = _setting(
+        None, "V, keys and values (multi-query-recall), default: 64", low=2, high=2**16
+    )
     num_training: int = _setting(64_000, "training sequences", low=1)
     num_validation: int = _setting(32_000, "validation sequences", low=1)
     seed: int = _setting(
-        0, "seed of the sequences, the initial weights and the shuffling", low=0, high=2**32 - 1
+        0,
+        "seed of the initial weights, of the shuffling and, unless --data_seed is given, of the "
+        "sequences",
+        low=0,
+        high=2**32 - 1,
+    )
+    data_seed: int | None = _setting(
+        None, "seed of the sequences, default: that of the weights", low=0, high=2**32 - 1
     )
     shuffle: bool = _setting(False, "shuffle the training sequences in every epoch")
 
@@ -93,11 +108,15 @@ class Config:
                     f"`{name}` must be at least `batch_size`, so that there is one full batch. "
                     f"Received: {name}={getattr(self, name)}, batch_size={self.batch_size}"
                 )
+        self.make_task()
 
-    @property
-    def sequence_length(self) -> int:
-        """T = 2K + 3: the pairs, two question marks and the query."""
-        return 2 * self.num_pairs + 3
+    def make_task(self) -> Task:
+        """Returns the task, which has the vocabulary and the length of the sequences.
+
+        Raises:
+            UserError: if a setting is that of another task, or does not fit the task.
+        """
+        return make_task(self)
 
     def to_json(self) -> str:
         """Returns the settings as a JSON object."""
@@ -137,8 +156,10 @@ class Config:
 def _check(field: dataclasses.Field, value: Any) -> None:
     """Raises a `UserError` unless `value` has the field's type and is within its bounds."""
     low, high, choices = (field.metadata[name] for name in ("low", "high", "choices"))
-    if type(value) is not field.type:
-        expected = f"of type {field.type.__name__}"
+    if not isinstance(value, field.type) or (type(value) is bool and field.type is not bool):
+        expected = f"of type {getattr(field.type, '__name__', field.type)}"
+    elif value is None:
+        return
     elif choices and value not in choices:
         expected = f"one of {', '.join(choices)}"
     elif (low is not None and not value >= low) or (high is not None and not value <= high):

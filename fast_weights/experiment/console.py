@@ -43,10 +43,10 @@ def define_config_flags(*names: str) -> None:
         help, low, high = (field.metadata[name] for name in ("help", "low", "high"))
         bounds = {"lower_bound": low, "upper_bound": high}
         if field.metadata["choices"]:
-            flags.DEFINE_enum(field.name, field.default, field.metadata["choices"], help)
+            flags.DEFINE_enum(field.name, field.default, list(field.metadata["choices"]), help)
         elif field.type is bool:
             flags.DEFINE_bool(field.name, field.default, help)
-        elif field.type is int:
+        elif field.type in (int, int | None):
             flags.DEFINE_integer(field.name, field.default, help, **bounds)
         else:
             flags.DEFINE_float(field.name, field.default, help, **bounds)

@@ -7,14 +7,12 @@ import time
 
 import numpy as np
 
-from fast_weights.experiment import storage, task
+from fast_weights.experiment import storage
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import CorruptFileError, UserError
-from fast_weights.experiment.task import Split
+from fast_weights.experiment.tasks import NO_ANSWER, Split, Task
 
 logger = logging.getLogger(__name__)
-# The settings that decide the sequences.
-SETTINGS = ("num_pairs", "num_training", "num_validation", "seed")
 _REMEDY = "Delete the file to generate it again, or choose another --data_dir"
 
 
@@ -23,8 +21,7 @@ def load_or_generate(data_dir, config: Config) -> tuple[Split, Split]:
 
     Args:
         data_dir: the directory of data files. It is created if it is missing.
-        config: the settings. `num_pairs`, `num_training`, `num_validation` and `seed` decide
-            the sequences.
+        config: the settings.
 
     Returns:
         The training and the validation `Split`.
@@ -51,19 +48,31 @@ def load_or_generate(data_dir, config: Config) -> tuple[Split, Split]:
 
 
 def data_path(data_dir, config: Config) -> pathlib.Path:
-    """Returns the path of the data file, which names all `SETTINGS`."""
-    name = (
-        f"associative-retrieval-{config.num_pairs}-pairs-{config.num_training}-training-"
-        f"{config.num_validation}-validation-seed-{config.seed}.npz"
-    )
-    return pathlib.Path(data_dir) / name
+    """Returns the path of the data file, which names all settings that decide the sequences."""
+    parts = []
+    for name, value in _settings(config).items():
+        words = name.removeprefix("num_").replace("_", "-")
+        parts.append(f"{value}-{words}" if name.startswith("num_") else f"{words}-{value}")
+    return pathlib.Path(data_dir, f"{config.task}-{'-'.join(parts)}.npz")
+
+
+def _settings(config: Config) -> dict[str, int]:
+    """Returns the settings that decide the sequences, besides the task and its defaults."""
+    given = {name: getattr(config, name) for name in config.make_task().settings}
+    return {
+        **{name: value for name, value in given.items() if value is not None},
+        "num_training": config.num_training,
+        "num_validation": config.num_validation,
+        "seed": config.seed if config.data_seed is None else config.data_seed,
+    }
 
 
 def generate(config: Config) -> tuple[Split, Split]:
     """Draws the training and the validation split from independent streams of one seed."""
-    streams = np.random.SeedSequence(config.seed).spawn(2)
+    task = config.make_task()
+    streams = np.random.SeedSequence(_settings(config)["seed"]).spawn(2)
     training, validation = (
-        task.generate(size, config.num_pairs, np.random.default_rng(stream))
+        task.generate(size, np.random.default_rng(stream))
         for size, stream in zip((config.num_training, config.num_validation), streams, strict=True)
     )
     return training, validation
@@ -73,7 +82,7 @@ def _save(path, training: Split, validation: Split, config: Config) -> None:
     storage.write_arrays(
         path,
         {
-            "settings": np.array(json.dumps({name: getattr(config, name) for name in SETTINGS})),
+            "settings": np.array(json.dumps(_settings(config))),
             "training_tokens": training.tokens,
             "training_targets": training.targets,
             "validation_tokens": validation.tokens,
@@ -88,9 +97,10 @@ def _load(path, config: Config) -> tuple[Split, Split]:
         arrays = storage.read_arrays(path)
     except CorruptFileError as error:
         raise CorruptFileError(f"{error}. {_REMEDY}") from error
+    expected = _settings(config)
     try:
         settings = json.loads(str(arrays["settings"]))
-        found = {name: settings[name] for name in SETTINGS}
+        found = {name: settings[name] for name in expected}
         splits = [
             Split(arrays[f"{split}_tokens"], arrays[f"{split}_targets"])
             for split in ("training", "validation")
@@ -98,24 +108,28 @@ def _load(path, config: Config) -> tuple[Split, Split]:
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptFileError(f"{path} is not a data file: {error!r:.80}. {_REMEDY}") from error
     differences = [
-        f"{name}={found[name]!r:.20} instead of {getattr(config, name)}"
-        for name in SETTINGS
-        if found[name] != getattr(config, name)
+        f"{name}={found[name]!r:.20} instead of {value}"
+        for name, value in expected.items()
+        if found[name] != value
     ]
     if differences:
         raise UserError(f"{path} was generated with {', '.join(differences)}. {_REMEDY}")
     sizes = (config.num_training, config.num_validation)
     for split, size in zip(splits, sizes, strict=True):
-        _check_split(path, split, size, config.sequence_length)
+        _check_split(path, split, size, config.make_task())
     training, validation = splits
     return training, validation
 
 
-def _check_split(path, split: Split, size: int, length: int) -> None:
-    """Raises a `CorruptFileError` unless a split has `size` sequences of `length` tokens."""
+def _check_split(path, split: Split, size: int, task: Task) -> None:
+    """Raises a `CorruptFileError` unless a split has `size` sequences of the task's tokens."""
+    shape = (size, task.length)
+    expected = (shape, shape[:1] if task.answers_at_end else shape)
     shapes = (split.tokens.shape, split.targets.shape)
-    if shapes != ((size, length), (size,)):
+    if shapes != expected:
         raise CorruptFileError(f"{path} holds arrays of wrong shapes: {shapes}. {_REMEDY}")
-    for array in split:
-        if array.dtype != np.uint8 or (array >= task.NUM_CLASSES).any():
-            raise CorruptFileError(f"{path} holds values other than tokens 0 to 36. {_REMEDY}")
+    lowest = 0 if task.answers_at_end else NO_ANSWER
+    for array, low in zip(split, (0, lowest), strict=True):
+        is_integer = np.issubdtype(array.dtype, np.integer)
+        if not is_integer or (array < low).any() or (array >= len(task.vocabulary)).any():
+            raise CorruptFileError(f"{path} holds values other than tokens. {_REMEDY}")

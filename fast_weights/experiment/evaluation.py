@@ -6,8 +6,9 @@ import keras
 import numpy as np
 
 from fast_weights.cells import FastWeightsCell
-from fast_weights.experiment import task
 from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.models import layer_inputs
+from fast_weights.experiment.tasks import NO_ANSWER, Split, Task
 from fast_weights.tracing import MemoryTrace, trace_memory
 
 PREDICT_BATCH = 1024
@@ -16,44 +17,54 @@ TRACE_BATCH = 1000
 
 
 def predict(model: keras.Model, tokens: np.ndarray) -> np.ndarray:
-    """Returns the most likely token after each sequence: (N, T) -> (N,), 0 to 36."""
+    """Returns the most likely answers: (N, T) -> (N,), or (N, T) if there are several answers."""
     logits = model.predict(tokens.astype(np.int32), batch_size=PREDICT_BATCH, verbose=0)
     return np.argmax(logits, axis=-1)
 
 
-def predict_text(model: keras.Model, text: str, num_pairs: int) -> str:
-    """Returns the model's answer to one sequence, a symbol.
+def predict_text(model: keras.Model, task: Task, text: str) -> str:
+    """Returns the model's answers to one sequence, as text.
 
     Args:
         model: from tokens to logits.
-        text: a sequence such as `g5o8k1??g`.
-        num_pairs: K, the number of pairs that the model was trained on.
+        task: that the model was trained on.
+        text: a sequence of the task, such as `g5o8k1??g`.
 
     Raises:
         UserError: if the text is not such a sequence.
     """
-    tokens = task.encode_sample(text, num_pairs)
-    return task.decode(predict(model, tokens[None]))
+    tokens = task.encode_sample(text)
+    predictions = predict(model, tokens[None])[0]
+    return task.decode(np.atleast_1d(_at_answers(task, tokens, predictions)))
 
 
-def accuracy_by_pair(model: keras.Model, split: task.Split) -> tuple[float, list[float]]:
-    """Returns the accuracy on all sequences, and on those that query each pair.
+def _at_answers(task: Task, tokens: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Returns the values at the answers of a sequence: (Q, …), from (…) or (T, …)."""
+    return values[None] if task.answers_at_end else values[task.answer_positions(tokens)]
+
+
+def accuracy_by_group(model: keras.Model, task: Task, split: Split) -> tuple[float, list[float]]:
+    """Returns the accuracy on all sequences, and on the answers of each group of the task.
 
     Args:
         model: from tokens to logits.
-        split: N sequences of K pairs.
+        task: that the model was trained on.
+        split: N sequences of the task.
 
     Returns:
-        A fraction, and a list of K fractions. A fraction is NaN if no sequence queries the
-        pair.
+        A fraction, the mean over sequences of the share of correct answers; and a list of
+        fractions, one for each group. A fraction is NaN if the group has no answer.
     """
-    correct = predict(model, split.tokens) == split.targets
-    queried = task.queried_pair(split.tokens)
-    by_pair = [
-        float(correct[queried == pair].mean()) if (queried == pair).any() else float("nan")
-        for pair in range(_num_pairs(split))
+    is_answer = split.targets != NO_ANSWER
+    correct = is_answer & (predict(model, split.tokens) == split.targets)
+    groups = task.groups(split)
+    by_group = [
+        float(correct[chosen].mean()) if chosen.any() else float("nan")
+        for chosen in (is_answer & (groups == group) for group in range(task.num_groups))
     ]
-    return float(correct.mean()), by_pair
+    axes = tuple(range(1, correct.ndim))
+    shares = correct.sum(axis=axes) / np.maximum(is_answer.sum(axis=axes), 1)
+    return float(shares.mean()), by_group
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +72,9 @@ class SequenceTrace:
     """The states of a model at every step of one sequence of T symbols, as NumPy arrays.
 
     Attributes:
-        text: the sequence.
-        probabilities: (37,), the probability of each symbol as the answer.
+        task: that the sequence belongs to.
+        tokens: the sequence, (T,).
+        probabilities: (Q, V), the probability of each symbol of the vocabulary as the answer.
         hidden: (T, H), the state after each step.
         fast_weights: (T, H, H), A as each step reads it; `None` for a model without fast
             weights.
@@ -72,98 +84,120 @@ class SequenceTrace:
             which is written at the next step.
     """
 
-    text: str
+    task: Task
+    tokens: np.ndarray
     probabilities: np.ndarray
     hidden: np.ndarray
     fast_weights: np.ndarray | None
     attention: np.ndarray | None
 
     @property
+    def text(self) -> str:
+        """The sequence."""
+        return self.task.decode(self.tokens)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """The indices of the symbols at which an answer is due, (Q,)."""
+        return self.task.answer_positions(self.tokens)
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols of the sequence."""
+        return [self.task.vocabulary[token] for token in self.tokens]
+
+    @property
     def prediction(self) -> str:
-        """The most likely symbol."""
-        return task.decode([np.argmax(self.probabilities)])
-
-    def probability_of(self, symbol: str) -> float:
-        """Returns the probability of one symbol as the answer."""
-        return float(self.probabilities[task.encode(symbol)[0]])
+        """The most likely answers, as text."""
+        return self.task.decode(self.probabilities.argmax(axis=1))
 
 
-def trace_sequence(model: keras.Model, text: str, num_pairs: int) -> SequenceTrace:
+def trace_sequence(model: keras.Model, task: Task, text: str) -> SequenceTrace:
     """Runs a model on one sequence and returns its state at every step.
 
     Args:
         model: from tokens to logits.
-        text: a sequence such as `g5o8k1??g`.
-        num_pairs: K, the number of pairs that the model was trained on.
+        task: that the model was trained on.
+        text: a sequence of the task, such as `g5o8k1??g`.
 
     Raises:
         UserError: if the text is not such a sequence.
     """
-    tokens = task.encode_sample(text, num_pairs)[None].astype(np.int32)
-    logits = model(tokens, training=False)
+    tokens = task.encode_sample(text)
+    batch = tokens[None].astype(np.int32)
+    logits = model(batch, training=False)
     probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))[0]
-    hidden = hidden_states(model, tokens)[0]
-    if not has_fast_weights(model):
-        return SequenceTrace(text, probabilities, hidden, None, None)
-    trace = _trace(model, tokens)
-    fast_weights = keras.ops.convert_to_numpy(trace.fast_weights)[0]
-    attention = _attention_by_symbol(model, trace)[0]
-    return SequenceTrace(text, probabilities, hidden, fast_weights, attention)
+    hidden = hidden_states(model, task, batch)[0]
+    fast_weights = attention = None
+    if has_fast_weights(model):
+        trace = _trace(model, task, batch)
+        fast_weights = keras.ops.convert_to_numpy(trace.fast_weights)[0]
+        attention = _attention_by_symbol(model, trace)[0]
+    return SequenceTrace(
+        task,
+        tokens,
+        _at_answers(task, tokens, probabilities),
+        hidden,
+        fast_weights,
+        attention,
+    )
 
 
-def hidden_states(model: keras.Model, tokens: np.ndarray) -> np.ndarray:
+def hidden_states(model: keras.Model, task: Task, tokens: np.ndarray) -> np.ndarray:
     """Returns the state of the recurrent layer after every step: (B, T) -> (B, T, H)."""
-    cell = model.get_layer("rnn").cell
-    inputs = keras.ops.one_hot(tokens, task.NUM_CLASSES)
-    states, hidden = cell.get_initial_state(batch_size=len(tokens)), []
-    for t in range(tokens.shape[1]):
-        output, states = cell(inputs[:, t], states)
-        hidden.append(output)
-    return keras.ops.convert_to_numpy(keras.ops.stack(hidden, axis=1))
+    layer = model.get_layer("rnn")
+    config = {**layer.get_config(), "return_sequences": True}
+    # A copy: a change of the model's own layer would affect its next call.
+    copy = type(layer).from_config(config)
+    symbols, mask = layer_inputs(task, tokens)
+    copy.build(symbols.shape)
+    copy.set_weights(layer.get_weights())
+    return keras.ops.convert_to_numpy(copy(symbols, **mask))
 
 
 def has_fast_weights(model: keras.Model) -> bool:
     """Returns whether the recurrent layer of a model has fast weights."""
-    return isinstance(model.get_layer("rnn").cell, FastWeightsCell)
+    return isinstance(getattr(model.get_layer("rnn"), "cell", None), FastWeightsCell)
 
 
-def mean_attention(model: keras.Model, split: task.Split) -> np.ndarray:
-    """Returns the mean attention of the sequences that query each pair.
+def mean_attention(model: keras.Model, task: Task, split: Split) -> np.ndarray:
+    """Returns the mean attention of the sequences of each group of the task.
 
     Args:
         model: an RNN-LN-FW, from tokens to logits.
-        split: N sequences of K pairs.
+        task: that the model was trained on.
+        split: N sequences of the task.
 
     Returns:
-        (K, T, T): for each pair, how much step t reads of the vector of symbol τ, summed over
-        the inner steps.
+        (G, T, T): for each group, how much step t reads of the vector of symbol τ, summed over
+        the inner steps. G is 1 for a task with several answers in a sequence.
 
     Raises:
-        UserError: if no sequence queries one of the pairs.
+        UserError: if a group has no sequence.
     """
     num_sequences, length = split.tokens.shape
-    queried = task.queried_pair(split.tokens)
-    counts = np.bincount(queried, minlength=_num_pairs(split))
+    if task.answers_at_end:
+        groups, num_groups = task.groups(split), task.num_groups
+    else:
+        groups, num_groups = np.zeros(num_sequences, dtype=int), 1
+    counts = np.bincount(groups, minlength=num_groups)
     if not counts.all():
         raise UserError(
-            f"no validation sequence queries pair {np.argmin(counts) + 1}. Train with a larger "
-            f"--num_validation. Received: num_validation={num_sequences}"
+            f"no validation sequence queries {task.group} {np.argmin(counts) + 1}. Train with a "
+            f"larger --num_validation. Received: num_validation={num_sequences}"
         )
     sums = np.zeros((len(counts), length, length))
     for start in range(0, num_sequences, TRACE_BATCH):
         part = slice(start, start + TRACE_BATCH)
-        trace = _trace(model, split.tokens[part].astype(np.int32))
-        np.add.at(sums, queried[part], _attention_by_symbol(model, trace).sum(axis=2))
+        trace = _trace(model, task, split.tokens[part].astype(np.int32))
+        np.add.at(sums, groups[part], _attention_by_symbol(model, trace).sum(axis=2))
     return sums / counts[:, None, None]
 
 
-def _num_pairs(split: task.Split) -> int:
-    return (split.tokens.shape[1] - 3) // 2
-
-
-def _trace(model: keras.Model, tokens: np.ndarray) -> MemoryTrace:
+def _trace(model: keras.Model, task: Task, tokens: np.ndarray) -> MemoryTrace:
     """Returns the trace of the model's memory over tokens, (B, T)."""
-    return trace_memory(model.get_layer("rnn"), keras.ops.one_hot(tokens, task.NUM_CLASSES))
+    symbols, mask = layer_inputs(task, tokens)
+    return trace_memory(model.get_layer("rnn"), symbols, **mask)
 
 
 def _attention_by_symbol(model: keras.Model, trace: MemoryTrace) -> np.ndarray:

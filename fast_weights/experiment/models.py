@@ -1,4 +1,4 @@
-"""The four models: one entry each, from a name to a layer to a Keras model."""
+"""The models: one entry each, from a name to a layer to a Keras model."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 # Keras takes seconds to load and the flags need only the names of the models, so this module
 # loads it when a layer is built: `fast_weights.FastWeights` is a lazy name.
 import fast_weights
-from fast_weights.experiment import task
 
 if TYPE_CHECKING:
     import keras
 
     from fast_weights.experiment.config import Config
+    from fast_weights.experiment.tasks import Task
 
 # The loop over time is unrolled up to this length, so that XLA fuses across steps: RNN-LN-FW takes
 # almost twice as long in a loop (`benchmarks/training_speed.py`). Longer sequences train in a loop,
@@ -25,14 +25,14 @@ class ModelEntry:
     """One model: how to build its recurrent layer, and how figures draw it.
 
     Attributes:
-        layer: takes a `Config` and Keras's layer arguments; returns a layer from (B, T, D)
-            to (B, H).
+        layer: takes a `Config` and the arguments `unroll`, `return_sequences` and `name`; returns
+            a layer from (B, T, D) to (B, H), or with `return_sequences` to (B, T, H).
         color: of its curve. Okabe and Ito's colors can be told apart by color-blind readers.
         linestyle: of its curve, so that a gray print can be read.
         has_fast_weights: whether `trace_memory` and the figures of the memory apply to it.
         published: validation accuracy after 1000 epochs, read off the blog's plot, or `None`.
-        blocks: takes a `Config`; returns the names of the blocks of H columns in the slow
-            weights.
+        blocks: takes a `Config`; returns the names of the blocks of H columns in the matrices of
+            slow weights.
     """
 
     layer: Callable[..., Any]
@@ -69,47 +69,70 @@ def _layer_norm_gru(config, **kwargs):
     )
 
 
-def _gru_blocks(config):
+def _layer_norm_gru_blocks(config):
     update = ("update",) if config.gates == "standard" else ()
     return ("reset", *update, "candidate")
 
 
-# In the order in which figures draw them.
+# In the order in which figures draw them. Those with `published` are the blog's four models.
 MODELS = {
     "CONTROL": ModelEntry(_control, "#999999", ":", published=0.48),
     "RNN-LN": ModelEntry(_layer_norm_rnn, "#E69F00", "--", published=0.90),
     "RNN-LN-FW": ModelEntry(_fast_weights, "#0072B2", "-", has_fast_weights=True, published=1.00),
-    "GRU-LN": ModelEntry(_layer_norm_gru, "#009E73", "-.", published=0.93, blocks=_gru_blocks),
+    "GRU-LN": ModelEntry(
+        _layer_norm_gru, "#009E73", "-.", published=0.93, blocks=_layer_norm_gru_blocks
+    ),
 }
+BLOG_MODELS = tuple(name for name, model in MODELS.items() if model.published is not None)
 
 
 def build_layer(config: "Config") -> "keras.layers.Layer":
     """Returns the recurrent layer of `config.model_name`, not built yet."""
-    unroll = config.sequence_length <= MAX_UNROLLED_LENGTH
-    return MODELS[config.model_name].layer(config, unroll=unroll, name="rnn")
+    task = config.make_task()
+    unroll = task.length <= MAX_UNROLLED_LENGTH
+    return_sequences = not task.answers_at_end
+    layer = MODELS[config.model_name].layer
+    return layer(config, unroll=unroll, return_sequences=return_sequences, name="rnn")
+
+
+def layer_inputs(task: "Task", tokens):
+    """Returns the inputs of the recurrent layer, (B, T, V), and its other arguments by name.
+
+    Args:
+        task: of the tokens.
+        tokens: (B, T), integers.
+    """
+    import keras
+
+    symbols = keras.ops.one_hot(tokens, len(task.vocabulary))
+    if task.padding is None:
+        return symbols, {}
+    return symbols, {"mask": keras.ops.not_equal(tokens, task.padding)}
 
 
 def build_model(config: "Config", layer: "keras.layers.Layer | None" = None) -> "keras.Model":
-    """Builds one of the four models, with new weights.
+    """Builds one of the models, with new weights.
 
     Args:
         config: the settings.
-        layer: a recurrent layer from (B, T, 37) to (B, H). Default: the layer of
-            `config.model_name`.
+        layer: a recurrent layer from (B, T, V) to (B, H), or to (B, T, H) if the task has
+            answers at several symbols. Default: the layer of `config.model_name`.
 
     Returns:
-        A `keras.Model` from integer tokens, (B, T), to logits, (B, 37).
+        A `keras.Model` from integer tokens, (B, T), to logits, (B, V) or (B, T, V). V is the size
+        of the task's vocabulary.
     """
     import keras
 
     from fast_weights.cells.base import input_initializer
 
-    tokens = keras.Input((config.sequence_length,), dtype="int32", name="tokens")
-    symbols = keras.ops.one_hot(tokens, task.NUM_CLASSES)
+    task = config.make_task()
+    tokens = keras.Input((task.length,), dtype="int32", name="tokens")
+    symbols, mask = layer_inputs(task, tokens)
     # Keras draws initial weights in the order in which layers are built. The committed records
     # depend on this order.
-    hidden = (layer or build_layer(config))(symbols)
+    hidden = (layer or build_layer(config))(symbols, **mask)
     logits = keras.layers.Dense(
-        task.NUM_CLASSES, kernel_initializer=input_initializer(), name="logits"
+        len(task.vocabulary), kernel_initializer=input_initializer(), name="logits"
     )(hidden)
     return keras.Model(tokens, logits, name=config.model_name.replace("-", "_"))

@@ -19,12 +19,13 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from fast_weights.experiment import evaluation, plots, task
+from fast_weights.experiment import evaluation, plots
 from fast_weights.experiment.config import SUMMARY_EVERY, Config
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.evaluation import SequenceTrace
 from fast_weights.experiment.results import EpochRecord
 from fast_weights.experiment.run_dir import TENSORBOARD_RUNS, RunDirectory
+from fast_weights.experiment.tasks import Split
 
 # Sequences whose hidden states are counted in the histogram.
 NUM_HIDDEN = 128
@@ -53,7 +54,7 @@ class TensorBoardWriter:
         run_dir: RunDirectory,
         config: Config,
         model: keras.Model,
-        validation: task.Split,
+        validation: Split,
         summary_every: int = SUMMARY_EVERY,
     ):
         self._run_dir = run_dir
@@ -61,7 +62,7 @@ class TensorBoardWriter:
         self._model = model
         self._summary_every = summary_every
         self._some_tokens = validation.tokens[:NUM_HIDDEN].astype(np.int32)
-        self._probe = task.default_sample(config.num_pairs)
+        self._task = config.make_task()
         with self._write_errors():
             self._writers = [
                 tf.summary.create_file_writer(str(run_dir.path / run))
@@ -71,9 +72,13 @@ class TensorBoardWriter:
     def write_start(self, epoch: int) -> None:
         """Writes the settings and the graph, and before the first epoch a snapshot."""
         # A run that is extended keeps its trial.
-        settings = dataclasses.asdict(self._config)
+        settings = {
+            name: value
+            for name, value in dataclasses.asdict(self._config).items()
+            if value is not None  # HParams has no such value
+        }
         del settings["num_epochs"]
-        tokens = tf.TensorSpec((None, self._config.sequence_length), tf.int32)
+        tokens = tf.TensorSpec((None, self._task.length), tf.int32)
         graph = tf.function(self._model).get_concrete_function(tokens).graph
         with self._events() as (run, _, _), run.as_default(step=0):
             tf.summary.text("configuration", _settings_table(self._config))
@@ -87,14 +92,14 @@ class TensorBoardWriter:
             self.write_snapshot(0)
 
     def write_epoch(
-        self, records: list[EpochRecord], accuracy_by_pair: np.ndarray, is_last: bool
+        self, records: list[EpochRecord], accuracy_by_group: np.ndarray, is_last: bool
     ) -> None:
         """Writes the scalars of the newest epoch, and a snapshot if one is due.
 
         Args:
             records: of all epochs so far.
-            accuracy_by_pair: validation accuracy on the sequences that query each pair, K
-                fractions; NaN if no sequence does.
+            accuracy_by_group: validation accuracy on the answers of each group of the task, G
+                fractions; NaN for a group without answers.
             is_last: whether the training ends with this epoch, which always has a snapshot.
         """
         record, config = records[-1], self._config
@@ -110,9 +115,7 @@ class TensorBoardWriter:
             with validation.as_default(step=epoch):
                 tf.summary.scalar("loss", record.val_loss)
                 tf.summary.scalar("accuracy", record.val_accuracy)
-                for pair, accuracy in enumerate(accuracy_by_pair, start=1):
-                    if not np.isnan(accuracy):
-                        tf.summary.scalar(f"accuracy_by_pair/pair_{pair}", accuracy)
+                self._write_groups(accuracy_by_group)
             with run.as_default(step=epoch):
                 tf.summary.scalar("best_accuracy", max(accuracies))
                 if accuracies[-1] >= LEARNED and max(accuracies[:-1], default=0) < LEARNED:
@@ -120,12 +123,20 @@ class TensorBoardWriter:
         if epoch % self._summary_every == 0 or is_last:
             self.write_snapshot(epoch, is_last)
 
+    def _write_groups(self, accuracy_by_group: np.ndarray) -> None:
+        """Writes the accuracy of each group, if the task has groups."""
+        group = self._task.group
+        for number, accuracy in enumerate(accuracy_by_group, start=1):
+            if group and not np.isnan(accuracy):
+                tf.summary.scalar(f"accuracy_by_{group}/{group}_{number}", accuracy)
+
     def write_snapshot(self, epoch: int, is_last: bool = False) -> None:
         """Writes histograms of the weights and the hidden state, and the state of the probe."""
-        hidden = evaluation.hidden_states(self._model, self._some_tokens)
+        hidden = evaluation.hidden_states(self._model, self._task, self._some_tokens)
         trace = None
         if is_last or self._shows_probe(epoch):
-            trace = evaluation.trace_sequence(self._model, self._probe, self._config.num_pairs)
+            sample = self._task.default_sample
+            trace = evaluation.trace_sequence(self._model, self._task, sample)
         with self._events() as (run, _, _), run.as_default(step=epoch):
             for layer in self._model.layers:
                 for weight in layer.weights:
@@ -192,8 +203,9 @@ def _settings_table(config: Config) -> str:
 
 
 def _answers_table(trace: SequenceTrace) -> str:
-    """Returns the most likely answers to a sequence as a Markdown table."""
-    likeliest = np.argsort(-trace.probabilities, kind="stable")[:NUM_ANSWERS]
-    rows = [f"| {task.decode([i])} | {trace.probabilities[i]:.2%} |" for i in likeliest]
+    """Returns the most likely answers to a sequence, to its last question, as a Markdown table."""
+    probabilities = trace.probabilities[-1]
+    likeliest = np.argsort(-probabilities, kind="stable")[:NUM_ANSWERS]
+    rows = [f"| {trace.task.decode([i])} | {probabilities[i]:.2%} |" for i in likeliest]
     head = f"`{trace.text}` → `{trace.prediction}`\n"
     return "\n".join([head, "| answer | probability |", "|---|---|", *rows])

@@ -14,13 +14,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fast_weights.experiment import checkpoint, dataset, results, task
+from fast_weights.experiment import checkpoint, dataset, results
 from fast_weights.experiment.checkpoint import TrainingState
 from fast_weights.experiment.config import SUMMARY_EVERY, Config
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.results import EpochRecord
 from fast_weights.experiment.run_dir import RunDirectory, check_same_run
-from fast_weights.experiment.task import Batches, Split
+from fast_weights.experiment.tasks import NO_ANSWER, Batches, Split, Task, batches
 from fast_weights.experiment.tensorboard import TensorBoardWriter
 
 logger = logging.getLogger(__name__)
@@ -34,14 +34,14 @@ def loss_and_gradients(model: keras.Model, tokens, targets, global_batch_size: i
     Args:
         model: from tokens to logits.
         tokens: (B, T) int.
-        targets: (B,) int.
+        targets: (B,) or (B, T) int, as in `Split`.
         global_batch_size: the number of sequences in one update: B, or the sum of B over
             replicas.
 
     Returns:
         The loss, a scalar, summed over B and divided by `global_batch_size`; the number of
         correct predictions, a scalar; and a list of gradients, one for each of
-        `model.trainable_variables`.
+        `model.trainable_variables`. A sequence with several answers counts as their mean.
     """
     with tf.GradientTape() as tape:
         logits = model(tokens, training=True)
@@ -52,7 +52,7 @@ def loss_and_gradients(model: keras.Model, tokens, targets, global_batch_size: i
         tf.zeros_like(weight) if gradient is None else gradient
         for gradient, weight in zip(gradients, model.trainable_variables, strict=True)
     ]
-    return loss, tf.reduce_sum(_is_correct(logits, targets)), gradients
+    return loss, _sum_over_sequences(_is_correct(logits, targets), targets), gradients
 
 
 def train_step(
@@ -73,7 +73,7 @@ def train_step(
         model: from tokens to logits.
         optimizer: built for the model's trainable variables.
         tokens: (B, T) int, of this replica.
-        targets: (B,) int, of this replica.
+        targets: (B,) or (B, T) int, of this replica.
         global_batch_size: the sum of B over the replicas.
         max_gradient_norm: the global norm that gradients are clipped to.
 
@@ -93,19 +93,25 @@ def train_step(
 
 
 def _summed_loss(logits, targets):
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
-    return tf.reduce_sum(losses)
+    """Returns the cross-entropy summed over B, (); the mean over the answers of a sequence."""
+    labels = targets if targets.shape.rank == 1 else tf.maximum(targets, 0)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    return _sum_over_sequences(losses, targets)
+
+
+def _sum_over_sequences(values, targets):
+    """Returns the sum over B of a value of each answer; the mean over the answers of a sequence."""
+    if targets.shape.rank == 1:
+        return tf.reduce_sum(values)
+    is_answer = tf.cast(targets != NO_ANSWER, values.dtype)
+    num_answers = tf.maximum(tf.reduce_sum(is_answer, axis=1), 1)
+    return tf.reduce_sum(tf.reduce_sum(values * is_answer, axis=1) / num_answers)
 
 
 def _is_correct(logits, targets):
+    """Returns 1 for a correct prediction, else 0, in the shape of the targets."""
     predictions = tf.argmax(logits, axis=-1, output_type=targets.dtype)
     return tf.cast(predictions == targets, tf.float32)
-
-
-def _num_correct_by_pair(logits, tokens, targets):
-    """Returns the number of correct predictions for the sequences that query each pair, (K,)."""
-    queried = tf.cast(tokens[:, :-3:2] == tokens[:, -1:], tf.float32)  # (B, K): keys differ
-    return tf.linalg.matvec(queried, _is_correct(logits, targets), transpose_a=True)
 
 
 class EpochProgram:
@@ -141,14 +147,27 @@ class EpochProgram:
         return totals
 
     @tf.function(jit_compile=True)
-    def evaluate(self, tokens, targets, start, stop, totals):
-        """Evaluates without an update. Totals are [loss, correct by queried pair], (1 + K,)."""
+    def evaluate(self, tokens, targets, groups, start, stop, totals):
+        """Evaluates without an update.
+
+        Args:
+            tokens, targets: as for `train`.
+            groups: the group of each answer, in the shape of the targets.
+            start, stop: the range of steps.
+            totals: [loss, correct predictions, correct predictions of each group], (2 + G,).
+        """
+        num_groups = totals.shape[0] - 2
         step = start
         while step < stop:
             logits = self._model(tokens[step], training=False)
             loss = _summed_loss(logits, targets[step]) / self._config.batch_size
-            correct = _num_correct_by_pair(logits, tokens[step], targets[step])
-            totals += tf.concat([loss[None], correct], axis=0)
+            is_correct = _is_correct(logits, targets[step])
+            correct = _sum_over_sequences(is_correct, targets[step])
+            in_group = tf.one_hot(groups[step], num_groups)
+            of_groups = tf.reduce_sum(
+                in_group * is_correct[..., None], axis=range(targets.shape.rank - 1)
+            )
+            totals += tf.concat([[loss, correct], of_groups], axis=0)
             step += 1
         return totals
 
@@ -260,36 +279,39 @@ def _train_epochs(
     stop_at_accuracy: float,
 ) -> None:
     """Runs the remaining epochs: train, validate, record, save."""
-    config, program = state.config, EpochProgram(state)
+    config, program, task = state.config, EpochProgram(state), state.config.make_task()
     training, validation = splits
-    batches = _to_tensors(task.batches(training, config.batch_size))
-    val_batches = _to_tensors(task.batches(validation, config.batch_size))
-    queried = task.queried_pair(val_batches.tokens.numpy().reshape(-1, config.sequence_length))
-    num_queried = np.bincount(queried, minlength=config.num_pairs)
+    training_batches = to_tensors(batches(training, config.batch_size))
+    val_batches = batches(validation, config.batch_size)
+    groups, group_sizes = _groups(task, validation, val_batches)
+    val_batches = to_tensors(val_batches)
     records, seconds = results.read(run_dir.results_path), []
     logger.info("Compiling; the first epoch takes a few seconds longer.")
     for epoch in range(state.epoch + 1, config.num_epochs + 1):
         start = time.perf_counter()
         if config.shuffle:
             order = epoch_order(config.seed, epoch, len(training.targets))
-            batches = _to_tensors(task.batches(training, config.batch_size, order))
+            training_batches = to_tensors(batches(training, config.batch_size, order))
         totals = tf.zeros(3)
-        for chunk, bounds in enumerate(_chunks(batches), start=1):
-            totals = program.train(*batches, *bounds, totals)
+        for chunk, bounds in enumerate(_chunks(training_batches), start=1):
+            totals = program.train(*training_batches, *bounds, totals)
             totals.numpy()  # waits for the result
             progress.update(epoch, chunk / CHUNKS_PER_EPOCH)
+        bounds = _bounds(0, len(groups))
         val_totals = program.evaluate(
-            *val_batches, *_bounds(0, len(val_batches.targets)), tf.zeros(1 + config.num_pairs)
+            *val_batches, groups, *bounds, tf.zeros(2 + task.num_groups)
         ).numpy()
         seconds.append(time.perf_counter() - start)
-        record = _record(epoch, totals.numpy(), val_totals, batches, val_batches, seconds[-1])
+        record = _record(
+            epoch, totals.numpy(), val_totals, training_batches, val_batches, seconds[-1]
+        )
         _check_finite(record, state.model)
         records.append(record)
         # The checkpoint comes last: on resume, records newer than it are discarded.
         results.append(run_dir.results_path, record)
         is_last = epoch == config.num_epochs or record.val_accuracy >= stop_at_accuracy
-        with np.errstate(invalid="ignore"):  # NaN for a pair that no sequence queries
-            board.write_epoch(records, val_totals[1:] / num_queried, is_last)
+        with np.errstate(invalid="ignore"):  # NaN for a group without answers
+            board.write_epoch(records, val_totals[2:] / group_sizes, is_last)
         state.epoch = epoch
         state.save(run_dir)
         # The first epoch compiles, so only the later ones predict the time of an epoch.
@@ -317,20 +339,28 @@ def epoch_order(seed: int, epoch: int, num_sequences: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(num_sequences)
 
 
-def _to_tensors(batches: Batches) -> Batches:
+def to_tensors(batches: Batches) -> Batches:
+    """Returns batches as tensors."""
     return Batches(tf.constant(batches.tokens), tf.constant(batches.targets))
+
+
+def _groups(task: Task, split: Split, cut: Batches):
+    """Returns the group of each answer of the batches of a split, and the sizes of the groups."""
+    groups = batches(Split(split.tokens, task.groups(split)), cut.targets.shape[1]).targets
+    is_answer = cut.targets != NO_ANSWER
+    return tf.constant(groups), np.bincount(groups[is_answer], minlength=task.num_groups)
 
 
 def _record(epoch, totals, val_totals, batches, val_batches, seconds) -> EpochRecord:
     """Returns the record of an epoch from its totals over batches."""
-    steps, batch_size = batches.targets.shape
+    steps, batch_size = batches.targets.shape[:2]
     val_steps = len(val_batches.targets)
     return EpochRecord(
         epoch,
         train_loss=float(totals[0] / steps),
         train_accuracy=float(totals[1] / (steps * batch_size)),
         val_loss=float(val_totals[0] / val_steps),
-        val_accuracy=float(val_totals[1:].sum() / (val_steps * batch_size)),
+        val_accuracy=float(val_totals[1] / (val_steps * batch_size)),
         gradient_norm=float(totals[2] / steps),
         seconds=round(seconds, 3),
     )

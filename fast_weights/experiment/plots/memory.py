@@ -12,13 +12,15 @@ from fast_weights.experiment.plots import style
 
 if TYPE_CHECKING:  # `evaluation` loads Keras, which the curves do not need
     from fast_weights.experiment.evaluation import SequenceTrace
+    from fast_weights.experiment.tasks import Task
 
-DIGITS = "0123456789"
 SECONDS_PER_STEP = 1.2
-# Limits that keep figures legible: heat maps of A side by side, labels along an axis, and
-# attention maps side by side.
+# Limits that keep figures legible: heat maps of A side by side, large labels along an axis, answers
+# with a bar of their own, symbols in the header of an animation, and attention maps side by side.
 MAX_MAPS_PER_ROW = 13
 MAX_LABELS = 13
+MAX_ANSWERS = 10
+MAX_SYMBOLS = 21
 ATTENTION_MAPS_PER_ROW = 3
 
 
@@ -44,14 +46,15 @@ def plot_memory(trace: "SequenceTrace", path, caption: str = "") -> pathlib.Path
 
 def memory_figure(trace: "SequenceTrace") -> Figure:
     """Returns the figure of `plot_memory`."""
-    rows = -(-len(trace.text) // MAX_MAPS_PER_ROW)
+    rows = -(-len(trace.tokens) // MAX_MAPS_PER_ROW)
     figure = style.new_figure(11, 2.8 + 1.8 * rows)
     upper, lower = figure.subfigures(2, 1, height_ratios=[rows, 1.5])
     _draw_strip(upper, trace, rows)
     left, right = lower.subplots(1, 2, width_ratios=[1.4, 1])
-    _draw_attention(left, trace.text, trace.attention[-1])
+    last = trace.positions[-1]
+    _draw_attention(left, trace.symbols, trace.attention[last])
     left.set_ylabel("attention η λ^age (v · h)")
-    left.set_title(f"attention of the query {trace.text[-1]!r}")
+    left.set_title(f"attention of the query {trace.symbols[last]!r}")
     _draw_prediction(right, trace)
     return figure
 
@@ -65,7 +68,7 @@ def strip_figure(trace: "SequenceTrace") -> Figure:
 
 def _draw_strip(figure, trace: "SequenceTrace", rows: int = 1) -> None:
     """Draws A after each symbol, with the symbol as the title."""
-    length = len(trace.text)
+    length = len(trace.tokens)
     panels = np.ravel(figure.subplots(rows, -(-length // rows)))
     strip, unused = panels[:length], panels[length:]
     for axes in unused:
@@ -73,7 +76,7 @@ def _draw_strip(figure, trace: "SequenceTrace", rows: int = 1) -> None:
     scale = style.color_scale(trace.fast_weights)
     for t, axes in enumerate(strip):
         image = axes.imshow(trace.fast_weights[t], **scale)
-        axes.set_title(trace.text[t], fontsize=15, family="monospace")
+        axes.set_title(trace.symbols[t], fontsize=15, family="monospace")
         axes.set_xticks([])
         axes.set_yticks([])
     strip[0].set_ylabel("A, H × H")
@@ -85,8 +88,8 @@ def attention_figure(trace: "SequenceTrace") -> Figure:
     figure = style.new_figure(4.6, 4)
     axes = figure.subplots()
     shares = shares_of(trace.attention.sum(axis=1))
-    size = 10 if len(trace.text) <= MAX_LABELS else 7
-    image = _draw_map(axes, shares, list(trace.text), style.color_scale(shares))
+    size = 10 if len(trace.tokens) <= MAX_LABELS else 7
+    image = _draw_map(axes, shares, trace.symbols, style.color_scale(shares))
     axes.tick_params(labelsize=size, labelfontfamily="monospace")
     axes.set_ylabel("read at")
     figure.colorbar(image, ax=axes, label="share of attention")
@@ -99,7 +102,7 @@ def hidden_figure(trace: "SequenceTrace") -> Figure:
     axes = figure.subplots()
     scale = style.color_scale(trace.hidden)
     image = axes.imshow(trace.hidden.T, aspect="auto", interpolation="nearest", **scale)
-    axes.set_xticks(range(len(trace.text)), list(trace.text), family="monospace")
+    axes.set_xticks(range(len(trace.tokens)), trace.symbols, family="monospace")
     axes.set_ylabel("unit of $h_t$")
     figure.colorbar(image, ax=axes, label="hidden state")
     return figure
@@ -115,7 +118,7 @@ def _draw_map(axes, shares, labels: list[str], scale: dict, **rotation):
     return image
 
 
-def _draw_attention(axes, text: str, attention) -> None:
+def _draw_attention(axes, symbols: list[str], attention) -> None:
     """Draws a bar for the attention of each inner step to each symbol, (S, T)."""
     inner_steps, length = attention.shape
     width = 0.8 / max(inner_steps, 1)
@@ -125,7 +128,8 @@ def _draw_attention(axes, text: str, attention) -> None:
         shade = 1 - 0.5 * s / inner_steps
         axes.bar(positions, attention[s], width, color=style.ACCENT, alpha=shade, label=label)
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xticks(range(length), list(text), family="monospace", fontsize=13)
+    long = {"fontsize": 6, "rotation": 90} if length > MAX_SYMBOLS else {"fontsize": 13}
+    axes.set_xticks(range(length), symbols, family="monospace", **long)
     axes.set_xlabel("symbol whose vector is read")
     if inner_steps > 1:
         axes.legend(frameon=False)
@@ -135,20 +139,20 @@ def _draw_attention(axes, text: str, attention) -> None:
 
 
 def _draw_prediction(axes, trace: "SequenceTrace") -> None:
-    """Draws a bar for the probability of each digit, and one for all other symbols."""
-    values = [trace.probability_of(digit) for digit in DIGITS]
-    values.append(max(0.0, 1 - sum(values)))
-    # `find` returns -1, the index of the last bar, for a symbol that is not a digit.
-    likeliest = DIGITS.find(trace.prediction)
-    colors = [style.MUTED] * len(values)
-    colors[likeliest] = style.ACCENT
-    axes.bar(range(len(values)), values, color=colors)
-    axes.set_xticks(range(len(values)), [*DIGITS, "else"], family="monospace")
+    """Draws a bar for the probability of each likely answer, and one for all other symbols."""
+    probabilities, answers = trace.probabilities[-1], np.array(trace.task.answers)
+    # The likeliest of them, in the order of the vocabulary.
+    shown = np.sort(answers[np.argsort(-probabilities[answers], kind="stable")[:MAX_ANSWERS]])
+    values = [*probabilities[shown], max(0.0, 1 - probabilities[shown].sum())]
+    answer = probabilities.argmax()
+    colors = [style.ACCENT if token == answer else style.MUTED for token in shown]
+    axes.bar(range(len(values)), values, color=[*colors, style.MUTED])
+    labels = [trace.task.vocabulary[token] for token in shown]
+    axes.set_xticks(range(len(values)), [*labels, "else"], family="monospace")
     axes.set_ylim(0, 1)
     axes.set_xlabel("answer")
     axes.set_ylabel("probability")
-    share = trace.probability_of(trace.prediction)
-    axes.set_title(f"answer: {trace.prediction!r} at {share:.1%}")
+    axes.set_title(f"answer: {trace.task.vocabulary[answer]!r} at {probabilities[answer]:.1%}")
     style.remove_frame(axes)
 
 
@@ -172,31 +176,21 @@ def animate_memory(trace: "SequenceTrace", path, caption: str = "") -> pathlib.P
         FigureCanvasAgg(figure)
         writer = PillowWriter(fps=1 / SECONDS_PER_STEP)
         with writer.saving(figure, str(path), dpi=90):
-            for t in range(len(trace.text)):
+            for t in range(len(trace.tokens)):
                 figure.clear()
                 style.add_caption(figure, caption)
                 _draw_frame(figure, trace, t)
                 # The answer stays long enough to be read.
-                for _ in range(3 if t == len(trace.text) - 1 else 1):
+                for _ in range(3 if t == len(trace.tokens) - 1 else 1):
                     writer.grab_frame()
 
     return style.write(path, save)
 
 
 def _draw_frame(figure, trace: "SequenceTrace", t: int) -> None:
-    """Draws one step: the sequence up to it, A, the attention, and at the end the answer."""
-    length = len(trace.text)
-    width = min(0.05, 0.7 / length)  # of a symbol, as a fraction of the figure
+    """Draws one step: the sequence around it, A, the attention, and the answer if there is one."""
     header, body = figure.subfigures(2, 1, height_ratios=[1, 5])
-    for i, symbol in enumerate(trace.text):
-        color = style.ACCENT if i == t else ("black" if i < t else style.MUTED)
-        font = {"fontsize": 400 * width, "weight": "bold" if i == t else "normal"}
-        position = (0.45 + width * (i - (length - 1) / 2), 0.45)
-        header.text(*position, symbol, color=color, family="monospace", ha="center", **font)
-    if t == length - 1:
-        share = trace.probability_of(trace.prediction)
-        answer = f"→ {trace.prediction}  {share:.0%}"
-        header.text(0.47 + width * length / 2, 0.45, answer, color=style.ACCENT, fontsize=18)
+    _draw_symbols(header, trace, t)
     left, right = body.subplots(1, 2, width_ratios=[1, 1.5])
     image = left.imshow(trace.fast_weights[t], **style.color_scale(trace.fast_weights))
     left.set_title("fast weights A")
@@ -204,10 +198,38 @@ def _draw_frame(figure, trace: "SequenceTrace", t: int) -> None:
     left.set_yticks([])
     body.colorbar(image, ax=left, label="fast weight", fraction=0.05)
     shares = shares_of(trace.attention[t])
-    _draw_attention(right, trace.text, shares)
+    _draw_attention(right, trace.symbols, shares)
     right.set_ylim(1.05 * shares.min(initial=0), 1.05)
     right.set_ylabel("share")
-    right.set_title(f"attention of {trace.text[t]!r}")
+    right.set_title(f"attention of {trace.symbols[t]!r}")
+
+
+def _draw_symbols(header, trace: "SequenceTrace", t: int) -> None:
+    """Draws the symbols around step t as text, with the answer at t behind them."""
+    length = min(len(trace.tokens), MAX_SYMBOLS)
+    start = min(max(t - length // 2, 0), len(trace.tokens) - length)
+    longest = max(map(len, trace.symbols))
+    width = min(0.05 * (1 + longest) / 2, 0.7 / length)  # as a fraction of the figure
+    for i, symbol in enumerate(trace.symbols[start : start + length]):
+        step = start + i
+        color = style.ACCENT if step == t else ("black" if step < t else style.MUTED)
+        weight = "bold" if step == t else "normal"
+        size = 800 * width / (1 + longest)
+        position = (0.45 + width * (i - (length - 1) / 2), 0.45)
+        header.text(
+            *position,
+            symbol,
+            color=color,
+            family="monospace",
+            ha="center",
+            weight=weight,
+            fontsize=size,
+        )
+    if t in trace.positions:
+        probabilities = trace.probabilities[list(trace.positions).index(t)]
+        answer = trace.task.vocabulary[probabilities.argmax()]
+        text = f"→ {answer}  {probabilities.max():.0%}"
+        header.text(0.47 + width * length / 2, 0.45, text, color=style.ACCENT, fontsize=18)
 
 
 def shares_of(attention):
@@ -216,15 +238,16 @@ def shares_of(attention):
     return attention / np.maximum(sums, 1e-12)
 
 
-def plot_attention(maps, path, caption: str = "") -> pathlib.Path:
-    """Draws the mean T × T map of the sequences that query each pair.
+def plot_attention(maps, task: "Task", path, caption: str = "") -> pathlib.Path:
+    """Draws the mean T × T map of the sequences of each group of a task.
 
     Each row shows shares of the attention of its step. Digits read themselves so strongly that
     the row of the query would be invisible beside theirs.
 
     Args:
-        maps: (K, T, T), for each queried pair, how much step t (row) reads of the vector of
-            symbol τ (column).
+        maps: (G, T, T), for each group, how much step t (row) reads of the vector of symbol τ
+            (column).
+        task: of the sequences.
         path: of the file to write, which ends in `.png`, `.svg` or `.pdf`. Its directory is
             created if it is missing.
         caption: of the figure, such as `"RNN-LN-FW, seed 0"`. Default: no caption.
@@ -242,32 +265,17 @@ def plot_attention(maps, path, caption: str = "") -> pathlib.Path:
     shares = shares_of(np.asarray(maps))
     scale = style.color_scale(shares)
     style.add_caption(figure, caption)
-    for pair, values in enumerate(shares):
-        axes = panels[pair]
-        image = _draw_map(axes, values, position_labels(len(values), pair), scale, rotation=90)
-        axes.set_title(f"query of pair {pair + 1}")
-        if pair % columns == 0:
+    for group, values in enumerate(shares):
+        axes = panels[group]
+        image = _draw_map(axes, values, task.position_labels(group), scale, rotation=90)
+        if len(maps) > 1:
+            axes.set_title(f"query of {task.group} {group + 1}")
+        if group % columns == 0:
             axes.set_ylabel("read at")
     for unused in panels[len(maps) :]:
         unused.set_visible(False)
     figure.colorbar(image, ax=panels, label="share of attention", fraction=0.02)
     return style.write(path, figure.savefig)
-
-
-def position_labels(length: int, queried: int) -> list[str]:
-    """Returns a label for each position of a sequence, with a mark at the queried pair.
-
-    A long sequence has labels only at that pair and at the query; the others are empty.
-    """
-    num_pairs = (length - 3) // 2
-    if length > MAX_LABELS:
-        labels = [f"pair {pair + 1} ◂" if pair == queried else "" for pair in range(num_pairs)]
-        return [label for pair in labels for label in (pair, "")] + ["", "", "query"]
-    labels = []
-    for pair in range(num_pairs):
-        mark = " ◂" if pair == queried else ""
-        labels += [f"letter {pair + 1}{mark}", f"digit {pair + 1}{mark}"]
-    return [*labels, "?", "?", "query"]
 
 
 def plot_weights(before, after, path, caption: str = "", blocks=("h",)) -> pathlib.Path:

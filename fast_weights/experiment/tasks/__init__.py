@@ -1,0 +1,41 @@
+"""The tasks: one entry each, from a name to a class.
+
+Nothing here needs more than NumPy.
+"""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.tasks.associative_retrieval import AssociativeRetrieval
+from fast_weights.experiment.tasks.base import NO_ANSWER, Batches, Split, Task, batches
+from fast_weights.experiment.tasks.multi_query_recall import MultiQueryRecall
+
+if TYPE_CHECKING:
+    from fast_weights.experiment.config import Config
+
+__all__ = ["NO_ANSWER", "TASKS", "Batches", "Split", "Task", "batches", "make_task"]
+
+TASKS = {
+    "associative-retrieval": AssociativeRetrieval,
+    "multi-query-recall": MultiQueryRecall,
+}
+
+
+def make_task(config: "Config") -> Task:
+    """Returns the task of a configuration.
+
+    Raises:
+        UserError: if a setting is that of another task, or does not fit the task.
+    """
+    task = TASKS[config.task]
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    for name in {name for other in TASKS.values() for name in other.settings}:
+        value = getattr(config, name)
+        if name not in task.settings and value != defaults[name]:
+            owners = [one for one, other in TASKS.items() if name in other.settings]
+            raise UserError(
+                f"`{name}` is a setting of {', '.join(owners)}. Omit it, or choose another --task. "
+                f"Received: {name}={value}, task={config.task}"
+            )
+    return task(config)

@@ -1,0 +1,175 @@
+"""The parts that all tasks share: splits, batches, and reading and writing samples."""
+
+import abc
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import numpy as np
+
+from fast_weights.experiment.errors import UserError
+
+if TYPE_CHECKING:
+    from fast_weights.experiment.config import Config
+
+# The target of a symbol that has no answer.
+NO_ANSWER = -1
+
+
+class Split(NamedTuple):
+    """N sequences and their targets.
+
+    Attributes:
+        tokens: (N, T), integers.
+        targets: the tokens of the correct answers: (N,) for a task with one answer, at the end of
+            a sequence; (N, T) for a task with answers at several symbols, with `NO_ANSWER` at the
+            others.
+    """
+
+    tokens: np.ndarray
+    targets: np.ndarray
+
+
+class Batches(NamedTuple):
+    """A split cut into batches.
+
+    Attributes:
+        tokens: (steps, B, T) int32.
+        targets: (steps, B) or (steps, B, T) int32.
+    """
+
+    tokens: np.ndarray
+    targets: np.ndarray
+
+
+class Task(abc.ABC):
+    """Sequences of symbols, and the questions that a model must answer about them.
+
+    A subclass sets `vocabulary` and `length`, and implements `generate`. The other methods have
+    defaults, which suit a task with one answer at the end of each sequence.
+
+    Args:
+        config: the settings of the run.
+
+    Attributes:
+        settings: the names of the settings that decide the sequences, other than the numbers of
+            sequences and the seed.
+        vocabulary: the symbols. A token is an index into it.
+        separator: the text between two symbols of a sample.
+        length: T, the number of symbols in a sequence.
+        answers_at_end: whether a sequence has one answer, at its end. If `False`, there are answers
+            at several symbols.
+        padding: the token that is masked, or `None`.
+        group: a noun, such as `"pair"`: accuracy is also counted for each group of answers. Empty
+            if there are no groups.
+        num_groups: the number of groups, 1 if there are none.
+
+    Raises:
+        UserError: if the settings do not fit the task.
+    """
+
+    settings: ClassVar[tuple[str, ...]] = ()
+    separator: ClassVar[str] = ""
+    answers_at_end: ClassVar[bool] = True
+    padding: ClassVar[int | None] = None
+    group: ClassVar[str] = ""
+    vocabulary: Sequence[str]
+    length: int
+    num_groups: int = 1
+
+    @abc.abstractmethod
+    def __init__(self, config: "Config"):
+        """Sets `vocabulary` and `length`."""
+
+    @abc.abstractmethod
+    def generate(self, num_sequences: int, rng: np.random.Generator) -> Split:
+        """Draws sequences.
+
+        Args:
+            num_sequences: N, zero or more.
+            rng: the source of randomness. The same state gives the same sequences.
+        """
+
+    def answer_positions(self, tokens: np.ndarray) -> np.ndarray:
+        """Returns the indices of the symbols at which a sequence, (T,), has an answer, (Q,)."""
+        return np.array([self.length - 1])
+
+    def groups(self, split: Split) -> np.ndarray:
+        """Returns the group of each answer, in the shape of the targets."""
+        return np.zeros(split.targets.shape, dtype=np.int64)
+
+    def follows_rules(self, tokens: np.ndarray) -> bool:
+        """Returns whether T tokens, (T,), are a sequence of the task."""
+        return True
+
+    @property
+    def answers(self) -> Sequence[int]:
+        """The tokens that can be answers."""
+        return range(len(self.vocabulary))
+
+    @property
+    def rules(self) -> str:
+        """The sequences of the task, in words, as an error message describes them."""
+        return f"{self.length} of the symbols {self.separator.join(self.vocabulary)}"
+
+    @property
+    def default_sample(self) -> str:
+        """The sequence that is shown when the user gives none."""
+        return self.decode(self.generate(1, np.random.default_rng(0)).tokens[0])
+
+    def position_labels(self, group: int) -> list[str]:
+        """Returns a label for each symbol of the sequences of a group, empty for some."""
+        step = -(-self.length // 13)  # more labels would overlap
+        return ["" if i % step else str(i + 1) for i in range(self.length)]
+
+    def encode(self, text: str) -> np.ndarray:
+        """Returns the tokens of a text, (N,).
+
+        Raises:
+            UserError: if a symbol is not in the vocabulary.
+        """
+        index = {symbol: token for token, symbol in enumerate(self.vocabulary)}
+        symbols = text.split() if self.separator else text
+        unknown = [symbol for symbol in symbols if symbol not in index]
+        if unknown:
+            first, last = self.vocabulary[0], self.vocabulary[-1]
+            raise UserError(
+                f"a symbol must be one of {first} to {last}. Received: "
+                f"{self.separator.join(unknown)!r:.80}"
+            )
+        return np.array([index[symbol] for symbol in symbols], dtype=np.int32)
+
+    def decode(self, tokens) -> str:
+        """Returns the text of tokens, an iterable of indices into the vocabulary."""
+        return self.separator.join(self.vocabulary[token] for token in tokens)
+
+    def encode_sample(self, text: str) -> np.ndarray:
+        """Returns the tokens of one sequence of the task, (T,).
+
+        Raises:
+            UserError: if the text is not such a sequence.
+        """
+        tokens = self.encode(text)
+        if len(tokens) != self.length or not self.follows_rules(tokens):
+            raise UserError(
+                f"a sample must be {self.rules}, such as {self.default_sample}. "
+                f"Received: {text!r:.80}"
+            )
+        return tokens
+
+
+def batches(split: Split, batch_size: int, order: np.ndarray | None = None) -> Batches:
+    """Cuts a split into full batches, in order. A last partial batch is dropped.
+
+    Args:
+        split: N sequences.
+        batch_size: B.
+        order: a permutation of 0 to N - 1, (N,). Default: the order of the split.
+    """
+    steps = len(split.targets) // batch_size
+    chosen = slice(steps * batch_size) if order is None else order[: steps * batch_size]
+    return Batches(
+        *(
+            part[chosen].astype(np.int32).reshape(steps, batch_size, *part.shape[1:])
+            for part in split
+        )
+    )

@@ -1,0 +1,108 @@
+"""Multi-query associative recall, from Arora et al. 2023 (arXiv 2312.04927, "Zoology").
+
+A sequence starts with K pairs of a key and a value. After them, each key comes again once, as a
+query, and the model must answer with its value at once: `k3 v7 k1 v2 … k1 … k3 …` has the answers
+`v2` at the second `k1` and `v7` at the second `k3`. The other symbols are random values.
+
+The vocabulary has V symbols: tokens 0 to V/2 - 1 are the keys k1, k2, …; the others are the values.
+Keys are distinct within a sequence, and so are the values of its pairs. Queries stand at even
+distances from the end of the pairs, from 0 to T - 2K - 2. As in the original, near ones are more
+frequent: the probability of the i-th of them is proportional to i^-0.99.
+
+The original draws the other symbols from the whole vocabulary. Here, they are values, so a key
+after the pairs is always a query.
+"""
+
+import numpy as np
+
+from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.tasks.base import NO_ANSWER, Split, Task
+
+# The probability of the i-th place of a query is proportional to i ** (POWER - 1).
+POWER = 0.01
+
+
+class MultiQueryRecall(Task):
+    """Key-value pairs, then every key once more among other symbols, with an answer at each.
+
+    The groups are the pairs: an answer belongs to the pair that it queries.
+    """
+
+    settings = ("num_pairs", "sequence_length", "vocabulary_size")
+    separator = " "
+    answers_at_end = False
+    group = "pair"
+
+    def __init__(self, config):
+        self.num_pairs = self.num_groups = config.num_pairs
+        size = config.vocabulary_size or 64
+        self.num_keys = size // 2
+        self.length = config.sequence_length or 4 * self.num_pairs
+        if size % 2 or self.num_keys < self.num_pairs:
+            raise UserError(
+                "`vocabulary_size` must be even and at least twice `num_pairs`, because half of "
+                f"the symbols are keys. Received: vocabulary_size={size}, "
+                f"num_pairs={self.num_pairs}"
+            )
+        if self.length % 2 or self.length < 4 * self.num_pairs:
+            raise UserError(
+                "`sequence_length` must be even and at least four times `num_pairs`. Received: "
+                f"sequence_length={self.length}, num_pairs={self.num_pairs}"
+            )
+        numbers = range(1, self.num_keys + 1)
+        self.vocabulary = [f"{kind}{number}" for kind in "kv" for number in numbers]
+
+    def generate(self, num_sequences, rng):
+        shape, num_pairs = (num_sequences, self.num_keys), self.num_pairs
+        keys = np.argsort(rng.random(shape), axis=1)[:, :num_pairs]
+        values = self.num_keys + np.argsort(rng.random(shape), axis=1)[:, :num_pairs]
+        last = 2 * self.num_keys
+        tokens = rng.integers(self.num_keys, last, (num_sequences, self.length))
+        tokens[:, : 2 * num_pairs : 2] = keys
+        tokens[:, 1 : 2 * num_pairs : 2] = values
+        positions = 2 * num_pairs + 2 * self._places(num_sequences, rng)
+        targets = np.full(tokens.shape, NO_ANSWER)
+        np.put_along_axis(tokens, positions, keys, axis=1)
+        np.put_along_axis(targets, positions, values, axis=1)
+        return Split(tokens.astype(np.uint16), targets.astype(np.int16))
+
+    def _places(self, num_sequences, rng):
+        """Draws K different places for the queries of each sequence, (N, K), by the power law."""
+        num_places = self.length // 2 - self.num_pairs
+        weights = np.arange(1, num_places + 1) ** (POWER - 1.0)
+        # The K smallest of exponential variables with these rates are K places drawn one after
+        # the other without replacement.
+        waits = rng.exponential(size=(num_sequences, num_places)) / weights
+        return np.argsort(waits, axis=1)[:, : self.num_pairs]
+
+    @property
+    def answers(self):
+        return range(self.num_keys, 2 * self.num_keys)
+
+    def answer_positions(self, tokens):
+        start = 2 * self.num_pairs
+        return start + np.flatnonzero(tokens[start:] < self.num_keys)
+
+    def groups(self, split):
+        keys = split.tokens[:, : 2 * self.num_pairs : 2]
+        return np.argmax(split.tokens[:, :, None] == keys[:, None, :], axis=2)
+
+    def follows_rules(self, tokens):
+        pairs, rest = np.split(tokens, [2 * self.num_pairs])
+        keys, values = pairs[::2], pairs[1::2]
+        queries = rest[rest < self.num_keys]
+        return bool(
+            (keys < self.num_keys).all()
+            and (values >= self.num_keys).all()
+            and len(set(keys.tolist())) == self.num_pairs
+            and len(queries)
+            and set(queries.tolist()) <= set(keys.tolist())
+        )
+
+    @property
+    def rules(self):
+        return (
+            f"{self.num_pairs} pairs of a key and a value with distinct keys, then values and at "
+            f"least one of those keys ({self.length} symbols, k1 to k{self.num_keys} and v1 to "
+            f"v{self.num_keys}, separated by spaces)"
+        )

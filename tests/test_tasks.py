@@ -1,0 +1,230 @@
+"""The tasks: the rules of their sequences, samples that a person types, batches."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fast_weights.experiment.config import Config
+from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.tasks import NO_ANSWER, Split, batches
+
+# A busy machine may take longer than Hypothesis's deadline.
+patient = settings(deadline=None)
+NUM_PAIRS = st.integers(1, 26)
+SEEDS = st.integers(0, 2**32 - 1)
+ALPHABET = Config().make_task().vocabulary
+
+
+def retrieval(num_pairs):
+    """Returns associative retrieval with a number of pairs."""
+    return Config(num_pairs=num_pairs).make_task()
+
+
+def recall(num_pairs, **settings):
+    """Returns multi-query recall with a number of pairs."""
+    return Config(task="multi-query-recall", num_pairs=num_pairs, **settings).make_task()
+
+
+def answer(text):
+    """Returns the digit that a sequence asks for, or `None` if it is not one of the task."""
+    keys, values = text[:-3:2], text[1:-3:2]
+    if (
+        len(keys) == len(values) == len(set(keys)) > 0
+        and set(keys) <= set("abcdefghijklmnopqrstuvwxyz")
+        and set(values) <= set("0123456789")
+        and text[-3:-1] == "??"
+    ):
+        return dict(zip(keys, values, strict=True)).get(text[-1])
+    return None
+
+
+@patient
+@given(num_pairs=NUM_PAIRS, seed=SEEDS)
+def test_retrieval_follows_the_rules(num_pairs, seed):
+    """Catches a repeated letter, a digit as a key, a query that is not a key, a wrong target."""
+    task = retrieval(num_pairs)
+    split = task.generate(11, np.random.default_rng(seed))
+    assert split.tokens.shape == (11, 2 * num_pairs + 3)
+    for tokens, target in zip(split.tokens, split.targets, strict=True):
+        text = task.decode(tokens)
+        assert answer(text) == task.decode([target])
+        np.testing.assert_array_equal(task.encode_sample(text), tokens)
+    for tokens, pair in zip(split.tokens, task.groups(split), strict=True):
+        assert tokens[2 * pair] == tokens[-1]
+
+
+def test_symbols_and_positions_are_uniform():
+    """Catches a letter, a digit or a queried pair that never occurs, and digits that differ."""
+    task = retrieval(3)
+    split = task.generate(20_000, np.random.default_rng(0))
+    letters, digits = split.tokens[:, :-3:2], split.tokens[:, 1:-3:2]
+    for column in range(3):
+        counts = np.bincount(letters[:, column], minlength=26)
+        np.testing.assert_allclose(counts, 20_000 / 26, rtol=0.2)
+        counts = np.bincount(digits[:, column] - 26, minlength=10)
+        np.testing.assert_allclose(counts, 2_000, rtol=0.15)
+    counts = np.bincount(task.groups(split))
+    np.testing.assert_allclose(counts, 20_000 / 3, rtol=0.1)
+    assert 0.08 < (digits[:, 0] == digits[:, 1]).mean() < 0.12
+
+
+@patient
+@given(st.text(alphabet=ALPHABET, max_size=30))
+def test_decode_inverts_encode(text):
+    """Catches two symbols that share a token."""
+    task = retrieval(3)
+    assert task.decode(task.encode(text)) == text
+
+
+@settings(patient, max_examples=300)
+@given(NUM_PAIRS, SEEDS, st.integers(0, 54), st.text(ALPHABET + "G é", max_size=12))
+def test_sample_is_accepted_or_refused_by_the_rules(num_pairs, seed, position, replacement):
+    """Catches a text outside the task that is accepted, or that raises another error."""
+    task = retrieval(num_pairs)
+    text = task.decode(task.generate(1, np.random.default_rng(seed)).tokens[0])
+    text = text[:position] + replacement + text[position + len(replacement) :]
+    follows_rules = len(text) == 2 * num_pairs + 3 and answer(text) is not None
+    try:
+        assert task.decode(task.encode_sample(text)) == text
+    except UserError:
+        assert not follows_rules
+    else:
+        assert follows_rules
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "g5o8k1??",
+        "g5o8k1x9??g",
+        "G5o8k1??g",
+        "5go8k1??g",
+        "g5o8k???g",
+        "g5o8k1a?g",
+        "g5g8k1??g",
+        "g5o8k1??z",
+        "g5o8k1??5",
+    ],
+)
+def test_bad_sample_is_refused(text):
+    """Catches each rule of the task on its own."""
+    with pytest.raises(UserError, match=r"g5o8k1\?\?g|Received: 'G'"):
+        retrieval(3).encode_sample(text)
+
+
+@patient
+@given(NUM_PAIRS)
+def test_default_sample_is_a_sequence_of_the_task(num_pairs):
+    """Catches a default that `test.py` itself refuses."""
+    for task in (retrieval(num_pairs), recall(num_pairs)):
+        assert task.decode(task.encode_sample(task.default_sample)) == task.default_sample
+
+
+@pytest.mark.parametrize("group", [0, 5])
+@pytest.mark.parametrize("num_pairs", [3, 6])
+def test_labels_mark_the_queried_pair(num_pairs, group):
+    """Catches a mark at another pair than the queried one, and a label at another symbol."""
+    task, pair = retrieval(num_pairs), group % num_pairs
+    labels = task.position_labels(pair)
+    assert len(labels) == task.length
+    assert "◂" in labels[2 * pair]
+    assert sum("◂" in label for label in labels) == (2 if num_pairs == 3 else 1)
+    assert labels[-1] == "query"
+
+
+def lookup(task, tokens):
+    """Returns the answers to a sequence of multi-query recall, by the index of the query."""
+    words = task.decode(tokens).split()
+    keys, values = (words[i : 2 * task.num_pairs : 2] for i in range(2))
+    pairs = dict(zip(keys, values, strict=True))
+    assert len(pairs) == task.num_pairs
+    rest = enumerate(words[2 * task.num_pairs :], start=2 * task.num_pairs)
+    return {i: pairs[word] for i, word in rest if word.startswith("k")}
+
+
+@patient
+@given(st.integers(1, 8), st.integers(0, 10), st.integers(8, 20), SEEDS)
+def test_recall_follows_the_rules(num_pairs, more, num_keys, seed):
+    """Catches a wrong answer, a query without an answer, and a key that is queried twice."""
+    length = 4 * num_pairs + 2 * more
+    task = recall(num_pairs, sequence_length=length, vocabulary_size=2 * num_keys)
+    split = task.generate(7, np.random.default_rng(seed))
+    assert split.tokens.shape == split.targets.shape == (7, length)
+    for tokens, targets, groups in zip(*split, task.groups(split), strict=True):
+        answers = lookup(task, tokens)
+        assert len(answers) == num_pairs
+        positions = np.flatnonzero(targets != NO_ANSWER)
+        assert {i: task.vocabulary[targets[i]] for i in positions} == answers
+        np.testing.assert_array_equal(task.answer_positions(tokens), positions)
+        np.testing.assert_array_equal(tokens[2 * groups[positions]], tokens[positions])
+        assert set(targets[positions]) <= set(task.answers)
+        np.testing.assert_array_equal(task.encode_sample(task.decode(tokens)), tokens)
+
+
+def test_recall_places_its_queries_by_the_power_law():
+    """Catches queries at all places alike, and places that no query reaches."""
+    task = recall(1, sequence_length=22, vocabulary_size=40)
+    split = task.generate(40_000, np.random.default_rng(0))
+    places = (np.argmax(split.targets != NO_ANSWER, axis=1) - 2) // 2
+    expected = np.arange(1, 11) ** -0.99
+    frequencies = np.bincount(places, minlength=10) / 40_000
+    np.testing.assert_allclose(frequencies, expected / expected.sum(), rtol=0.1)
+    # Keys and values are uniform.
+    for tokens in (split.tokens[:, 0], split.tokens[:, 1] - 20, split.tokens[:, 3] - 20):
+        values = tokens[tokens < 20]
+        np.testing.assert_allclose(np.bincount(values, minlength=20) * 20 / len(values), 1, 0.15)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "k1 v1 k2 v2 k1 v3 v4",
+        "k1 v1 k1 v2 k1 v3 v4 v5",
+        "v1 k1 k2 v2 k1 v3 v4 v5",
+        "k1 v1 k2 v2 k3 v3 v4 v5",
+        "k1 v1 k2 v2 v1 v3 v4 v5",
+        "k1 v1 k2 v2 k1 v3 v4 x",
+        "k1v1k2v2k1v3v4v5",
+    ],
+)
+def test_bad_sample_of_recall_is_refused(text):
+    """Catches each rule of the task on its own."""
+    task = recall(2)
+    assert len(task.encode_sample("k1 v1 k2 v2 k1 v3 v4 v5")) == 8
+    with pytest.raises(UserError, match=r"such as k|Received: 'x'|'k1v1"):
+        task.encode_sample(text)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_pairs": 27},
+        {"sequence_length": 12},
+        {"task": "multi-query-recall", "num_pairs": 33},
+        {"task": "multi-query-recall", "vocabulary_size": 7},
+        {"task": "multi-query-recall", "sequence_length": 13},
+        {"task": "multi-query-recall", "sequence_length": 10},
+    ],
+)
+def test_settings_must_fit_the_task(changes):
+    """Catches sequences that cannot be drawn, and a setting that has no effect."""
+    name = list(changes)[-1]
+    with pytest.raises(UserError, match=f"`{name}`|{name}="):
+        Config(**changes)
+
+
+def test_batches_keep_order_and_drop_the_partial_batch():
+    """Catches a lost or repeated sequence, and tokens separated from their targets."""
+    for task in (retrieval(2), recall(2)):
+        split = task.generate(11, np.random.default_rng(0))
+        for order in (None, np.arange(11)[::-1]):
+            tokens, targets = batches(split, 3, order)
+            assert (tokens.dtype, targets.dtype) == (np.int32, np.int32)
+            assert tokens.shape == (3, 3, task.length)
+            expected = split if order is None else Split(*(part[order] for part in split))
+            np.testing.assert_array_equal(tokens.reshape(9, -1), expected.tokens[:9])
+            shape = expected.targets[:9].shape
+            np.testing.assert_array_equal(targets.reshape(shape), expected.targets[:9])
