@@ -69,6 +69,30 @@ def _layer_norm_gru(config, **kwargs):
     )
 
 
+def _gru(config, **kwargs):
+    import keras
+
+    return keras.layers.GRU(config.units, **kwargs)
+
+
+def _lstm(config, **kwargs):
+    import keras
+
+    return keras.layers.LSTM(config.units, **kwargs)
+
+
+def _linear_attention(config, unroll, **kwargs):
+    from fast_weights.experiment.baselines import LinearAttention
+
+    return LinearAttention(config.units, **kwargs)
+
+
+def _delta_rule(config, unroll, **kwargs):
+    from fast_weights.experiment.baselines import DeltaRule
+
+    return DeltaRule(config.units, **kwargs)
+
+
 def _layer_norm_gru_blocks(config):
     update = ("update",) if config.gates == "standard" else ()
     return ("reset", *update, "candidate")
@@ -82,6 +106,16 @@ MODELS = {
     "GRU-LN": ModelEntry(
         _layer_norm_gru, "#009E73", "-.", published=0.93, blocks=_layer_norm_gru_blocks
     ),
+    "GRU": ModelEntry(
+        _gru, "#D55E00", "-.", blocks=lambda config: ("update", "reset", "candidate")
+    ),
+    "LSTM": ModelEntry(
+        _lstm, "#CC79A7", "--", blocks=lambda config: ("input", "forget", "candidate", "output")
+    ),
+    "LINEAR-ATTENTION": ModelEntry(
+        _linear_attention, "#56B4E9", ":", blocks=lambda config: ("q", "k", "v")
+    ),
+    "DELTA-RULE": ModelEntry(_delta_rule, "#000000", ":", blocks=lambda config: ("q", "k", "v")),
 }
 BLOG_MODELS = tuple(name for name, model in MODELS.items() if model.published is not None)
 

@@ -1,0 +1,100 @@
+"""Linear attention and the delta rule, two layers that fast weights are compared with.
+
+Both keep a matrix S for each sequence, as fast weights do, and write to it the outer product of two
+projections of the inputs. They are linear in S, so a whole sequence is computed at once.
+`docs/recall.md` compares them.
+
+| symbol | meaning | shape |
+|---|---|---|
+| q, k, v | queries, keys and values | (B, T, H) |
+| beta | strength of a write of the delta rule, from 0 to 1 | (B, T, 1) |
+| S | state, which is not formed: S_t is the sum over τ up to t of k_τ^T u_τ | (B, H, H) |
+"""
+
+import keras
+from keras import ops
+
+# Symbols that the short convolution sees, as in the code of the paper on the delta rule.
+WIDTH = 4
+
+
+class _Attention(keras.layers.Layer):
+    """Queries, keys and values from a projection, a short convolution and SiLU.
+
+    Without the convolution, a key and its value, which are two symbols, could not be written
+    together. The outputs are normalized, as in the paper on the delta rule.
+
+    Args:
+        units: positive integer, H, the size of a query, a key and a value.
+        return_sequences: whether to return the outputs of all steps instead of the last.
+    """
+
+    def __init__(self, units, return_sequences=False, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.return_sequences = return_sequences
+        self.normalize = keras.layers.RMSNormalization(name="normalize")
+
+    def build(self, sequences_shape):
+        columns = 3 * self.units
+        self.kernel = self.add_weight(shape=(sequences_shape[-1], columns), name="kernel")
+        self.filters = self.add_weight(
+            shape=(WIDTH, columns),
+            initializer=keras.initializers.RandomUniform(-(WIDTH**-0.5), WIDTH**-0.5),
+            name="filters",
+        )
+        self.normalize.build((None, self.units))
+
+    def call(self, sequences):
+        """Returns the output of the last step, (B, H), or of all, (B, T, H)."""
+        length = sequences.shape[1]
+        padded = ops.pad(sequences @ self.kernel, [[0, 0], [WIDTH - 1, 0], [0, 0]])
+        mixed = sum(self.filters[i] * padded[:, i : i + length] for i in range(WIDTH))
+        queries, keys, values = ops.split(ops.silu(mixed), 3, axis=-1)
+        outputs = self.normalize(self.attend(sequences, queries, keys, values))
+        return outputs if self.return_sequences else outputs[:, -1]
+
+    def get_config(self):
+        config = {"units": self.units, "return_sequences": self.return_sequences}
+        return {**super().get_config(), **config}
+
+
+@keras.saving.register_keras_serializable(package="fast_weights")
+class LinearAttention(_Attention):
+    """Causal linear attention with the feature map φ(x) = elu(x) + 1.
+
+    o_t = φ(q_t) S_t / (φ(q_t) · Σ_τ φ(k_τ)), where S_t = S_{t-1} + φ(k_t)^T v_t.
+
+    Reference: Katharopoulos et al. 2020, arXiv 2006.16236, equations 9 to 12.
+    """
+
+    def attend(self, sequences, queries, keys, values):
+        """Returns the outputs, (B, T, H)."""
+        scores = (ops.elu(queries) + 1) @ ops.swapaxes(ops.elu(keys) + 1, 1, 2)
+        scores = ops.tril(scores)
+        return scores @ values / (ops.sum(scores, axis=-1, keepdims=True) + 1e-6)
+
+
+@keras.saving.register_keras_serializable(package="fast_weights")
+class DeltaRule(_Attention):
+    """Linear attention that writes the difference between a value and what its key reads.
+
+    o_t = q_t S_t, where S_t = S_{t-1} + k_t^T u_t and u_t = β_t (v_t - k_t S_{t-1}). Queries and
+    keys have length 1. All u_t are the solution of one triangular system:
+    u_t + β_t Σ_{τ<t} (k_t · k_τ) u_τ = β_t v_t.
+
+    Reference: Yang et al. 2024, arXiv 2406.06484, section 2.2 and equations 5 and 6.
+    """
+
+    def build(self, sequences_shape):
+        super().build(sequences_shape)
+        self.beta_kernel = self.add_weight(shape=(sequences_shape[-1], 1), name="beta_kernel")
+
+    def attend(self, sequences, queries, keys, values):
+        """Returns the outputs, (B, T, H)."""
+        queries, keys = ops.normalize(queries, axis=-1), ops.normalize(keys, axis=-1)
+        beta = ops.sigmoid(sequences @ self.beta_kernel)
+        transposed = ops.swapaxes(keys, 1, 2)
+        system = ops.eye(sequences.shape[1]) + ops.tril(beta * (keys @ transposed), -1)
+        written = ops.solve_triangular(system, beta * values, lower=True)
+        return ops.tril(queries @ transposed) @ written
