@@ -1,6 +1,7 @@
-"""Plots the results of all models, or the memory or the weights of one model.
+"""Plots the results of all models or of one, or the memory or the weights of one model.
 
 python plot.py
+python plot.py --model_name=GRU-LN --with_bundled
 python plot.py --figure=memory --sample=g5o8k1??g
 """
 
@@ -12,9 +13,10 @@ import pathlib
 from absl import flags
 
 from fast_weights.experiment import console, results
+from fast_weights.experiment.config import Config
 from fast_weights.experiment.dataset import load_or_generate
 from fast_weights.experiment.errors import UserError
-from fast_weights.experiment.models import MODELS
+from fast_weights.experiment.models import BLOG_MODELS, MODELS
 from fast_weights.experiment.run_dir import RunDirectory, find_runs
 
 FLAGS = flags.FLAGS
@@ -25,23 +27,22 @@ flags.DEFINE_enum(
     "figure",
     "curves",
     ("curves", "memory", "attention", "weights"),
-    "curves: accuracy, loss and gradient norm of all runs; memory: one sequence step by step, "
+    "curves: accuracy, loss and gradient norm of all runs, or of those that --model_name and "
+    "--seed select, for a single curve with training; memory: one sequence step by step, "
     "as an image and as a GIF; attention: mean over the validation sequences; weights: slow "
     "weights before and after training",
 )
 flags.DEFINE_string("sample", None, "sequence for --figure=memory, such as g5o8k1??g")
 flags.DEFINE_bool("log_epochs", False, "logarithmic axis of epochs for --figure=curves")
+flags.DEFINE_bool(
+    "with_bundled", False, "also draw the project's own records of the blog's models, pale"
+)
 flags.DEFINE_enum("format", "png", ("png", "svg", "pdf"), "format of images; animations are GIFs")
 flags.DEFINE_string("output_dir", "figures", "directory to write to")
 
-ONE_MODEL = ("memory", "attention", "weights")
 # Flags that only some figures use.
-USED_BY = {
-    "sample": ("memory",),
-    "log_epochs": ("curves",),
-    "model_name": ONE_MODEL,
-    "seed": ONE_MODEL,
-}
+USED_BY = {"sample": ("memory",), "log_epochs": ("curves",), "with_bundled": ("curves",)}
+BUNDLED_DIR = pathlib.Path(__file__).parent / "docs/results"
 
 
 def main():
@@ -64,42 +65,71 @@ def main():
 
 
 def curves():
-    """Plots the results of all runs in --checkpoint_dir, or else of those below it."""
+    """Plots the results of the runs in --checkpoint_dir, or else of those below it."""
     read = {
-        run_dir: results.read(run_dir.results_path) for run_dir in find_runs(FLAGS.checkpoint_dir)
+        run_dir: results.read(run_dir.results_path)
+        for run_dir in find_runs(FLAGS.checkpoint_dir)
+        if run_dir.model_name == FLAGS.model_name or not FLAGS["model_name"].present
+        if run_dir.seed == FLAGS.seed or not FLAGS["seed"].present
     }
     # A run in its first epoch has no records yet.
     runs = {run_dir: records for run_dir, records in read.items() if records}
     if not runs:
-        command = RunDirectory(FLAGS.checkpoint_dir, FLAGS.model_name).train_command
+        command = console.run_dir().train_command
         raise UserError(f"no results in {FLAGS.checkpoint_dir}. Train a model: {command}")
     here = pathlib.Path(FLAGS.checkpoint_dir)
     at_top = {run_dir: runs[run_dir] for run_dir in runs if run_dir.checkpoint_dir == here}
     from fast_weights.experiment.plots import plot_curves
 
-    found = _by_label(at_top or runs)
-    yield from plot_curves(found, FLAGS.output_dir, FLAGS.format, FLAGS.log_epochs)
+    configs = {run_dir: run_dir.read_config() for run_dir in at_top or runs}
+    bundled = _bundled_records() if FLAGS.with_bundled else {}
+    yield from plot_curves(
+        _by_label(runs, configs, bundled),
+        FLAGS.output_dir,
+        FLAGS.format,
+        FLAGS.log_epochs,
+        bundled,
+        # The blog's accuracies hold for its own settings.
+        mark_published=not any(map(_changes, configs.values())),
+    )
     trained = {run_dir.model_name for run_dir in at_top}
-    for name in MODELS:
-        if at_top and name not in trained:
+    for name in BLOG_MODELS:
+        if at_top and name not in trained and not FLAGS["model_name"].present:
             command = RunDirectory(FLAGS.checkpoint_dir, name).train_command
             print(f"{name} has no results. To train it: {command}")
 
 
-def _by_label(runs):
+def _bundled_records():
+    """Returns the project's own records of each seed of the blog's models, by model."""
+    return {
+        name: [results.read(path) for path in sorted(BUNDLED_DIR.glob(f"{name}-seed*.jsonl"))]
+        for name in BLOG_MODELS
+    }
+
+
+def _by_label(runs, configs, bundled):
     """Returns the records of each seed by label: the model, and its settings that differ.
 
     Args:
         runs: the records of each run, by `RunDirectory`.
+        configs: the settings of each run.
+        bundled: the bundled records by model, which are runs with the default settings.
     """
-    configs = [run_dir.read_config() for run_dir in runs]  # refuses a renamed directory
+    others = [*configs.values(), *(Config(model_name=name) for name in bundled)]
     found = {}
-    for records, config in zip(runs.values(), configs, strict=True):
-        same_model = [other for other in configs if other.model_name == config.model_name]
+    for run_dir, config in configs.items():
+        same_model = [other for other in others if other.model_name == config.model_name]
         varied = dict.fromkeys(name for other in same_model for name in config.differences(other))
         settings = [f"{name}={getattr(config, name)}" for name in varied if name != "seed"]
-        found.setdefault(", ".join([config.model_name, *settings]), []).append(records)
+        label = ", ".join([config.model_name, *settings])
+        found.setdefault(label, []).append(runs[run_dir])
     return found
+
+
+def _changes(config):
+    """Returns the names of the settings, other than the seed, that are not the defaults."""
+    default = Config(model_name=config.model_name, seed=config.seed)
+    return config.differences(default)
 
 
 def memory():

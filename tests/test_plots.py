@@ -72,7 +72,7 @@ def test_each_model_has_its_line(tmp_path, figures):
 def test_seeds_are_drawn_as_a_mean_and_a_band():
     """Catches a short seed that hides the epochs of the others, or that bends their mean."""
     seeds = [records(0.0, epochs=5), [records(0.2)[0], records(0.2)[2]]]
-    figure = curves._curves({"RNN-LN": seeds}, "", "", lambda record: record.val_accuracy)
+    figure = curves._curves({"RNN-LN": seeds}, {}, "", "", "val_accuracy")
     (axes,) = figure.axes
     (line, beyond, end), (band,) = axes.lines, axes.collections
     # The second seed lacks epoch 2 and ends with 3.
@@ -110,6 +110,28 @@ def test_curves_show_accuracy_loss_and_norm(tmp_path, figures, format, log_epoch
         (axes,) = figures[name].axes
         assert list(axes.lines[0].get_ydata()) == pytest.approx(expected)
         assert axes.get_xscale() == ("log" if log_epochs else "linear")
+
+
+def test_single_model_is_drawn_with_training(tmp_path, figures):
+    """Catches training under the name of validation, and a gradient norm drawn twice."""
+    plots.plot_curves({"RNN-LN": [records(0.1)]}, tmp_path)
+    validation, training = figures["accuracy.png"].axes[0].lines
+    assert (validation.get_label(), training.get_label()) == ("validation", "training")
+    assert list(validation.get_ydata()) == pytest.approx([0.3, 0.4, 0.5])
+    assert list(training.get_ydata()) == pytest.approx([0.1] * 3)
+    assert list(figures["loss.png"].axes[0].lines[1].get_ydata()) == [1] * 3
+    assert len(figures["gradient_norm.png"].axes[0].lines) == 1
+
+
+def test_bundled_records_are_drawn_behind(tmp_path, figures):
+    """Catches a model's own curve that cannot be told from the project's."""
+    bundled = {"RNN-LN": [records(0.4)], "GRU-LN": [records(0.2)]}
+    plots.plot_curves({"RNN-LN": [records(0.1)]}, tmp_path, bundled=bundled)
+    lines = figures["accuracy.png"].axes[0].lines
+    labels = [line.get_label() for line in lines]
+    assert labels == ["RNN-LN, bundled", "GRU-LN, bundled", "RNN-LN"]
+    assert [line.get_alpha() for line in lines] == [0.35, 0.35, None]
+    assert list(lines[2].get_ydata()) == pytest.approx([0.3, 0.4, 0.5])
 
 
 @pytest.mark.parametrize(("epochs", "marked"), [(499, set()), (500, {0.90, 0.48})])

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from fast_weights.experiment import storage
 
-ACCENT, MUTED = "#0072B2", "#BBBBBB"
+ACCENT, MUTED, TRAINING = "#0072B2", "#BBBBBB", "#56B4E9"
 
 
 def new_figure(width: float, height: float) -> Figure:
