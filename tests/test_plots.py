@@ -241,6 +241,23 @@ def test_mean_attention_is_drawn_by_queried_pair(tmp_path, figures):
     np.testing.assert_array_equal(list(drawn.values()), plots.shares_of(maps))
 
 
+def test_diagonal_of_attention_does_not_set_the_color_scale(tmp_path, figures, trace):
+    """Catches a query that is pale beside symbols that read themselves, and no sign of that."""
+    maps = np.full((1, 5, 5), 0.01) + np.diag([9.0, 9, 9, 9, 0])
+    maps[0, -1, 1] = 0.06  # 60% of the attention of the query
+    plots.plot_attention(maps, tmp_path / "attention.png")
+    (image,) = figures["attention.png"].axes[0].images
+    assert image.get_clim() == pytest.approx((0, 0.6))
+    assert image.colorbar.extend == "max"
+    plots.plot_attention(np.tri(5)[None], tmp_path / "attention.png")
+    (image,) = figures["attention.png"].axes[0].images
+    assert image.colorbar.extend == "max"  # the first step reads only itself
+    trace.attention[:] = np.eye(9)[:, None]
+    trace.attention[-1, 0, 1] = -3
+    (image,) = plots.attention_figure(trace).axes[0].images
+    assert image.get_clim() == pytest.approx((-0.6, 0.6))
+
+
 @pytest.mark.parametrize("blocks", [("h",), ("reset", "update", "candidate")])
 def test_weights_are_drawn_before_and_after_training(tmp_path, figures, blocks):
     """Catches weights in the wrong panel, and the columns of a gate under another's name."""

@@ -89,10 +89,10 @@ def attention_figure(trace: "SequenceTrace") -> Figure:
     axes = figure.subplots()
     shares = shares_of(trace.attention.sum(axis=1))
     size = 10 if len(trace.tokens) <= MAX_LABELS else 7
-    image = _draw_map(axes, shares, trace.symbols, style.color_scale(shares))
+    image = _draw_map(axes, shares, trace.symbols, _scale_beside_diagonal(shares))
     axes.tick_params(labelsize=size, labelfontfamily="monospace")
     axes.set_ylabel("read at")
-    figure.colorbar(image, ax=axes, label="share of attention")
+    _add_attention_bar(figure, image, shares, ax=axes)
     return figure
 
 
@@ -242,7 +242,7 @@ def plot_attention(maps, task: "Task", path, caption: str = "") -> pathlib.Path:
     """Draws the mean T × T map of the sequences of each group of a task.
 
     Each row shows shares of the attention of its step. Digits read themselves so strongly that
-    the row of the query would be invisible beside theirs.
+    the row of the query would be pale beside them, so the diagonal may exceed the color scale.
 
     Args:
         maps: (G, T, T), for each group, how much step t (row) reads of the vector of symbol τ
@@ -263,7 +263,7 @@ def plot_attention(maps, task: "Task", path, caption: str = "") -> pathlib.Path:
     figure = style.new_figure(11, 4 * rows)
     panels = np.ravel(figure.subplots(rows, columns))
     shares = shares_of(np.asarray(maps))
-    scale = style.color_scale(shares)
+    scale = _scale_beside_diagonal(shares)
     style.add_caption(figure, caption)
     for group, values in enumerate(shares):
         axes = panels[group]
@@ -274,8 +274,24 @@ def plot_attention(maps, task: "Task", path, caption: str = "") -> pathlib.Path:
             axes.set_ylabel("read at")
     for unused in panels[len(maps) :]:
         unused.set_visible(False)
-    figure.colorbar(image, ax=panels, label="share of attention", fraction=0.02)
+    _add_attention_bar(figure, image, shares, ax=panels, fraction=0.02)
     return style.write(path, figure.savefig)
+
+
+def _scale_beside_diagonal(shares) -> dict:
+    """Returns the color scale of the values of T × T maps that are not on a diagonal."""
+    return style.color_scale(shares * (1 - np.eye(shares.shape[-1])))
+
+
+def _add_attention_bar(figure, image, shares, **place) -> None:
+    """Adds a color bar that points on where `shares` exceed the scale."""
+    low, high = image.get_clim()
+    exceeded = (bool(shares.min() < low), bool(shares.max() > high))
+    arrows = {(True, True): "both", (True, False): "min", (False, True): "max"}
+    label = "share of attention"
+    if any(exceeded):
+        label += " (scale without the diagonal)"
+    figure.colorbar(image, label=label, extend=arrows.get(exceeded, "neither"), **place)
 
 
 def plot_weights(before, after, path, caption: str = "", blocks=("h",)) -> pathlib.Path:
