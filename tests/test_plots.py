@@ -260,17 +260,22 @@ def test_diagonal_of_attention_does_not_set_the_color_scale(tmp_path, figures, t
 
 @pytest.mark.parametrize("blocks", [("h",), ("reset", "update", "candidate")])
 def test_weights_are_drawn_before_and_after_training(tmp_path, figures, blocks):
-    """Catches weights in the wrong panel, and the columns of a gate under another's name."""
+    """Catches a wrong panel, weights that are blank on another panel's scale, and wrong gates."""
     rng, columns = np.random.default_rng(0), 4 * len(blocks)
     before, after = (
         (rng.normal(size=(4, columns)), rng.normal(size=(37, columns))) for _ in range(2)
     )
+    before[0][:] = np.abs(before[0])
     plots.plot_weights(before, after, tmp_path / "weights.png", blocks=blocks)
     figure = figures["weights.png"]
     drawn = maps_in(figure)
     for i, name in enumerate(("W_h", "W_x")):
         np.testing.assert_array_equal(drawn[f"${name}$ before training"], before[i])
         np.testing.assert_array_equal(drawn[f"${name}$ after training"], after[i])
+    images = [image for axes in figure.axes for image in axes.images]
+    tops = [np.abs(image.get_array()).max() for image in images]
+    assert [image.get_clim() for image in images] == [(-top, top) for top in tops]
+    assert len({image.colorbar for image in images} - {None}) == 4
     if len(blocks) > 1:
         labels = figure.axes[0].get_xticklabels()
         names = [(label.get_text(), label.get_position()[0]) for label in labels]

@@ -297,6 +297,9 @@ def _add_attention_bar(figure, image, shares, **place) -> None:
 def plot_weights(before, after, path, caption: str = "", blocks=("h",)) -> pathlib.Path:
     """Draws W_h and W_x before and after training.
 
+    Each panel has its own color scale: the largest weight grows so much that the weights before
+    training would be blank on the scale of those after.
+
     Args:
         before: (W_h, W_x) as drawn from the seed, (H, n·H) and (37, n·H).
         after: the same, trained.
@@ -311,18 +314,18 @@ def plot_weights(before, after, path, caption: str = "", blocks=("h",)) -> pathl
     Raises:
         UserError: if the file cannot be written.
     """
-    figure = style.new_figure(9, 7)
+    figure = style.new_figure(10, 7)
     panels = figure.subplots(2, 2)
     for row, name in enumerate(("W_h", "W_x")):
-        scale = style.color_scale(np.stack([before[row], after[row]]))
         for axes, values, when in zip(
             panels[row], (before, after), ("before", "after"), strict=True
         ):
+            scale = style.signed_scale(values[row])  # W_h starts as a multiple of the identity
             image = axes.imshow(values[row], aspect="auto", interpolation="nearest", **scale)
             axes.set_title(f"${name}$ {when} training")
+            figure.colorbar(image, ax=axes, label="weight (own color scale)", fraction=0.05)
             _label_blocks(axes, values[row].shape[1] // len(blocks), blocks)
         panels[row, 0].set_ylabel("unit of $h_{t-1}$" if name == "W_h" else "symbol of $x_t$")
-        figure.colorbar(image, ax=panels[row], label="weight", fraction=0.03)
     for axes in panels[1]:
         axes.set_yticks([12.5, 30.5, 36], ["a-z", "0-9", "?"])
     style.add_caption(figure, caption)

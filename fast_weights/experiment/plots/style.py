@@ -31,10 +31,20 @@ def remove_frame(axes) -> None:
 def color_scale(values) -> dict:
     """Returns `cmap` and `norm` for an image of `values`: symmetric if some are negative."""
     values = np.asarray(values)
-    top = max(float(np.abs(values).max()), 1e-12)
     if values.min() < 0:
-        return {"cmap": "RdBu_r", "norm": Normalize(-top, top)}
-    return {"cmap": "Blues", "norm": Normalize(0, top)}
+        return signed_scale(values)
+    return {"cmap": "Blues", "norm": Normalize(0, _top(values))}
+
+
+def signed_scale(values) -> dict:
+    """Returns `cmap` and `norm` for an image of `values`, symmetric whatever their signs."""
+    top = _top(values)
+    return {"cmap": "RdBu_r", "norm": Normalize(-top, top)}
+
+
+def _top(values) -> float:
+    """Returns the largest magnitude of `values`, or a little if all are zero."""
+    return max(float(np.abs(values).max()), 1e-12)
 
 
 def to_pixels(figure: Figure) -> np.ndarray:
