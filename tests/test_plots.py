@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import pathlib
 
 import numpy as np
@@ -295,6 +296,30 @@ def test_pixels_are_those_of_the_figure(trace):
     pixels, file = plots.to_pixels(figure), io.BytesIO()
     figure.savefig(file, format="png")
     np.testing.assert_array_equal(pixels, np.asarray(Image.open(file).convert("RGB")))
+
+
+@pytest.mark.parametrize("num_pairs", [3, 26])
+def test_text_fits_into_a_card(num_pairs):
+    """Catches a label that TensorBoard's card cuts off, or that covers the next one."""
+    length = 2 * num_pairs + 3
+    values = np.random.default_rng(0).normal(size=(length, 4, 4))
+    trace = SequenceTrace(
+        "m" * length,
+        np.zeros(37),
+        fast_weights=values,
+        hidden=values[:, 0],
+        attention=np.tri(length)[:, None] + 9 * np.eye(length)[:, None],
+    )
+    for draw in (plots.strip_figure, plots.attention_figure, plots.hidden_figure):
+        figure = draw(trace)
+        plots.to_pixels(figure)  # lays it out
+        drawn = figure.get_tightbbox()
+        assert (drawn.min >= 0).all()
+        assert (drawn.max <= figure.get_size_inches()).all()
+        for axes in figure.axes:
+            labels = [label for label in axes.get_xticklabels() if label.get_text()]
+            boxes = [label.get_window_extent() for label in labels]
+            assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
 
 
 def test_directory_that_cannot_be_written_is_named(tmp_path):

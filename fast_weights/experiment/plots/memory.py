@@ -15,10 +15,12 @@ if TYPE_CHECKING:  # `evaluation` loads Keras, which the curves do not need
     from fast_weights.experiment.tasks import Task
 
 SECONDS_PER_STEP = 1.2
-# Limits that keep figures legible: heat maps of A side by side, large labels along an axis, answers
-# with a bar of their own, symbols in the header of an animation, and attention maps side by side.
+# Limits that keep figures legible: heat maps of A side by side, labels along an axis (of a card
+# for TensorBoard, single symbols), answers with a bar of their own, symbols in the header of an
+# animation, and attention maps side by side.
 MAX_MAPS_PER_ROW = 13
 MAX_LABELS = 13
+MAX_CARD_LABELS = 14
 MAX_ANSWERS = 10
 MAX_SYMBOLS = 21
 ATTENTION_MAPS_PER_ROW = 3
@@ -60,13 +62,13 @@ def memory_figure(trace: "SequenceTrace") -> Figure:
 
 
 def strip_figure(trace: "SequenceTrace") -> Figure:
-    """Returns a figure of A after each symbol, one heat map each, in two rows."""
-    figure = style.new_figure(6, 3)
-    _draw_strip(figure, trace, rows=2)
+    """Returns a figure of A after each symbol, one heat map each, in rows that fill a card."""
+    figure = style.new_card()
+    _draw_strip(figure, trace, rows=round((len(trace.tokens) / 2) ** 0.5), fontsize=10)
     return figure
 
 
-def _draw_strip(figure, trace: "SequenceTrace", rows: int = 1) -> None:
+def _draw_strip(figure, trace: "SequenceTrace", rows: int, fontsize: int = 15) -> None:
     """Draws A after each symbol, with the symbol as the title."""
     length = len(trace.tokens)
     panels = np.ravel(figure.subplots(rows, -(-length // rows)))
@@ -76,7 +78,7 @@ def _draw_strip(figure, trace: "SequenceTrace", rows: int = 1) -> None:
     scale = style.color_scale(trace.fast_weights)
     for t, axes in enumerate(strip):
         image = axes.imshow(trace.fast_weights[t], **scale)
-        axes.set_title(trace.symbols[t], fontsize=15, family="monospace")
+        axes.set_title(trace.symbols[t], fontsize=fontsize, family="monospace")
         axes.set_xticks([])
         axes.set_yticks([])
     strip[0].set_ylabel("A, H × H")
@@ -85,11 +87,11 @@ def _draw_strip(figure, trace: "SequenceTrace", rows: int = 1) -> None:
 
 def attention_figure(trace: "SequenceTrace") -> Figure:
     """Returns a figure of the attention of each step to each symbol, T × T."""
-    figure = style.new_figure(4.6, 4)
+    figure = style.new_card()
     axes = figure.subplots()
     shares = shares_of(trace.attention.sum(axis=1))
     size = 10 if len(trace.tokens) <= MAX_LABELS else 7
-    image = _draw_map(axes, shares, trace.symbols, _scale_beside_diagonal(shares))
+    image = _draw_map(axes, shares, _thinned(trace.symbols), _scale_beside_diagonal(shares))
     axes.tick_params(labelsize=size, labelfontfamily="monospace")
     axes.set_ylabel("read at")
     _add_attention_bar(figure, image, shares, ax=axes)
@@ -98,14 +100,21 @@ def attention_figure(trace: "SequenceTrace") -> Figure:
 
 def hidden_figure(trace: "SequenceTrace") -> Figure:
     """Returns a figure of the hidden state after each symbol, H × T."""
-    figure = style.new_figure(4.6, 4)
+    figure = style.new_card()
     axes = figure.subplots()
     scale = style.color_scale(trace.hidden)
     image = axes.imshow(trace.hidden.T, aspect="auto", interpolation="nearest", **scale)
-    axes.set_xticks(range(len(trace.tokens)), trace.symbols, family="monospace")
+    labels = _thinned(trace.symbols)
+    axes.set_xticks(range(len(labels)), labels, family="monospace")
     axes.set_ylabel("unit of $h_t$")
     figure.colorbar(image, ax=axes, label="hidden state")
     return figure
+
+
+def _thinned(symbols: list[str]) -> list[str]:
+    """Returns the symbols as labels. If all would overlap in a card, some are empty."""
+    every = -(-len(symbols) * max(map(len, symbols)) // MAX_CARD_LABELS)
+    return [symbol if age % every == 0 else "" for age, symbol in enumerate(symbols[::-1])][::-1]
 
 
 def _draw_map(axes, shares, labels: list[str], scale: dict, **rotation):
@@ -290,7 +299,7 @@ def _add_attention_bar(figure, image, shares, **place) -> None:
     arrows = {(True, True): "both", (True, False): "min", (False, True): "max"}
     label = "share of attention"
     if any(exceeded):
-        label += " (scale without the diagonal)"
+        label += "\n(scale without the diagonal)"
     figure.colorbar(image, label=label, extend=arrows.get(exceeded, "neither"), **place)
 
 

@@ -10,11 +10,20 @@ from matplotlib.figure import Figure
 from fast_weights.experiment import storage
 
 ACCENT, MUTED, TRAINING = "#0072B2", "#BBBBBB", "#56B4E9"
+# TensorBoard scales images without smoothing, which breaks letters and thin lines. Its Images page
+# scales them to a width of 350 pixels, and its Time Series page to a height of 215.
+CARD_WIDTH, CARD_HEIGHT, CARD_DPI = 350, 215, 72
 
 
 def new_figure(width: float, height: float) -> Figure:
     """Returns a figure of a size in inches. It needs no display."""
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def new_card() -> Figure:
+    """Returns a figure for TensorBoard, of the size at which both of its pages show it."""
+    size = (CARD_WIDTH / CARD_DPI, CARD_HEIGHT / CARD_DPI)
+    return Figure(figsize=size, dpi=CARD_DPI, layout="constrained")
 
 
 def add_caption(figure: Figure, text: str) -> None:
