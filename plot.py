@@ -9,6 +9,7 @@ import fast_weights.experiment.requirements  # noqa: F401  ends here if somethin
 
 # isort: split
 import pathlib
+import zlib
 
 from absl import flags
 
@@ -42,6 +43,8 @@ flags.DEFINE_string("output_dir", "figures", "directory to write to")
 
 # Flags that only some figures use.
 USED_BY = {"sample": ("memory",), "log_epochs": ("curves",), "with_bundled": ("curves",)}
+# Characters of a sample in a file name. Systems allow 255.
+MAX_SAMPLE_NAME = 40
 BUNDLED_DIR = pathlib.Path(__file__).parent / "docs/results"
 
 
@@ -162,22 +165,32 @@ def attention():
 
 
 def weights():
-    """Plots W_h and W_x as drawn from the seed and as trained."""
+    """Plots the matrices of the recurrent layer as drawn from the seed and as trained."""
     model, config = _load()
     from fast_weights.experiment import plots
     from fast_weights.experiment.checkpoint import new_state
 
-    cells = [one.get_layer("rnn").cell for one in (new_state(config).model, model)]
-    before, after = ((cell.recurrent_kernel.numpy(), cell.kernel.numpy()) for cell in cells)
     blocks = MODELS[config.model_name].blocks(config)
-    yield plots.plot_weights(before, after, _path(FLAGS.format), _caption(), blocks)
+    before, after = (
+        {
+            weight.name: weight.numpy()
+            for weight in one.get_layer("rnn").weights
+            if len(weight.shape) == 2 and weight.shape[1] == len(blocks) * config.units
+        }
+        for one in (new_state(config).model, model)
+    )
+    path = _path(FLAGS.format)
+    yield plots.plot_weights(before, after, config.make_task(), path, _caption(), blocks)
 
 
 def _path(suffix, sample=""):
     """Returns the path of a figure. Another model, seed or sample has another path."""
     parts = [FLAGS.figure, FLAGS.model_name, f"seed-{FLAGS.seed}"]
     if sample:
-        parts.append(sample.replace("?", ""))  # Windows allows no question mark
+        name = sample.replace("?", "").replace(" ", "_")  # Windows allows no question mark
+        if len(name) > MAX_SAMPLE_NAME:
+            name = f"{name[:MAX_SAMPLE_NAME]}-{zlib.crc32(sample.encode()):08x}"
+        parts.append(name)
     return pathlib.Path(FLAGS.output_dir, f"{'-'.join(parts)}.{suffix}")
 
 

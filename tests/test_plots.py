@@ -244,13 +244,14 @@ def test_mean_attention_is_drawn_by_queried_pair(tmp_path, figures):
 
 def test_diagonal_of_attention_does_not_set_the_color_scale(tmp_path, figures, trace):
     """Catches a query that is pale beside symbols that read themselves, and no sign of that."""
+    task = Config(num_pairs=1).make_task()
     maps = np.full((1, 5, 5), 0.01) + np.diag([9.0, 9, 9, 9, 0])
     maps[0, -1, 1] = 0.06  # 60% of the attention of the query
-    plots.plot_attention(maps, tmp_path / "attention.png")
+    plots.plot_attention(maps, task, tmp_path / "attention.png")
     (image,) = figures["attention.png"].axes[0].images
     assert image.get_clim() == pytest.approx((0, 0.6))
     assert image.colorbar.extend == "max"
-    plots.plot_attention(np.tri(5)[None], tmp_path / "attention.png")
+    plots.plot_attention(np.tri(5)[None], task, tmp_path / "attention.png")
     (image,) = figures["attention.png"].axes[0].images
     assert image.colorbar.extend == "max"  # the first step reads only itself
     trace.attention[:] = np.eye(9)[:, None]
@@ -263,16 +264,17 @@ def test_diagonal_of_attention_does_not_set_the_color_scale(tmp_path, figures, t
 def test_weights_are_drawn_before_and_after_training(tmp_path, figures, blocks):
     """Catches a wrong panel, weights that are blank on another panel's scale, and wrong gates."""
     rng, columns = np.random.default_rng(0), 4 * len(blocks)
+    sizes = {"kernel": 37, "recurrent_kernel": 4}
     before, after = (
-        (rng.normal(size=(4, columns)), rng.normal(size=(37, columns))) for _ in range(2)
+        {name: rng.normal(size=(rows, columns)) for name, rows in sizes.items()} for _ in range(2)
     )
-    before[0][:] = np.abs(before[0])
-    plots.plot_weights(before, after, tmp_path / "weights.png", blocks=blocks)
+    before["recurrent_kernel"] = np.abs(before["recurrent_kernel"])
+    plots.plot_weights(before, after, TASK, tmp_path / "weights.png", blocks=blocks)
     figure = figures["weights.png"]
     drawn = maps_in(figure)
-    for i, name in enumerate(("W_h", "W_x")):
-        np.testing.assert_array_equal(drawn[f"${name}$ before training"], before[i])
-        np.testing.assert_array_equal(drawn[f"${name}$ after training"], after[i])
+    for title, name in (("W_h", "recurrent_kernel"), ("W_x", "kernel")):
+        np.testing.assert_array_equal(drawn[f"${title}$ before training"], before[name])
+        np.testing.assert_array_equal(drawn[f"${title}$ after training"], after[name])
     images = [image for axes in figure.axes for image in axes.images]
     tops = [np.abs(image.get_array()).max() for image in images]
     assert [image.get_clim() for image in images] == [(-top, top) for top in tops]
@@ -301,11 +303,13 @@ def test_pixels_are_those_of_the_figure(trace):
 @pytest.mark.parametrize("num_pairs", [3, 26])
 def test_text_fits_into_a_card(num_pairs):
     """Catches a label that TensorBoard's card cuts off, or that covers the next one."""
-    length = 2 * num_pairs + 3
+    task = Config(num_pairs=num_pairs).make_task()
+    length = task.length
     values = np.random.default_rng(0).normal(size=(length, 4, 4))
     trace = SequenceTrace(
-        "m" * length,
-        np.zeros(37),
+        task,
+        task.encode("m" * length),
+        np.zeros((1, 37)),
         fast_weights=values,
         hidden=values[:, 0],
         attention=np.tri(length)[:, None] + 9 * np.eye(length)[:, None],

@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # `evaluation` loads Keras, which the curves do not need
     from fast_weights.experiment.tasks import Task
 
 SECONDS_PER_STEP = 1.2
+# Keras's names of the matrices, and those of the equations.
+WEIGHT_TITLES = {"kernel": "$W_x$", "recurrent_kernel": "$W_h$"}
 # Limits that keep figures legible: heat maps of A side by side, labels along an axis (of a card
 # for TensorBoard, single symbols), answers with a bar of their own, symbols in the header of an
 # animation, and attention maps side by side.
@@ -214,31 +216,31 @@ def _draw_frame(figure, trace: "SequenceTrace", t: int) -> None:
 
 
 def _draw_symbols(header, trace: "SequenceTrace", t: int) -> None:
-    """Draws the symbols around step t as text, with the answer at t behind them."""
-    length = min(len(trace.tokens), MAX_SYMBOLS)
-    start = min(max(t - length // 2, 0), len(trace.tokens) - length)
+    """Draws the symbols around step t as text, and the answer at t if one is due."""
     longest = max(map(len, trace.symbols))
-    width = min(0.05 * (1 + longest) / 2, 0.7 / length)  # as a fraction of the figure
-    for i, symbol in enumerate(trace.symbols[start : start + length]):
-        step = start + i
+    length = min(len(trace.tokens), 2 * MAX_SYMBOLS // (1 + longest))
+    start = min(max(t - length // 2, 0), len(trace.tokens) - length)
+    width = min(0.025 * (1 + longest), 0.7 / length)  # as a fraction of the figure
+    center = min(0.45, 0.76 - width * length / 2)
+    for step in range(start, start + length):
         color = style.ACCENT if step == t else ("black" if step < t else style.MUTED)
-        weight = "bold" if step == t else "normal"
-        size = 800 * width / (1 + longest)
-        position = (0.45 + width * (i - (length - 1) / 2), 0.45)
         header.text(
-            *position,
-            symbol,
+            center + width * (step - start - (length - 1) / 2),
+            0.45,
+            trace.symbols[step],
             color=color,
             family="monospace",
             ha="center",
-            weight=weight,
-            fontsize=size,
+            fontsize=800 * width / (1 + longest),
+            weight="bold" if step == t else "normal",
         )
     if t in trace.positions:
         probabilities = trace.probabilities[list(trace.positions).index(t)]
         answer = trace.task.vocabulary[probabilities.argmax()]
         text = f"→ {answer}  {probabilities.max():.0%}"
-        header.text(0.47 + width * length / 2, 0.45, text, color=style.ACCENT, fontsize=18)
+        size = 18 if len(answer) == 1 else 14
+        position = (center + 0.02 + width * length / 2, 0.45)
+        header.text(*position, text, color=style.ACCENT, fontsize=size)
 
 
 def shares_of(attention):
@@ -269,7 +271,7 @@ def plot_attention(maps, task: "Task", path, caption: str = "") -> pathlib.Path:
     """
     columns = min(len(maps), ATTENTION_MAPS_PER_ROW)
     rows = -(-len(maps) // columns)
-    figure = style.new_figure(11, 4 * rows)
+    figure = style.new_figure(max(11 * columns / ATTENTION_MAPS_PER_ROW, 5), 4 * rows)
     panels = np.ravel(figure.subplots(rows, columns))
     shares = shares_of(np.asarray(maps))
     scale = _scale_beside_diagonal(shares)
@@ -303,15 +305,18 @@ def _add_attention_bar(figure, image, shares, **place) -> None:
     figure.colorbar(image, label=label, extend=arrows.get(exceeded, "neither"), **place)
 
 
-def plot_weights(before, after, path, caption: str = "", blocks=("h",)) -> pathlib.Path:
-    """Draws W_h and W_x before and after training.
+def plot_weights(
+    before, after, task: "Task", path, caption: str = "", blocks=("h",)
+) -> pathlib.Path:
+    """Draws the matrices of a recurrent layer before and after training.
 
     Each panel has its own color scale: the largest weight grows so much that the weights before
     training would be blank on the scale of those after.
 
     Args:
-        before: (W_h, W_x) as drawn from the seed, (H, n·H) and (37, n·H).
+        before: the matrices as drawn from the seed, by name, each (·, n·H).
         after: the same, trained.
+        task: that the model was trained on.
         path: of the file to write, which ends in `.png`, `.svg` or `.pdf`. Its directory is
             created if it is missing.
         caption: of the figure, such as `"RNN-LN-FW, seed 0"`. Default: no caption.
@@ -323,20 +328,23 @@ def plot_weights(before, after, path, caption: str = "", blocks=("h",)) -> pathl
     Raises:
         UserError: if the file cannot be written.
     """
-    figure = style.new_figure(10, 7)
-    panels = figure.subplots(2, 2)
-    for row, name in enumerate(("W_h", "W_x")):
+    figure = style.new_figure(10, 3.5 * len(before))
+    panels = figure.subplots(len(before), 2, squeeze=False)
+    for row, name in zip(panels, before, strict=True):
+        title = WEIGHT_TITLES.get(name, name)
         for axes, values, when in zip(
-            panels[row], (before, after), ("before", "after"), strict=True
+            row, (before[name], after[name]), ("before", "after"), strict=True
         ):
-            scale = style.signed_scale(values[row])  # W_h starts as a multiple of the identity
-            image = axes.imshow(values[row], aspect="auto", interpolation="nearest", **scale)
-            axes.set_title(f"${name}$ {when} training")
+            scale = style.signed_scale(values)  # W_h starts as a multiple of the identity
+            image = axes.imshow(values, aspect="auto", interpolation="nearest", **scale)
+            axes.set_title(f"{title} {when} training")
             figure.colorbar(image, ax=axes, label="weight (own color scale)", fraction=0.05)
-            _label_blocks(axes, values[row].shape[1] // len(blocks), blocks)
-        panels[row, 0].set_ylabel("unit of $h_{t-1}$" if name == "W_h" else "symbol of $x_t$")
-    for axes in panels[1]:
-        axes.set_yticks([12.5, 30.5, 36], ["a-z", "0-9", "?"])
+            _label_blocks(axes, values.shape[1] // len(blocks), blocks)
+            if len(values) == len(task.vocabulary):
+                ranges = task.symbol_ranges
+                axes.set_yticks([np.mean(ends) for ends in ranges.values()], ranges)
+        inputs = {"kernel": "symbol of $x_t$", "recurrent_kernel": "unit of $h_{t-1}$"}
+        row[0].set_ylabel(inputs.get(name, "row"))
     style.add_caption(figure, caption)
     return style.write(path, figure.savefig)
 

@@ -6,6 +6,7 @@ A symbol is a token: a-z are 0-25, 0-9 are 26-35 and `?` is 36.
 """
 
 import string
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class AssociativeRetrieval(Task):
     vocabulary = string.ascii_lowercase + string.digits + "?"
     group = "pair"
     answers = range(FIRST_DIGIT, QUESTION_MARK)
+    symbol_ranges: ClassVar = {"a-z": (0, 25), "0-9": (26, 35), "?": (36, 36)}
 
     def __init__(self, config):
         if config.num_pairs > NUM_LETTERS:

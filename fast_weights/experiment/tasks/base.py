@@ -107,6 +107,12 @@ class Task(abc.ABC):
         return range(len(self.vocabulary))
 
     @property
+    def symbol_ranges(self) -> dict[str, tuple[int, int]]:
+        """The first and the last token of each kind of symbol, by name."""
+        name = f"{self.vocabulary[0]}-{self.vocabulary[-1]}"
+        return {name: (0, len(self.vocabulary) - 1)}
+
+    @property
     def rules(self) -> str:
         """The sequences of the task, in words, as an error message describes them."""
         return f"{self.length} of the symbols {self.separator.join(self.vocabulary)}"

@@ -79,6 +79,11 @@ class MultiQueryRecall(Task):
     def answers(self):
         return range(self.num_keys, 2 * self.num_keys)
 
+    @property
+    def symbol_ranges(self):
+        last = self.num_keys - 1
+        return {"keys": (0, last), "values": (self.num_keys, self.num_keys + last)}
+
     def answer_positions(self, tokens):
         start = 2 * self.num_pairs
         return start + np.flatnonzero(tokens[start:] < self.num_keys)
