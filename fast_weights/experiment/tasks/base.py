@@ -58,7 +58,8 @@ class Task(abc.ABC):
         length: T, the number of symbols in a sequence.
         answers_at_end: whether a sequence has one answer, at its end. If `False`, there are answers
             at several symbols.
-        padding: the token that is masked, or `None`.
+        padding: the token that fills a shorter sequence up to T symbols, or `None`. The recurrent
+            layer masks it, and samples are written without it.
         group: a noun, such as `"pair"`: accuracy is also counted for each group of answers. Empty
             if there are no groups.
         num_groups: the number of groups, 1 if there are none.
@@ -91,7 +92,7 @@ class Task(abc.ABC):
 
     def answer_positions(self, tokens: np.ndarray) -> np.ndarray:
         """Returns the indices of the symbols at which a sequence, (T,), has an answer, (Q,)."""
-        return np.array([self.length - 1])
+        return np.flatnonzero(tokens != self.padding)[-1:]
 
     def groups(self, split: Split) -> np.ndarray:
         """Returns the group of each answer, in the shape of the targets."""
@@ -146,7 +147,8 @@ class Task(abc.ABC):
 
     def decode(self, tokens) -> str:
         """Returns the text of tokens, an iterable of indices into the vocabulary."""
-        return self.separator.join(self.vocabulary[token] for token in tokens)
+        symbols = (self.vocabulary[token] for token in tokens if token != self.padding)
+        return self.separator.join(symbols)
 
     def encode_sample(self, text: str) -> np.ndarray:
         """Returns the tokens of one sequence of the task, (T,).
@@ -155,6 +157,9 @@ class Task(abc.ABC):
             UserError: if the text is not such a sequence.
         """
         tokens = self.encode(text)
+        if self.padding is not None and 0 < len(tokens) < self.length:
+            missing = self.length - len(tokens)
+            tokens = np.pad(tokens, (0, missing), constant_values=self.padding)
         if len(tokens) != self.length or not self.follows_rules(tokens):
             raise UserError(
                 f"a sample must be {self.rules}, such as {self.default_sample}. "
