@@ -9,7 +9,7 @@ TIMED = ("sequences_per_second", "_hparams_/session_start_info")
 
 
 def events(run_dir):
-    """Returns `{(run, tag): [(step, value)]}`; the run is `"."`, `"training"` or `"validation"`."""
+    """Returns `{(run, tag): [(step, value)]}`; the run is `"."` or a subdirectory."""
     found = {}
     for run in (".", *TENSORBOARD_RUNS):
         for path in sorted((run_dir.path / run).glob("*.tfevents.*")):

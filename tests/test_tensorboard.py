@@ -15,7 +15,7 @@ import tensorflow as tf
 from event_files import curves, events
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from fast_weights.experiment import dataset, evaluation, results, training
+from fast_weights.experiment import dataset, evaluation, results, tensorboard, training
 from fast_weights.experiment.checkpoint import TrainingState, load_model, new_state
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.results import EpochRecord
@@ -36,7 +36,8 @@ FAST_SNAPSHOT = SNAPSHOT | {
     "slow_weights/rnn/gamma",
     "slow_weights/rnn/beta",
 }
-AT_START = {"configuration", "graph", "_hparams_/experiment", "_hparams_/session_start_info"}
+AT_START = {"configuration", "graph"}
+TRIAL = {"_hparams_/session_start_info", "best_accuracy"}
 TASK = Config(num_pairs=2).make_task()
 VALIDATION_LOSS = "plugin/scalars/scalars?run=RNN-LN-FW%2Fvalidation&tag=loss"
 
@@ -103,7 +104,8 @@ def test_tags(directory, model_name, seed, snapshot):
     """Catches a missing summary, and one of something that the model does not have."""
     found = events(RunDirectory(directory, model_name, seed))
     tags = {run: {tag for one, tag in found if one == run} for run in (".", *TENSORBOARD_RUNS)}
-    assert tags["."] == snapshot | AT_START | {"best_accuracy"}
+    assert tags["."] == snapshot | AT_START
+    assert tags["trial"] == TRIAL
     assert tags["training"] == {"loss", "accuracy", "gradient_norm", "sequences_per_second"}
     by_pair = {"accuracy_by_pair/pair_1", "accuracy_by_pair/pair_2"}
     assert tags["validation"] == {"loss", "accuracy"} | by_pair
@@ -112,9 +114,9 @@ def test_tags(directory, model_name, seed, snapshot):
 def test_steps_count_completed_epochs(run_dir):
     """Catches a snapshot that is missing before training, at the end or in between."""
     for (run, tag), curve in curves(run_dir).items():
-        if tag in AT_START:
+        if tag in AT_START or tag == "_hparams_/session_start_info":
             assert list(curve) == [0], tag
-        elif run == "." and tag != "best_accuracy":
+        elif run == ".":
             assert sorted(curve) == [0, 2, 4, 5], tag
         else:
             assert sorted(curve) == [1, 2, 3, 4, 5], (run, tag)
@@ -146,7 +148,7 @@ def test_scalars_are_those_of_the_records(run_dir):
         ("training", "gradient_norm"): [r.gradient_norm for r in records],
         ("validation", "loss"): [r.val_loss for r in records],
         ("validation", "accuracy"): [r.val_accuracy for r in records],
-        (".", "best_accuracy"): np.maximum.accumulate([r.val_accuracy for r in records]),
+        ("trial", "best_accuracy"): np.maximum.accumulate([r.val_accuracy for r in records]),
     }.items():
         np.testing.assert_allclose([found[key][step] for step in range(1, 6)], values, rtol=1e-6)
     _, speed = events(run_dir)["training", "sequences_per_second"][-1]
@@ -194,21 +196,22 @@ def test_text_and_histograms_describe_the_model(run_dir):
 
 def test_hyperparameters_are_the_settings(run_dir):
     """Catches a missing setting, and a run that is extended and so becomes another trial."""
-    content = events(run_dir)[".", "_hparams_/session_start_info"][0][1]
+    content = events(run_dir)["trial", "_hparams_/session_start_info"][0][1]
     info = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
     settings = dataclasses.asdict(run_dir.read_config())
     del settings["num_epochs"]
     settings = {name: value for name, value in settings.items() if value is not None}
-    assert info.hparams.keys() == settings.keys()
+    found = {name.strip(): value for name, value in info.hparams.items()}
+    assert found.keys() == settings.keys()
     for name, expected in settings.items():
-        value = info.hparams[name]
+        value = found[name]
         assert getattr(value, value.WhichOneof("kind")) == expected, name
 
 
 def test_epoch_of_99_percent_is_written_once(directory):
     """Catches an epoch that is written again after the accuracy fell below 99%."""
     found = events(RunDirectory(directory, "GRU-LN"))
-    assert found[".", "epochs_to_99_percent"] == [(2, 2.0)]
+    assert found["trial", "epochs_to_99_percent"] == [(2, 2.0)]
     assert ("validation", "accuracy_by_pair/pair_2") not in found  # NaN
 
 
@@ -234,7 +237,7 @@ def ask(directory):
                     return json.load(answer)
 
             # It answers while it still reads.
-            while len(ask("runs")) < 9 or ask(VALIDATION_LOSS)[-1][1] < 5:
+            while len(ask("runs")) < 12 or ask(VALIDATION_LOSS)[-1][1] < 5:
                 time.sleep(0.1)
             yield ask
         finally:
@@ -249,7 +252,7 @@ def test_server_shows_each_step_once_after_a_resume(ask, run_dir):
     assert [step for _, step, _ in loss] == [1, 2, 3, 4, 5]
     expected = [record.val_loss for record in results.read(run_dir.results_path)]
     np.testing.assert_allclose([value for _, _, value in loss], expected, rtol=1e-6)
-    best = ask("plugin/scalars/scalars?run=RNN-LN-FW&tag=best_accuracy")
+    best = ask("plugin/scalars/scalars?run=RNN-LN-FW%2Ftrial&tag=best_accuracy")
     assert [step for _, step, _ in best] == [1, 2, 3, 4, 5]
     images = ask("plugin/images/images?run=RNN-LN-FW&tag=probe%2Ffast_weights")
     assert [image["step"] for image in images] == [0, 2, 4, 5]
@@ -260,7 +263,8 @@ def test_server_shows_each_step_once_after_a_resume(ask, run_dir):
 def test_server_shows_every_page(ask):
     """Catches events that are complete but that TensorBoard cannot use."""
     models = ("RNN-LN-FW", "CONTROL/seed-1", "GRU-LN")
-    runs = {f"{name}{run}" for name in models for run in ("", "/training", "/validation")}
+    subdirectories = [f"/{run}" for run in TENSORBOARD_RUNS]
+    runs = {f"{name}{run}" for name in models for run in ("", *subdirectories)}
     assert runs == set(ask("runs"))
     scalars = ask("plugin/scalars/tags")
     assert {"loss", "accuracy"} <= scalars["RNN-LN-FW/training"].keys()
@@ -280,9 +284,49 @@ def test_server_shows_every_page(ask):
         startIndex=0,
         sliceSize=10,
     )["sessionGroups"]
-    trials = [(group["hparams"]["model_name"], group["hparams"]["seed"]) for group in groups]
-    assert sorted(trials) == [("CONTROL", 1), ("GRU-LN", 0), ("RNN-LN-FW", 0)]
+    names = [", ".join(group["name"].split(", ")[:3]) for group in groups]
+    assert sorted(names) == [
+        "CONTROL, seed 1, batch_size=8",
+        "GRU-LN, seed 0, batch_size=8",
+        "RNN-LN-FW, seed 0, batch_size=8",
+    ]
     values = [{one["name"]["tag"]: one["value"] for one in g["metricValues"]} for g in groups]
     best = [one["best_accuracy"] for one in values]
     assert best == sorted(best, reverse=True)
     assert [one.get("epochs_to_99_percent") for one in values] == [2, None, None]
+
+
+def test_server_orders_the_columns_of_the_hparams_page(ask):
+    """Catches columns in alphabetical order, and scalars that hide the two metrics.
+
+    The page shows the first five of each.
+    """
+    experiment = ask("plugin/hparams/experiment", experimentName="", hparamsLimit=1000)
+    columns = [(one["name"].strip(), one["differs"]) for one in experiment["hparamInfos"]]
+    assert columns[:5] == [
+        ("model_name", True),
+        ("seed", True),
+        ("learning_rate", False),
+        ("units", False),
+        ("num_pairs", False),
+    ]
+    metrics = [one["name"]["tag"] for one in experiment["metricInfos"]]
+    assert metrics == ["best_accuracy", "epochs_to_99_percent"]
+
+
+def test_trial_is_described_by_its_settings():
+    """Catches `None`, which HParams cannot take, and a trial that hides what makes it special."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Later(Config):
+        data_seed: int | None = None
+
+        def __post_init__(self):
+            pass
+
+    config = Later(learning_rate=0.01, inner_steps=2)
+    assert "data_seed" not in tensorboard._trial_settings(config)
+    assert tensorboard._trial_settings(dataclasses.replace(config, data_seed=7))["data_seed"] == 7
+    name = tensorboard._trial_name(Config(learning_rate=0.01, inner_steps=2, num_epochs=3))
+    assert name == "RNN-LN-FW, seed 0, inner_steps=2, learning_rate=0.01"
+    assert tensorboard._trial_name(Config("GRU-LN", seed=4)) == "GRU-LN, seed 4"

@@ -6,7 +6,7 @@
 | `ckpt-N.npz` | weights and optimizer after N epochs, the last two |
 | `results.jsonl` | one record per epoch |
 | `lock` | held while a process trains |
-| `events.out.tfevents.*`, `training/`, `validation/` | TensorBoard |
+| `events.out.tfevents.*`, `training/`, `validation/`, `trial/` | TensorBoard |
 | `previous/` | the files of the run that `--restart` replaced |
 | `seed-N/` | the same for a seed other than 0 |
 
@@ -31,7 +31,7 @@ except ImportError:  # Windows has no such lock: there, two trainings are not ke
     fcntl = None
 
 PRETRAINED_DIR = pathlib.Path(__file__).parent / "pretrained"
-TENSORBOARD_RUNS = ("training", "validation")
+TENSORBOARD_RUNS = ("training", "validation", "trial")
 
 
 @dataclasses.dataclass(frozen=True)

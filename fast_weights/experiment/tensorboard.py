@@ -2,7 +2,8 @@
 
 A run directory is one TensorBoard run, with the settings, the snapshots and the graph. Its
 subdirectories `training/` and `validation/` are two more that share tags, so that one chart
-compares them. The step of an event is the number of completed epochs; 0 is before training.
+compares them. `trial/` is a row of the HParams page: all scalars of its run and below are metrics.
+The step of an event is the number of completed epochs; 0 is before training.
 
 Events are appended. An epoch that is repeated after an interruption is written twice, and
 TensorBoard shows it once.
@@ -10,9 +11,7 @@ TensorBoard shows it once.
 
 import contextlib
 import dataclasses
-import json
 import re
-import zlib
 
 import keras
 import numpy as np
@@ -32,10 +31,8 @@ NUM_HIDDEN = 128
 # Answers that the text of the probe lists.
 NUM_ANSWERS = 5
 LEARNED = 0.99
-METRICS = (
-    hparams.Metric("best_accuracy", display_name="best validation accuracy"),
-    hparams.Metric("epochs_to_99_percent", display_name="epochs to 99%"),
-)
+# The first columns of the HParams page, in this order.
+FIRST_SETTINGS = ("model_name", "seed", "learning_rate", "units", "num_pairs")
 
 
 class TensorBoardWriter:
@@ -64,30 +61,21 @@ class TensorBoardWriter:
         self._some_tokens = validation.tokens[:NUM_HIDDEN].astype(np.int32)
         self._task = config.make_task()
         with self._write_errors():
-            self._writers = [
-                tf.summary.create_file_writer(str(run_dir.path / run))
+            self._writers = {
+                run: tf.summary.create_file_writer(str(run_dir.path / run))
                 for run in (".", *TENSORBOARD_RUNS)
-            ]
+            }
 
     def write_start(self, epoch: int) -> None:
         """Writes the settings and the graph, and before the first epoch a snapshot."""
-        # A run that is extended keeps its trial.
-        settings = {
-            name: value
-            for name, value in dataclasses.asdict(self._config).items()
-            if value is not None  # HParams has no such value
-        }
-        del settings["num_epochs"]
         tokens = tf.TensorSpec((None, self._task.length), tf.int32)
         graph = tf.function(self._model).get_concrete_function(tokens).graph
-        with self._events() as (run, _, _), run.as_default(step=0):
-            tf.summary.text("configuration", _settings_table(self._config))
-            hparams.hparams_config([hparams.HParam(name) for name in settings], METRICS)
-            # The digest distinguishes trials of the same model and seed.
-            digest = zlib.crc32(json.dumps(settings).encode())
-            trial = f"{self._config.model_name}-{self._config.seed} {digest:08x}"
-            hparams.hparams(settings, trial_id=trial)
-            tf.summary.graph(graph)
+        with self._events() as writers:
+            with writers["."].as_default(step=0):
+                tf.summary.text("configuration", _settings_table(self._config))
+                tf.summary.graph(graph)
+            with writers["trial"].as_default(step=0):
+                hparams.hparams(_trial_settings(self._config), _trial_name(self._config))
         if epoch == 0:
             self.write_snapshot(0)
 
@@ -105,18 +93,18 @@ class TensorBoardWriter:
         record, config = records[-1], self._config
         accuracies = [one.val_accuracy for one in records]
         epoch = record.epoch
-        with self._events() as (run, training, validation):
-            with training.as_default(step=epoch):
+        with self._events() as writers:
+            with writers["training"].as_default(step=epoch):
                 tf.summary.scalar("loss", record.train_loss)
                 tf.summary.scalar("accuracy", record.train_accuracy)
                 tf.summary.scalar("gradient_norm", record.gradient_norm)
                 rate = (config.num_training + config.num_validation) / max(record.seconds, 1e-3)
                 tf.summary.scalar("sequences_per_second", rate)
-            with validation.as_default(step=epoch):
+            with writers["validation"].as_default(step=epoch):
                 tf.summary.scalar("loss", record.val_loss)
                 tf.summary.scalar("accuracy", record.val_accuracy)
                 self._write_groups(accuracy_by_group)
-            with run.as_default(step=epoch):
+            with writers["trial"].as_default(step=epoch):
                 tf.summary.scalar("best_accuracy", max(accuracies))
                 if accuracies[-1] >= LEARNED and max(accuracies[:-1], default=0) < LEARNED:
                     tf.summary.scalar("epochs_to_99_percent", epoch)
@@ -137,7 +125,7 @@ class TensorBoardWriter:
         if is_last or self._shows_probe(epoch):
             sample = self._task.default_sample
             trace = evaluation.trace_sequence(self._model, self._task, sample)
-        with self._events() as (run, _, _), run.as_default(step=epoch):
+        with self._events() as writers, writers["."].as_default(step=epoch):
             for layer in self._model.layers:
                 for weight in layer.weights:
                     tf.summary.histogram(f"slow_weights/{layer.name}/{weight.name}", weight)
@@ -158,10 +146,10 @@ class TensorBoardWriter:
 
     @contextlib.contextmanager
     def _events(self):
-        """Yields the three writers, and flushes them at the end."""
+        """Yields the writers by run, and flushes them at the end."""
         with self._write_errors():
             yield self._writers
-            for writer in self._writers:
+            for writer in self._writers.values():
                 writer.flush()
 
     @contextlib.contextmanager
@@ -179,7 +167,7 @@ class TensorBoardWriter:
 
     def close(self) -> None:
         """Closes the event files."""
-        for writer in self._writers:
+        for writer in self._writers.values():
             writer.close()
 
 
@@ -191,6 +179,35 @@ def _probe_figures(trace: SequenceTrace) -> dict:
         if trace.attention.size:
             figures["attention"] = plots.attention_figure(trace)
     return figures
+
+
+def _trial_settings(config: Config) -> dict:
+    """Returns the settings for the HParams page by the names of their columns.
+
+    TensorBoard shows five columns: first settings that differ between the runs, then others, both
+    in alphabetical order. Leading spaces, which the page does not show, put `FIRST_SETTINGS` first.
+    Columns that a run declares (`hparams_config`) would hold for all runs, without what differs.
+    """
+    spaces = {name: len(FIRST_SETTINGS) - i for i, name in enumerate(FIRST_SETTINGS)}
+    settings = {
+        " " * spaces.get(name, 0) + name: value
+        for name, value in dataclasses.asdict(config).items()
+        if value is not None
+    }
+    del settings["num_epochs"]  # a run that is extended keeps its trial
+    return settings
+
+
+def _trial_name(config: Config) -> str:
+    """Returns the model, the seed and the settings that differ from the defaults.
+
+    TensorBoard shows runs with the same name as one.
+    """
+    parts = [config.model_name, f"seed {config.seed}"]
+    for name in config.differences(Config()):
+        if name not in ("model_name", "seed"):
+            parts.append(f"{name}={getattr(config, name)}")
+    return ", ".join(parts)
 
 
 def _settings_table(config: Config) -> str:
