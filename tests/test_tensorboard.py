@@ -330,3 +330,12 @@ def test_trial_is_described_by_its_settings():
     name = tensorboard._trial_name(Config(learning_rate=0.01, inner_steps=2, num_epochs=3))
     assert name == "RNN-LN-FW, seed 0, inner_steps=2, learning_rate=0.01"
     assert tensorboard._trial_name(Config("GRU-LN", seed=4)) == "GRU-LN, seed 4"
+
+
+def test_graph_has_a_scope_for_each_layer(run_dir):
+    """Catches a single closed box on the Graphs page, and one with the operations of all steps."""
+    graph = tf.compat.v1.GraphDef.FromString(events(run_dir)[".", "graph"][0][1])
+    scopes = {node.name.split("/")[0] for node in graph.node}
+    assert scopes == {"tokens", "one_hot", "rnn", "logits", "Identity", "NoOp"}
+    steps = {node.name.split("/")[1] for node in graph.node if node.name.startswith("rnn/step_")}
+    assert steps == {f"step_{t}" for t in range(1, 8)}
