@@ -88,6 +88,14 @@ def test_task_of_the_page_is_right(contains_z):
     assert NO_ANSWER not in split.targets
 
 
+@pytest.mark.slow
+def test_padded_task_trains(contains_z, tiny, tmp_path):
+    """Catches a part of the program that forgets the mask, and so fails or learns nothing."""
+    config = tiny(task="contains-z", num_pairs=3, num_training=6_400, units=20, num_epochs=3)
+    records = train(config, RunDirectory(tmp_path, config.model_name), tmp_path)
+    assert records[-1].val_accuracy > 0.9
+
+
 @pytest.mark.parametrize("model_name", ["RNN-LN-FW", "LSTM"])
 def test_padding_is_masked(contains_z, tiny, model_name):
     """Catches an answer that depends on the padding, in the model, the trace and the attention."""

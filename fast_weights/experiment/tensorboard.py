@@ -22,9 +22,10 @@ from fast_weights.experiment import evaluation, plots
 from fast_weights.experiment.config import SUMMARY_EVERY, Config
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.evaluation import SequenceTrace
+from fast_weights.experiment.models import layer_inputs
 from fast_weights.experiment.results import EpochRecord
 from fast_weights.experiment.run_dir import TENSORBOARD_RUNS, RunDirectory
-from fast_weights.experiment.tasks import Split
+from fast_weights.experiment.tasks import Split, Task
 
 # Sequences whose hidden states are counted in the histogram.
 NUM_HIDDEN = 128
@@ -71,7 +72,7 @@ class TensorBoardWriter:
         with self._events() as writers:
             with writers["."].as_default(step=0):
                 tf.summary.text("configuration", _settings_table(self._config))
-                tf.summary.graph(_graph_of(self._model))
+                tf.summary.graph(_graph_of(self._model, self._task))
             with writers["trial"].as_default(step=0):
                 hparams.hparams(_trial_settings(self._config), _trial_name(self._config))
         if epoch == 0:
@@ -179,33 +180,36 @@ def _probe_figures(trace: SequenceTrace) -> dict:
     return figures
 
 
-def _graph_of(model: keras.Model) -> tf.Graph:
+def _graph_of(model: keras.Model, task: Task) -> tf.Graph:
     """Returns the graph of a model, with a scope for each of its layers.
 
     A trace of `model` itself has a single scope around all layers, which TensorBoard shows closed.
     An unrolled layer is drawn as the steps of its cell, with a scope each: the layer itself has
     hundreds of operations side by side, in an order that is faster and gives the same results.
     """
+    layer, logits = model.get_layer("rnn"), model.get_layer("logits")
 
     def forward(tokens):
-        value = tokens
-        for operation in model.operations[1:]:
-            with tf.name_scope(operation.name):
-                unrolled = getattr(operation, "unroll", False)
-                value = _steps_of(operation.cell, value) if unrolled else operation.call(value)
-        return value
+        with tf.name_scope("one_hot"):
+            symbols, mask = layer_inputs(task, tokens)
+        with tf.name_scope("rnn"):
+            is_unrolled = getattr(layer, "unroll", False) and not mask
+            hidden = _steps_of(layer, symbols) if is_unrolled else layer.call(symbols, **mask)
+        with tf.name_scope("logits"):
+            return logits.call(hidden)
 
-    tokens = tf.TensorSpec(model.input.shape, tf.int32, name=model.input.name)
+    tokens = tf.TensorSpec((None, task.length), tf.int32, name="tokens")
     return tf.function(forward).get_concrete_function(tokens).graph
 
 
-def _steps_of(cell, sequences):
-    """Returns the last output of a cell over time, with a scope for each step."""
-    states = cell.get_initial_state(tf.shape(sequences)[0])
+def _steps_of(layer, sequences):
+    """Returns the outputs of a layer's cell over time, with a scope for each step."""
+    states, outputs = layer.cell.get_initial_state(tf.shape(sequences)[0]), []
     for t in range(sequences.shape[1]):
         with tf.name_scope(f"step_{t + 1}"):
-            output, states = cell.call(sequences[:, t], states)
-    return output
+            output, states = layer.cell.call(sequences[:, t], states)
+            outputs.append(output)
+    return tf.stack(outputs, axis=1) if layer.return_sequences else output
 
 
 def _trial_settings(config: Config) -> dict:
