@@ -1,6 +1,7 @@
-"""Trains one of the four models on associative retrieval.
+"""Trains a model on associative retrieval or another task.
 
 python train.py --model_name=RNN-LN-FW
+python train.py --model_name=GRU --task=multi-query-recall --num_pairs=4
 
 A run that was interrupted resumes after the last completed epoch.
 """
