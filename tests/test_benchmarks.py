@@ -1,6 +1,7 @@
 """The benchmarks' own logic, without training the models."""
 
 import dataclasses
+import json
 import pathlib
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from benchmarks import (
     ablations,
+    classifier,
     long_sequences,
     recurrences,
     reproduce_blog,
@@ -156,3 +158,31 @@ def test_compiled_steps(tiny_config):
     split, _ = dataset.generate(tiny_config)
     batches = tasks.batches(split, tiny_config.batch_size)
     assert training_speed.compiled_steps(build_layer(tiny_config), tiny_config, batches)(3) > 0
+
+
+def test_sequences_of_the_classifier():
+    """Catches a wrong label, a token in the padding, and lengths or ages that tell the label."""
+    tokens, labels = classifier.sequences(2_000, seed=0)
+    lengths = (tokens > 0).sum(axis=1)
+    assert (tokens[np.arange(2_000), lengths - 1] > 0).all()
+    assert (lengths.min(), lengths.max()) == (classifier.SHORTEST, classifier.LONGEST)
+    np.testing.assert_array_equal((tokens == classifier.TOKEN).sum(axis=1), labels)
+    assert labels.mean() == 0.5
+    positions = np.argmax(tokens == classifier.TOKEN, axis=1)[labels == 1] / lengths[labels == 1]
+    assert abs(positions.mean() - 0.5) < 0.05
+    assert abs(lengths[labels == 1].mean() - lengths[labels == 0].mean()) < 5
+
+
+def test_run_of_the_classifier(monkeypatch):
+    """Catches a run that ignores its setting, and one that its record does not identify."""
+    monkeypatch.setattr(classifier, "SHORTEST", 10)
+    monkeypatch.setattr(classifier, "LONGEST", 30)
+    monkeypatch.setattr(classifier, "NUM_VALIDATION", 64)
+    setting = classifier.Setting("FastWeights", 1.0, (("decay_rate", 0.5),))
+    model = classifier.make_model(setting, units=5)
+    record = classifier.train(setting, 3, num_training=64, num_epochs=2, units=5, ages=(0, 20))
+    assert model.layers[1].decay_rate == 0.5
+    assert 0.9 < np.abs(model.layers[0](np.arange(1, 100))).max() <= 1
+    assert classifier.run_of(json.loads(json.dumps(record))) == (setting, 3)
+    assert len(record["val_accuracy"]) == 2
+    assert record["effects"][0] > record["effects"][1]
