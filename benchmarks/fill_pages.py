@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks import (
     ablations,
+    classifier,
     long_sequences,
     recurrences,
     reproduce_blog,
@@ -44,6 +45,7 @@ PUBLISHED = {
 }
 TASK = Config().make_task()
 SAMPLE = TASK.default_sample
+SHOWN_EPOCHS = (1, 2, 3, 5)
 
 
 def fill(page: str) -> str:
@@ -183,6 +185,24 @@ def _long_sequences():
     return tables.table_of_runs("model", long_sequences.read_records(), *columns)
 
 
+def _token_classifier():
+    """Returns validation accuracies, as the range over seeds, and mean effects of a token."""
+    done, rows = classifier.read_records(), []
+    for setting, seeds in classifier.SETTINGS.items():
+        records = [done[setting, seed] for seed in range(seeds)]
+        arguments = ", ".join(f"`{name}={value!r}`" for name, value in setting.arguments)
+        row = [setting.layer, f"±{setting.embedding:g}", arguments or "defaults", seeds]
+        for epoch in SHOWN_EPOCHS:
+            values = [record["val_accuracy"][epoch - 1] for record in records]
+            low, high = f"{min(values):.1%}", f"{max(values):.1%}"
+            row.append(low if low == high else f"{low} to {high}")
+        effects = np.mean([record["effects"] for record in records], axis=0)
+        rows.append([*row, *(f"{effect:.2%}" for effect in effects)])
+    heads = [f"epoch {epoch}" for epoch in SHOWN_EPOCHS]
+    heads += [f"effect at age {age}" for age in classifier.AGES]
+    return table(["layer", "embeddings", "arguments", "seeds", *heads], rows)
+
+
 @functools.cache
 def _speed():
     return json.loads((RESULTS_DIR / "training_speed.json").read_text(encoding="utf-8"))
@@ -274,6 +294,7 @@ GENERATED = {
     "classifier_ratio": lambda: _classifier_ratio(xla=True),
     "classifier_ratio_without_xla": lambda: _classifier_ratio(xla=False),
     "character_memory": _character_memory,
+    "token_classifier": _token_classifier,
     "long_sequences": _long_sequences,
     "speed": _speed_of_steps,
     "speed_steps": lambda: tables.speed_steps(_speed()),

@@ -6,7 +6,14 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import ablations, fill_pages, long_sequences, recurrences, reproduce_blog
+from benchmarks import (
+    ablations,
+    classifier,
+    fill_pages,
+    long_sequences,
+    recurrences,
+    reproduce_blog,
+)
 from benchmarks.runs import RESULTS_DIR
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
@@ -18,7 +25,7 @@ RUNS = [
     *recurrences.RUNS.values(),
     *long_sequences.RUNS.values(),
 ]
-OTHER_RECORDS = {"README.md", "sequence_length.jsonl", "training_speed.json"}
+OTHER_RECORDS = {"README.md", "classifier.jsonl", "sequence_length.jsonl", "training_speed.json"}
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
@@ -30,6 +37,19 @@ def test_records_are_complete(run):
     records = [EpochRecord(**json.loads(line)) for line in lines]
     assert [record.epoch for record in records] == list(range(1, run.config.num_epochs + 1))
     assert np.isfinite([dataclasses.astuple(record) for record in records]).all()
+
+
+def test_records_of_the_classifier_are_complete():
+    """Catches a missing run, one that no table shows, other sizes, and a NaN."""
+    done = classifier.read_records()
+    assert done.keys() == set(classifier.RUNS)
+    for record in done.values():
+        accuracies = record["val_accuracy"]
+        assert len(accuracies) == classifier.NUM_EPOCHS
+        assert len(record["effects"]) == len(classifier.AGES)
+        assert np.isfinite([*record["loss"], *record["effects"]]).all()
+        examples = np.multiply(accuracies, classifier.NUM_VALIDATION)
+        np.testing.assert_allclose(examples, examples.round(), atol=0.02)
 
 
 def test_every_file_of_records_belongs_to_a_run():
