@@ -36,6 +36,11 @@ class FastWeights(RecurrentLayer):
     A only between two chunks. Within a chunk, each step reads A as it was before the chunk,
     and attends to the vectors written since (equation 4 of `fast_weights.layers.chunk`).
 
+    For sequences of 100 steps or more, set `decay_rate` to 0.99 or 1: with 0.95, 0.6% of a
+    write is left after 100 steps. Keras's embeddings are so small by default that learning
+    starts late. Pass `keras.initializers.RandomUniform(-1, 1)` to `Embedding`; see
+    `docs/recall.md`.
+
     Args:
         units: positive integer, H, the size of the hidden state.
         inner_steps: integer of at least 0, S, steps of the inner loop. Default 1.
