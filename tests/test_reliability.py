@@ -239,11 +239,11 @@ def test_full_disk_leaves_data_and_figures_whole(tmp_path):
     with pytest.raises(UserError, match=str(path)), space_for(500):
         dataset.load_or_generate(tmp_path / "data", config)
     assert list(path.parent.iterdir()) == []
-    weights = np.eye(4), np.ones((37, 4))
-    figure = plots.plot_weights(weights, weights, tmp_path / "figures/weights.png")
+    weights, task = {"recurrent_kernel": np.eye(4)}, config.make_task()
+    figure = plots.plot_weights(weights, weights, task, tmp_path / "figures/weights.png")
     before = figure.read_bytes()
     with pytest.raises(UserError, match=str(figure)), space_for(500):
-        plots.plot_weights(weights, weights, tmp_path / "figures/weights.png")
+        plots.plot_weights(weights, weights, task, tmp_path / "figures/weights.png")
     assert figure.read_bytes() == before
     assert list(figure.parent.iterdir()) == [figure]
 

@@ -188,7 +188,7 @@ def test_help_needs_no_tensorflow(tmp_path, script):
         ("train.py", "--unit=3"),
         ("train.py", "--units=x"),
         ("train.py", "--decay_rate=1.5"),
-        ("train.py", "--model_name=LSTM"),
+        ("train.py", "--model_name=RNN"),
         ("train.py", "--summary_every=0"),
         ("test.py", "--seed=-1"),
         ("plot.py", "--figure=other"),

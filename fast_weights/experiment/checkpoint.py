@@ -98,7 +98,7 @@ def load_model(run_dir: RunDirectory) -> tuple[keras.Model, Config]:
     Example:
 
     >>> model, config = load_model(RunDirectory("checkpoints", "RNN-LN-FW"))
-    >>> tuple(model(np.zeros((2, config.sequence_length), "int32")).shape)
+    >>> tuple(model(np.zeros((2, config.make_task().length), "int32")).shape)
     (2, 37)
     """
     found = run_dir.trained_or_bundled()
