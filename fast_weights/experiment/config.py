@@ -76,10 +76,10 @@ class Config:
     )
     num_pairs: int = _setting(3, "K, key-value pairs in a sequence", low=1)
     sequence_length: int | None = _setting(
-        None, "T, symbols in a sequence (multi-query-recall), default: 4K", low=1
+        None, "T, symbols in a sequence (multi-query-recall), default: four for each pair", low=1
     )
     vocabulary_size: int | None = _setting(
-        None, "V, keys and values (multi-query-recall), default: 64", low=2, high=2**16
+        None, "V, number of keys and values (multi-query-recall), default: 64", low=2, high=2**16
     )
     num_training: int = _setting(64_000, "training sequences", low=1)
     num_validation: int = _setting(32_000, "validation sequences", low=1)
