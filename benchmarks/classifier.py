@@ -7,8 +7,7 @@ random position. The model predicts whether a sequence contains it.
 
 Before training, a run measures how much the last state depends on one token: `effect` replaces
 that token and returns the relative change of the state. Writes one JSON line for each run to
-`docs/results/classifier.jsonl`, and skips runs that the file already contains. All runs take
-about 15 minutes on one idle core.
+`docs/results/classifier.jsonl`, and skips runs that the file already contains.
 """
 
 import dataclasses
