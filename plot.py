@@ -8,7 +8,10 @@ python plot.py --figure=memory --sample=g5o8k1??g
 import fast_weights.experiment.requirements  # noqa: F401  ends here if something is missing
 
 # isort: split
+import dataclasses
 import pathlib
+import re
+import textwrap
 import zlib
 
 from absl import flags
@@ -43,8 +46,10 @@ flags.DEFINE_string("output_dir", "figures", "directory to write to")
 
 # Flags that only some figures use.
 USED_BY = {"sample": ("memory",), "log_epochs": ("curves",), "with_bundled": ("curves",)}
-# Characters of a sample in a file name. Systems allow 255.
-MAX_SAMPLE_NAME = 40
+# Characters of the settings, and of a sample, in a file name. Systems allow 255 in all.
+MAX_NAME = 60
+# Characters of a line of a caption.
+CAPTION_WIDTH = 110
 BUNDLED_DIR = pathlib.Path(__file__).parent / "docs/results"
 
 
@@ -85,19 +90,25 @@ def curves():
     from fast_weights.experiment.plots import plot_curves
 
     configs = {run_dir: run_dir.read_config() for run_dir in at_top or runs}
+    tasks = sorted({config.task for config in configs.values()})
+    if FLAGS.with_bundled and tasks != [Config().task]:
+        raise UserError(
+            f"the bundled records are of {Config().task}. Omit --with_bundled. "
+            f"Received: runs of {', '.join(tasks)}"
+        )
     bundled = _bundled_records() if FLAGS.with_bundled else {}
+    has_defaults = not any(config.changes() for config in configs.values())
     yield from plot_curves(
         _by_label(runs, configs, bundled),
         FLAGS.output_dir,
         FLAGS.format,
         FLAGS.log_epochs,
         bundled,
-        # The blog's accuracies hold for its own settings.
-        mark_published=not any(map(_changes, configs.values())),
+        mark_published=has_defaults,  # the blog's accuracies hold for its own settings
     )
     trained = {run_dir.model_name for run_dir in at_top}
     for name in BLOG_MODELS:
-        if at_top and name not in trained and not FLAGS["model_name"].present:
+        if at_top and has_defaults and name not in trained and not FLAGS["model_name"].present:
             command = RunDirectory(FLAGS.checkpoint_dir, name).train_command
             print(f"{name} has no results. To train it: {command}")
 
@@ -120,19 +131,21 @@ def _by_label(runs, configs, bundled):
     """
     others = [*configs.values(), *(Config(model_name=name) for name in bundled)]
     found = {}
-    for run_dir, config in configs.items():
+    for run_dir, config in sorted(configs.items(), key=lambda item: _order(item[1])):
         same_model = [other for other in others if other.model_name == config.model_name]
         varied = dict.fromkeys(name for other in same_model for name in config.differences(other))
         settings = [f"{name}={getattr(config, name)}" for name in varied if name != "seed"]
         label = ", ".join([config.model_name, *settings])
-        found.setdefault(label, []).append(runs[run_dir])
-    return found
+        if run_dir.seed in found.get(label, {}):  # the same run in another directory
+            label += f", {run_dir}"
+        found.setdefault(label, {})[run_dir.seed] = runs[run_dir]
+    return {label: list(seeds.values()) for label, seeds in found.items()}
 
 
-def _changes(config):
-    """Returns the names of the settings, other than the seed, that are not the defaults."""
-    default = Config(model_name=config.model_name, seed=config.seed)
-    return config.differences(default)
+def _order(config):
+    """Returns a key that sorts runs by their settings, numbers by size."""
+    values = dataclasses.astuple(config)
+    return [(type(value).__name__, value) for value in values if value is not None]
 
 
 def memory():
@@ -140,12 +153,12 @@ def memory():
     task = console.run_dir().trained_or_bundled().read_config().make_task()
     sample = task.default_sample if FLAGS.sample is None else FLAGS.sample
     task.encode_sample(sample)
-    model, _ = _load()
+    model, config, caption = _load()
     from fast_weights.experiment import evaluation, plots
 
     trace = evaluation.trace_sequence(model, task, sample)
-    yield plots.plot_memory(trace, _path(FLAGS.format, sample), _caption())
-    yield plots.animate_memory(trace, _path("gif", sample), _caption())
+    yield plots.plot_memory(trace, _path(config, FLAGS.format, sample), caption)
+    yield plots.animate_memory(trace, _path(config, "gif", sample), caption)
 
 
 def attention():
@@ -155,58 +168,62 @@ def attention():
             "--figure=attention shows what the inner loop reads, so it needs a model trained with "
             "one inner step or more. Received: inner_steps=0"
         )
-    model, config = _load()
+    model, config, caption = _load()
     from fast_weights.experiment import evaluation, plots
 
     _, validation = load_or_generate(FLAGS.data_dir, config)
     task = config.make_task()
     maps = evaluation.mean_attention(model, task, validation)
-    yield plots.plot_attention(maps, task, _path(FLAGS.format), _caption())
+    yield plots.plot_attention(maps, task, _path(config, FLAGS.format), caption)
 
 
 def weights():
     """Plots the matrices of the recurrent layer as drawn from the seed and as trained."""
-    model, config = _load()
+    model, config, caption = _load()
     from fast_weights.experiment import plots
     from fast_weights.experiment.checkpoint import new_state
 
+    before, after = (_matrices(one.get_layer("rnn")) for one in (new_state(config).model, model))
     blocks = MODELS[config.model_name].blocks(config)
-    before, after = (
-        {
-            weight.name: weight.numpy()
-            for weight in one.get_layer("rnn").weights
-            if len(weight.shape) == 2 and weight.shape[1] == len(blocks) * config.units
-        }
-        for one in (new_state(config).model, model)
-    )
-    path = _path(FLAGS.format)
-    yield plots.plot_weights(before, after, config.make_task(), path, _caption(), blocks)
+    path = _path(config, FLAGS.format)
+    yield plots.plot_weights(before, after, config.make_task(), path, caption, config.units, blocks)
 
 
-def _path(suffix, sample=""):
-    """Returns the path of a figure. Another model, seed or sample has another path."""
-    parts = [FLAGS.figure, FLAGS.model_name, f"seed-{FLAGS.seed}"]
-    if sample:
-        name = sample.replace("?", "").replace(" ", "_")  # Windows allows no question mark
-        if len(name) > MAX_SAMPLE_NAME:
-            name = f"{name[:MAX_SAMPLE_NAME]}-{zlib.crc32(sample.encode()):08x}"
-        parts.append(name)
-    return pathlib.Path(FLAGS.output_dir, f"{'-'.join(parts)}.{suffix}")
+def _matrices(layer):
+    """Returns the weights of a layer that are matrices, by name."""
+    matrices = [weight for weight in layer.weights if len(weight.shape) == 2]
+    names = [weight.name for weight in matrices]
+    return {
+        weight.name if names.count(weight.name) == 1 else weight.path: weight.numpy()
+        for weight in matrices
+    }
 
 
-def _caption():
-    run_dir = console.run_dir().trained_or_bundled()
-    epochs = run_dir.checkpoint_epochs()[0]
-    return f"{FLAGS.model_name}, seed {FLAGS.seed}, after {epochs:,} epochs"
+def _path(config, suffix, sample=""):
+    """Returns the path of a figure. Another model, seed, setting or sample has another path."""
+    settings = [f"{name}-{value}" for name, value in config.changes().items()]
+    parts = [FLAGS.figure, config.model_name, f"seed-{config.seed}"]
+    parts += [_file_name("-".join(settings)), _file_name(sample.replace("?", ""))]
+    name = "-".join(part for part in parts if part)
+    return pathlib.Path(FLAGS.output_dir, f"{name}.{suffix}")
+
+
+def _file_name(text):
+    """Returns a text that all systems accept in a file name, with a digest if it is not `text`."""
+    name = re.sub(r"[^\w.+-]", "_", text, flags=re.ASCII)[:MAX_NAME]
+    return name if name == text else f"{name}-{zlib.crc32(text.encode()):08x}"
 
 
 def _load():
-    """Returns the model that the flags name and its configuration; loads TensorFlow quietly."""
+    """Returns the model that the flags name, its configuration, and a caption for its figures."""
     console.run_dir().trained_or_bundled()  # a missing model is reported before TensorFlow loads
     with console.quiet_import():
-        from fast_weights.experiment.checkpoint import load_model
+        from fast_weights.experiment.checkpoint import load_epoch
 
-    return load_model(console.run_dir())
+    model, config, epochs = load_epoch(console.run_dir())
+    settings = [f"{name}={value}" for name, value in config.changes().items()]
+    parts = [config.model_name, f"seed {config.seed}", *settings, f"after {epochs:,} epochs"]
+    return model, config, "\n".join(textwrap.wrap(", ".join(parts), CAPTION_WIDTH))
 
 
 if __name__ == "__main__":

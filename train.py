@@ -63,9 +63,9 @@ def main():
     )
     epoch = run_dir.checkpoint_epochs()[0]
     if not FLAGS.quiet:
-        advice = f"raise --num_epochs above {epoch}"
-        if epoch < config.num_epochs:
-            advice = "omit --stop_at_accuracy"
+        is_planned = epoch < run_dir.read_config().num_epochs
+        ended_by = "num_epochs" if FLAGS.stop_at_accuracy is None else "stop_at_accuracy"
+        advice = f"omit --{ended_by}" if is_planned else f"raise --num_epochs above {epoch}"
         print(f"To train longer, {advice}.")
     line = f"{config.model_name} has completed epoch {epoch}."
     if records:  # unless someone deleted results.jsonl

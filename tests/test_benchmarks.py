@@ -16,6 +16,7 @@ from benchmarks import (
     ablations,
     classifier,
     long_sequences,
+    recall,
     recurrences,
     reproduce_blog,
     runs,
@@ -132,11 +133,20 @@ def test_short_reproduction_spares_the_committed_results(tmp_path, monkeypatch):
     assert sorted(tmp_path.rglob("*.png")) == sorted(output_dir.glob("*.png")) != []
 
 
-@pytest.mark.parametrize("benchmark", [ablations, long_sequences, recurrences, sequence_length])
+@pytest.mark.parametrize(
+    "benchmark", [ablations, long_sequences, recall, recurrences, sequence_length]
+)
 def test_figures(tmp_path, monkeypatch, benchmark):
     """Catches a figure that can no longer be drawn from the committed records."""
     monkeypatch.setattr(benchmark, "ROOT", tmp_path)
     assert benchmark.draw().stat().st_size > 10_000
+
+
+def test_models_of_recall_have_equal_parameters():
+    """Catches a comparison of models of different sizes under the name of equal ones."""
+    target = recall.num_parameters("RNN-LN-FW, original", recall.UNITS)
+    for label, units in recall.EQUAL_PARAMETERS.items():
+        assert recall.num_parameters(label, units) == pytest.approx(target, rel=0.025)
 
 
 def test_variants():

@@ -9,6 +9,7 @@ import pytest
 from fast_weights.experiment import dataset, storage
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import CorruptFileError, UserError
+from fast_weights.experiment.tasks.associative_retrieval import AssociativeRetrieval
 
 CONFIG = Config(num_pairs=2, num_training=7, num_validation=5, batch_size=5, seed=3)
 
@@ -88,6 +89,19 @@ def test_other_arrays_are_refused(path, name, change):
         del arrays[name]
     storage.write_arrays(path, arrays)
     with pytest.raises(CorruptFileError, match=path.name):
+        dataset.load_or_generate(path.parent, CONFIG)
+
+
+def test_data_of_an_edited_task_is_refused(path, monkeypatch):
+    """Catches training on the sequences that a task drew before someone changed it."""
+    draw = AssociativeRetrieval.generate
+
+    def edited(task, num_sequences, rng):
+        split = draw(task, num_sequences, rng)
+        return split._replace(targets=split.tokens[:, 1])
+
+    monkeypatch.setattr(AssociativeRetrieval, "generate", edited)
+    with pytest.raises(UserError, match=path.name):
         dataset.load_or_generate(path.parent, CONFIG)
 
 

@@ -96,7 +96,7 @@ def test_padded_task_trains(contains_z, tiny, tmp_path):
     assert records[-1].val_accuracy > 0.9
 
 
-@pytest.mark.parametrize("model_name", ["RNN-LN-FW", "LSTM"])
+@pytest.mark.parametrize("model_name", MODELS)
 def test_padding_is_masked(contains_z, tiny, model_name):
     """Catches an answer that depends on the padding, in the model, the trace and the attention."""
     config = tiny(task="contains-z", model_name=model_name, num_pairs=3)
@@ -106,9 +106,7 @@ def test_padding_is_masked(contains_z, tiny, model_name):
         model, task = new_state(settings).model, settings.make_task()
         trace = evaluation.trace_sequence(model, task, "helloz")
         assert list(trace.positions) == [5]
-        np.testing.assert_array_equal(
-            trace.hidden[5:], trace.hidden[5:6].repeat(len(trace.hidden) - 5, 0)
-        )
+        assert len(trace.hidden) == 6
         answers.append(trace.probabilities)
     np.testing.assert_allclose(*answers, rtol=1e-4)
 

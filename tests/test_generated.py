@@ -11,6 +11,7 @@ from benchmarks import (
     classifier,
     fill_pages,
     long_sequences,
+    recall,
     recurrences,
     reproduce_blog,
 )
@@ -25,7 +26,13 @@ RUNS = [
     *recurrences.RUNS.values(),
     *long_sequences.RUNS.values(),
 ]
-OTHER_RECORDS = {"README.md", "classifier.jsonl", "sequence_length.jsonl", "training_speed.json"}
+OTHER_RECORDS = {
+    "README.md",
+    "classifier.jsonl",
+    "recall.jsonl",
+    "sequence_length.jsonl",
+    "training_speed.json",
+}
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
@@ -50,6 +57,20 @@ def test_records_of_the_classifier_are_complete():
         assert np.isfinite([*record["loss"], *record["effects"]]).all()
         examples = np.multiply(accuracies, classifier.NUM_VALIDATION)
         np.testing.assert_allclose(examples, examples.round(), atol=0.02)
+
+
+def test_records_of_recall_are_complete():
+    """Catches a missing run, other settings, and a run that ended early without having learned."""
+    done = recall.read_records()
+    runs = [*recall.tuning_runs(), *recall.final_runs(recall.best_rates(done))]
+    assert done.keys() == {run.name for run in runs}
+    for run in runs:
+        record = done[run.name]
+        settings = dataclasses.asdict(run.config)
+        assert {name: record[name] for name in settings} == settings
+        accuracies = record["val_accuracy"]
+        assert len(accuracies) == run.config.num_epochs or accuracies[-1] >= recall.STOP_AT
+        assert max(accuracies[:-1], default=0) < recall.STOP_AT
 
 
 def test_every_file_of_records_belongs_to_a_run():

@@ -269,7 +269,7 @@ def test_weights_are_drawn_before_and_after_training(tmp_path, figures, blocks):
         {name: rng.normal(size=(rows, columns)) for name, rows in sizes.items()} for _ in range(2)
     )
     before["recurrent_kernel"] = np.abs(before["recurrent_kernel"])
-    plots.plot_weights(before, after, TASK, tmp_path / "weights.png", blocks=blocks)
+    plots.plot_weights(before, after, TASK, tmp_path / "weights.png", units=4, blocks=blocks)
     figure = figures["weights.png"]
     drawn = maps_in(figure)
     for title, name in (("W_h", "recurrent_kernel"), ("W_x", "kernel")):

@@ -87,6 +87,20 @@ def test_unreadable_directory_is_not_taken_for_an_untrained_model(trained, monke
         trained.trained_or_bundled()
 
 
+def test_unreadable_directory_below_is_reported(trained, monkeypatch):
+    """Catches a run of a sweep that is left out of the figure without a word."""
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path) == str(trained.path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=str(trained.path)):
+        find_runs(trained.path.parent)
+
+
 def test_resume_takes_the_settings_of_the_run(trained, tiny):
     """Catches a resume with defaults for the flags that are not given again."""
     settings = {"model_name": "RNN-LN-FW", "num_epochs": 7, "units": 5}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,9 @@ from processes import (
 from fast_weights.experiment import results
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.run_dir import RunDirectory
+
+# Of `TINY`, in the name of a figure.
+SETTINGS = "batch_size-8-units-5-num_pairs-2-num_training-100-num_valida-f215903e"
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +115,46 @@ def test_curves_are_plotted_and_missing_models_named(directory):
 def test_sweep_is_plotted(directory, tmp_path):
     """Catches runs in directories of a sweep that are not found, or that look alike."""
     source = run_directory(directory)
-    for rate in (1e-3, 1e-4):
+    for rate in (2e-5, 1e-3, 1e-4):
         run_dir = RunDirectory(tmp_path / f"sweep/{rate}", "RNN-LN-FW")
         shutil.copytree(source.path, run_dir.path)
         run_dir.write_config(dataclasses.replace(source.read_config(), learning_rate=rate))
     run("plot.py", tmp_path, "--checkpoint_dir=sweep", "--format=svg")
     figure = (tmp_path / "figures/accuracy.svg").read_text()
-    for rate in ("0.001", "0.0001"):
-        assert f"<!-- RNN-LN-FW, learning_rate={rate} -->" in figure
+    labels = re.findall("<!-- RNN-LN-FW, learning_rate=(.*) -->", figure)
+    assert labels == ["2e-05", "0.0001", "0.001"]
+
+
+def test_repeated_run_is_not_a_second_seed(directory, tmp_path):
+    """Catches the band of two seeds around two copies of one run."""
+    for name in ("one", "two"):
+        path = RunDirectory(tmp_path / name, "RNN-LN-FW").path
+        shutil.copytree(run_directory(directory).path, path)
+    run("plot.py", tmp_path, f"--checkpoint_dir={tmp_path}", "--format=svg")
+    figure = (tmp_path / "figures/accuracy.svg").read_text()
+    assert "2 seeds" not in figure
+    assert f"<!-- RNN-LN-FW, {tmp_path}/two/RNN-LN-FW -->" in figure
+
+
+def test_bundled_records_of_another_task_are_refused(tmp_path):
+    """Catches curves of two tasks in one figure."""
+    run_dir = run_directory(tmp_path)
+    run_dir.path.mkdir(parents=True)
+    run_dir.write_config(Config(task="multi-query-recall"))
+    results.append(run_dir.results_path, results.EpochRecord(1, 1, 0.5, 1, 0.5, 1, 1))
+    done = run("plot.py", tmp_path, "--with_bundled", status=2, env=WITHOUT_TENSORFLOW)
+    assert_refused(done, "multi-query-recall", "--with_bundled")
+
+
+@pytest.mark.parametrize("script", ["test.py", "plot.py"])
+def test_run_without_a_checkpoint_is_not_taken_for_the_bundled_one(tmp_path, script):
+    """Catches the bundled weights under the name of a run that ended in its first epoch."""
+    run_dir = run_directory(tmp_path)
+    run_dir.path.mkdir(parents=True)
+    run_dir.write_config(Config(num_pairs=4))
+    flags = ["--figure=memory"] if script == "plot.py" else []
+    done = run(script, tmp_path, *flags, status=2, env=WITHOUT_TENSORFLOW)
+    assert_refused(done, str(run_dir.path), "train.py --model_name=RNN-LN-FW")
 
 
 def test_run_in_its_first_epoch_is_not_plotted(tmp_path):
@@ -149,16 +185,16 @@ def test_renamed_directory_is_reported(copy, script):
     [
         (
             ["--figure=memory", "--sample=g5o8??g"],
-            ["memory-RNN-LN-FW-seed-0-g5o8g.gif", "memory-RNN-LN-FW-seed-0-g5o8g.png"],
+            [f"memory-RNN-LN-FW-seed-0-{SETTINGS}-g5o8g.{end}" for end in ("gif", "png")],
         ),
         pytest.param(
             ["--figure=attention", "--format=svg"],
-            ["attention-RNN-LN-FW-seed-0.svg"],
+            [f"attention-RNN-LN-FW-seed-0-{SETTINGS}.svg"],
             marks=pytest.mark.slow,
         ),
         pytest.param(
             ["--figure=weights", "--format=pdf"],
-            ["weights-RNN-LN-FW-seed-0.pdf"],
+            [f"weights-RNN-LN-FW-seed-0-{SETTINGS}.pdf"],
             marks=pytest.mark.slow,
         ),
     ],

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
-from fast_weights.experiment.tasks import NO_ANSWER, Split, batches
+from fast_weights.experiment.tasks import NO_ANSWER, Split, batches, multi_query_recall
 
 # A busy machine may take longer than Hypothesis's deadline.
 patient = settings(deadline=None)
@@ -175,6 +175,18 @@ def test_recall_places_its_queries_by_the_power_law():
     for tokens in (split.tokens[:, 0], split.tokens[:, 1] - 20, split.tokens[:, 3] - 20):
         values = tokens[tokens < 20]
         np.testing.assert_allclose(np.bincount(values, minlength=20) * 20 / len(values), 1, 0.15)
+
+
+def test_recall_with_a_large_vocabulary(monkeypatch):
+    """Catches tokens that overflow their type, and a part of the sequences that is lost."""
+    task = recall(4, vocabulary_size=2**16)
+    monkeypatch.setattr(multi_query_recall, "MAX_NUMBERS", 2**17)  # four sequences a part
+    split = task.generate(30, np.random.default_rng(0))
+    assert split.tokens.shape == (30, 16)
+    assert split.tokens.max() > 2**15 + 30_000
+    for tokens, targets in zip(*split, strict=True):
+        answers = {i: task.vocabulary[targets[i]] for i in np.flatnonzero(targets != NO_ANSWER)}
+        assert answers == lookup(task, tokens)
 
 
 @pytest.mark.parametrize(

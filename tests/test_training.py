@@ -206,6 +206,15 @@ def test_nothing_is_deleted_without_restart(tiny, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="2 epochs"):
         training.train(config, run_dir, tmp_path)
     assert run_dir.results_path.read_bytes() == records
+    # The checkpoints of long ago.
+    other = RunDirectory(tmp_path / "other", "CONTROL")
+    training.train(config, other, tmp_path)
+    last = results.read(other.results_path)[-1]
+    for epoch in (3, 4, 5):
+        results.append(other.results_path, dataclasses.replace(last, epoch=epoch))
+    with pytest.raises(UserError, match="epoch 5"):
+        training.train(config, other, tmp_path)
+    assert len(results.read(other.results_path)) == 5
     # Two restarts that are interrupted in their first epochs.
     for _ in range(2):
         with monkeypatch.context() as patch:
@@ -241,6 +250,12 @@ def test_completed_run_is_not_trained_further(tiny, tmp_path):
         assert training.train(again, run_dir, tmp_path) == expected
         assert checkpoint_arrays(run_dir) == before
         assert run_dir.read_config() == config
+    longer = dataclasses.replace(config, num_epochs=5)
+    training.train(longer, run_dir, tmp_path, stop_at_accuracy=0)
+    for num_epochs in (3, 4):
+        training.train(dataclasses.replace(config, num_epochs=num_epochs), run_dir, tmp_path)
+        assert run_dir.checkpoint_epochs()[0] == num_epochs
+        assert run_dir.read_config() == longer  # the plan stays
 
 
 def test_run_without_checkpoint_leaves_nothing_to_the_next(tiny, tmp_path, monkeypatch):

@@ -31,6 +31,7 @@ class _Attention(keras.layers.Layer):
 
     def __init__(self, units, return_sequences=False, **kwargs):
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.units = units
         self.return_sequences = return_sequences
         self.normalize = keras.layers.RMSNormalization(name="normalize")
@@ -45,14 +46,25 @@ class _Attention(keras.layers.Layer):
         )
         self.normalize.build((None, self.units))
 
-    def call(self, sequences):
-        """Returns the output of the last step, (B, H), or of all, (B, T, H)."""
+    def call(self, sequences, mask=None):
+        """Returns the output of the last step, (B, H), or of all, (B, T, H).
+
+        A step that is masked writes nothing. The last step is the last that is not masked.
+        """
         length = sequences.shape[1]
+        keep = ops.ones_like(sequences[:, :, 0]) if mask is None else ops.cast(mask, "float32")
         padded = ops.pad(sequences @ self.kernel, [[0, 0], [WIDTH - 1, 0], [0, 0]])
         mixed = sum(self.filters[i] * padded[:, i : i + length] for i in range(WIDTH))
         queries, keys, values = ops.split(ops.silu(mixed), 3, axis=-1)
-        outputs = self.normalize(self.attend(sequences, queries, keys, values))
-        return outputs if self.return_sequences else outputs[:, -1]
+        outputs = self.attend(sequences, queries, keys, values, keep[:, :, None])
+        outputs = self.normalize(outputs)
+        if self.return_sequences:
+            return outputs
+        last = ops.max(ops.where(keep > 0, ops.arange(length), 0), axis=1)
+        return ops.take_along_axis(outputs, last[:, None, None], axis=1)[:, 0]
+
+    def compute_mask(self, sequences, mask=None):
+        return mask if self.return_sequences else None
 
     def get_config(self):
         config = {"units": self.units, "return_sequences": self.return_sequences}
@@ -68,9 +80,10 @@ class LinearAttention(_Attention):
     Reference: Katharopoulos et al. 2020, arXiv 2006.16236, equations 9 to 12.
     """
 
-    def attend(self, sequences, queries, keys, values):
+    def attend(self, sequences, queries, keys, values, keep):
         """Returns the outputs, (B, T, H)."""
-        scores = (ops.elu(queries) + 1) @ ops.swapaxes(ops.elu(keys) + 1, 1, 2)
+        keys = keep * (ops.elu(keys) + 1)
+        scores = (ops.elu(queries) + 1) @ ops.swapaxes(keys, 1, 2)
         scores = ops.tril(scores)
         return scores @ values / (ops.sum(scores, axis=-1, keepdims=True) + 1e-6)
 
@@ -90,10 +103,10 @@ class DeltaRule(_Attention):
         super().build(sequences_shape)
         self.beta_kernel = self.add_weight(shape=(sequences_shape[-1], 1), name="beta_kernel")
 
-    def attend(self, sequences, queries, keys, values):
+    def attend(self, sequences, queries, keys, values, keep):
         """Returns the outputs, (B, T, H)."""
         queries, keys = ops.normalize(queries, axis=-1), ops.normalize(keys, axis=-1)
-        beta = ops.sigmoid(sequences @ self.beta_kernel)
+        beta = keep * ops.sigmoid(sequences @ self.beta_kernel)
         transposed = ops.swapaxes(keys, 1, 2)
         system = ops.eye(sequences.shape[1]) + ops.tril(beta * (keys @ transposed), -1)
         written = ops.solve_triangular(system, beta * values, lower=True)

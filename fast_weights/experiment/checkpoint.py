@@ -28,7 +28,7 @@ class TrainingState:
 
     Attributes:
         config: the settings.
-        model: from tokens, (B, T), to logits, (B, 37).
+        model: from tokens to logits.
         optimizer: built for the model's trainable variables.
         epoch: number of completed epochs.
     """
@@ -88,7 +88,7 @@ def load_model(run_dir: RunDirectory) -> tuple[keras.Model, Config]:
         run_dir: the directory of the run.
 
     Returns:
-        The model, from tokens (B, T) to logits (B, 37), and its configuration.
+        The model, from tokens to logits, as `build_model` returns it, and its configuration.
 
     Raises:
         CorruptFileError: if the configuration is corrupt.
@@ -101,6 +101,12 @@ def load_model(run_dir: RunDirectory) -> tuple[keras.Model, Config]:
     >>> tuple(model(np.zeros((2, config.make_task().length), "int32")).shape)
     (2, 37)
     """
+    model, config, _ = load_epoch(run_dir)
+    return model, config
+
+
+def load_epoch(run_dir: RunDirectory) -> tuple[keras.Model, Config, int]:
+    """Returns what `load_model` returns, and after how many epochs the weights were saved."""
     found = run_dir.trained_or_bundled()
     if found != run_dir:
         logger.info(
@@ -119,7 +125,7 @@ def load_model(run_dir: RunDirectory) -> tuple[keras.Model, Config]:
             epoch,
             config.num_epochs,
         )
-    return model, config
+    return model, config, epoch
 
 
 def _weights(model: keras.Model) -> dict:

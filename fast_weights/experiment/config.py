@@ -143,6 +143,11 @@ class Config:
             raise CorruptFileError(f"unknown settings: {sorted(unknown)!r:.80}")
         return cls(**settings)
 
+    def changes(self) -> dict[str, Any]:
+        """Returns the settings that are not defaults, except model, seed and number of epochs."""
+        names = self.differences(Config(model_name=self.model_name, seed=self.seed))
+        return {name: getattr(self, name) for name in names}
+
     def differences(self, other: "Config") -> list[str]:
         """Returns the names of the settings other than `num_epochs` that differ."""
         return [

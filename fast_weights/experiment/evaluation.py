@@ -113,7 +113,7 @@ class SequenceTrace:
 
 
 def trace_sequence(model: keras.Model, task: Task, text: str) -> SequenceTrace:
-    """Runs a model on one sequence and returns its state at every step.
+    """Runs a model on one sequence and returns its state at every step, without the padding.
 
     Args:
         model: from tokens to logits.
@@ -124,18 +124,19 @@ def trace_sequence(model: keras.Model, task: Task, text: str) -> SequenceTrace:
         UserError: if the text is not such a sequence.
     """
     tokens = task.encode_sample(text)
+    length = np.flatnonzero(tokens != task.padding)[-1] + 1
     batch = tokens[None].astype(np.int32)
     logits = model(batch, training=False)
     probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))[0]
-    hidden = hidden_states(model, task, batch)[0]
+    hidden = hidden_states(model, task, batch)[0, :length]
     fast_weights = attention = None
     if has_fast_weights(model):
         trace = _trace(model, task, batch)
-        fast_weights = keras.ops.convert_to_numpy(trace.fast_weights)[0]
-        attention = _attention_by_symbol(model, trace)[0]
+        fast_weights = keras.ops.convert_to_numpy(trace.fast_weights)[0, :length]
+        attention = _attention_by_symbol(model, trace)[0, :length, :, :length]
     return SequenceTrace(
         task,
-        tokens,
+        tokens[:length],
         _at_answers(task, tokens, probabilities),
         hidden,
         fast_weights,

@@ -101,10 +101,16 @@ class RunDirectory:
         """Returns this directory if it holds a trained model, or else that of bundled weights.
 
         Raises:
-            UserError: if the model has not been trained and no bundled weights have its seed.
+            UserError: if the directory holds a run without a checkpoint, or if the model has not
+                been trained and no bundled weights have its seed.
         """
         if self.is_trained:
             return self
+        if storage.exists(self.config_path):
+            raise UserError(
+                f"{self.path.absolute()} has no checkpoint: its training ended before the end of "
+                f"the first epoch, or its checkpoints were deleted. Train: {self.train_command}"
+            )
         bundled = RunDirectory(PRETRAINED_DIR, self.model_name, self.seed)
         if not bundled.is_trained:
             raise UserError(
@@ -199,17 +205,30 @@ class RunDirectory:
 
 def find_runs(directory) -> list[RunDirectory]:
     """Returns all runs with results in a directory and below it, without those set aside."""
-    storage.list_names(pathlib.Path(directory))  # reports a directory that cannot be read
     found = []
-    for results in sorted(pathlib.Path(directory).rglob("results.jsonl")):
-        path = results.parent
-        if path.name == "previous":
+    for path in sorted(_directories(pathlib.Path(directory))):
+        if path.name == "previous" or not storage.exists(path / "results.jsonl"):
             continue
         seed = re.fullmatch(r"seed-(\d+)", path.name, re.ASCII)
         model_path = path.parent if seed else path
         number = int(seed[1]) if seed else 0
         found.append(RunDirectory(model_path.parent, model_path.name, number))
     return found
+
+
+def _directories(directory: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a directory and all directories below it.
+
+    Raises:
+        UserError: if one cannot be read.
+    """
+
+    def report(error):
+        raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
+
+    if directory.exists():
+        for path, _, _ in os.walk(directory, onerror=report):
+            yield pathlib.Path(path)
 
 
 def _files_of_run(path: pathlib.Path) -> list[pathlib.Path]:

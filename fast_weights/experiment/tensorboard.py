@@ -193,7 +193,7 @@ def _graph_of(model: keras.Model, task: Task) -> tf.Graph:
         with tf.name_scope("one_hot"):
             symbols, mask = layer_inputs(task, tokens)
         with tf.name_scope("rnn"):
-            is_unrolled = getattr(layer, "unroll", False) and not mask
+            is_unrolled = hasattr(layer, "cell") and layer.unroll and not mask
             hidden = _steps_of(layer, symbols) if is_unrolled else layer.call(symbols, **mask)
         with tf.name_scope("logits"):
             return logits.call(hidden)
@@ -235,9 +235,7 @@ def _trial_name(config: Config) -> str:
     TensorBoard shows runs with the same name as one.
     """
     parts = [config.model_name, f"seed {config.seed}"]
-    for name in config.differences(Config()):
-        if name not in ("model_name", "seed"):
-            parts.append(f"{name}={getattr(config, name)}")
+    parts += [f"{name}={value}" for name, value in config.changes().items()]
     return ", ".join(parts)
 
 

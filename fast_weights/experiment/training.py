@@ -223,9 +223,13 @@ def train(
     with run_dir.lock():
         _make_room(run_dir, restart)
         state = checkpoint.new_state(config)
+        planned = 0
         if run_dir.is_trained:
-            check_same_run(run_dir, run_dir.read_config(), config)
+            stored = run_dir.read_config()
+            planned = stored.num_epochs
+            check_same_run(run_dir, stored, config)
             state.restore(run_dir)
+            _check_records(run_dir, state.epoch)
         results.truncate(run_dir.results_path, state.epoch)
         if state.epoch > config.num_epochs:
             logger.info(
@@ -239,13 +243,28 @@ def train(
         if state.epoch < config.num_epochs and not reached:
             if state.epoch:
                 logger.info("Resuming after epoch %d from %s", state.epoch, run_dir)
-            run_dir.write_config(config)
+            # A lower num_epochs ends this training early. The plan stays.
+            run_dir.write_config(
+                dataclasses.replace(config, num_epochs=max(planned, config.num_epochs))
+            )
             _, validation = splits
             board = TensorBoardWriter(run_dir, config, state.model, validation, summary_every)
             board.write_start(state.epoch)
             _train_epochs(state, run_dir, splits, progress or Progress(), board, stop_at_accuracy)
             board.close()
         return results.read(run_dir.results_path)
+
+
+def _check_records(run_dir: RunDirectory, epoch: int) -> None:
+    """Raises a `UserError` if there are more records after a checkpoint than a kill can leave."""
+    last = max((record.epoch for record in results.read(run_dir.results_path)), default=0)
+    # The newest checkpoint can be corrupt, and the record of one more epoch without a checkpoint.
+    if last > epoch + checkpoint.MAX_TO_KEEP:
+        raise UserError(
+            f"{run_dir} has results up to epoch {last}, but its newest checkpoint is of epoch "
+            f"{epoch}. Restore a newer one, or start over with --restart, which moves all to "
+            "previous/"
+        )
 
 
 def _make_room(run_dir: RunDirectory, restart: bool) -> None:

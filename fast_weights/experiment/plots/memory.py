@@ -306,7 +306,7 @@ def _add_attention_bar(figure, image, shares, **place) -> None:
 
 
 def plot_weights(
-    before, after, task: "Task", path, caption: str = "", blocks=("h",)
+    before, after, task: "Task", path, caption: str = "", units: int = 0, blocks=("h",)
 ) -> pathlib.Path:
     """Draws the matrices of a recurrent layer before and after training.
 
@@ -314,13 +314,15 @@ def plot_weights(
     training would be blank on the scale of those after.
 
     Args:
-        before: the matrices as drawn from the seed, by name, each (·, n·H).
+        before: the matrices as drawn from the seed, by name.
         after: the same, trained.
         task: that the model was trained on.
         path: of the file to write, which ends in `.png`, `.svg` or `.pdf`. Its directory is
             created if it is missing.
         caption: of the figure, such as `"RNN-LN-FW, seed 0"`. Default: no caption.
-        blocks: the names of the n blocks of columns. Default: the hidden state.
+        units: H. Default: the columns are not labeled.
+        blocks: the names of the n blocks of H columns of a matrix, (·, n·H). Default: the hidden
+            state.
 
     Returns:
         The path of the file.
@@ -339,7 +341,10 @@ def plot_weights(
             image = axes.imshow(values, aspect="auto", interpolation="nearest", **scale)
             axes.set_title(f"{title} {when} training")
             figure.colorbar(image, ax=axes, label="weight (own color scale)", fraction=0.05)
-            _label_blocks(axes, values.shape[1] // len(blocks), blocks)
+            if values.shape[1] == units * len(blocks):
+                _label_blocks(axes, units, blocks)
+            else:
+                axes.set_xlabel("column")
             if len(values) == len(task.vocabulary):
                 ranges = task.symbol_ranges
                 axes.set_yticks([np.mean(ends) for ends in ranges.values()], ranges)

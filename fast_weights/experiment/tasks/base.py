@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # The target of a symbol that has no answer.
 NO_ANSWER = -1
+# With more symbols, an axis of a figure cannot name each.
+MAX_SYMBOLS = 40
 
 
 class Split(NamedTuple):
@@ -110,8 +112,10 @@ class Task(abc.ABC):
     @property
     def symbol_ranges(self) -> dict[str, tuple[int, int]]:
         """The first and the last token of each kind of symbol, by name."""
-        name = f"{self.vocabulary[0]}-{self.vocabulary[-1]}"
-        return {name: (0, len(self.vocabulary) - 1)}
+        last = len(self.vocabulary) - 1
+        if last < MAX_SYMBOLS:
+            return {symbol: (token, token) for token, symbol in enumerate(self.vocabulary)}
+        return {f"{self.vocabulary[0]}-{self.vocabulary[-1]}": (0, last)}
 
     @property
     def rules(self) -> str:

@@ -20,6 +20,8 @@ from fast_weights.experiment.tasks.base import NO_ANSWER, Split, Task
 
 # The probability of the i-th place of a query is proportional to i ** (POWER - 1).
 POWER = 0.01
+# Random numbers at a time, 32 MB.
+MAX_NUMBERS = 4_000_000
 
 
 class MultiQueryRecall(Task):
@@ -53,9 +55,9 @@ class MultiQueryRecall(Task):
         self.vocabulary = [f"{kind}{number}" for kind in "kv" for number in numbers]
 
     def generate(self, num_sequences, rng):
-        shape, num_pairs = (num_sequences, self.num_keys), self.num_pairs
-        keys = np.argsort(rng.random(shape), axis=1)[:, :num_pairs]
-        values = self.num_keys + np.argsort(rng.random(shape), axis=1)[:, :num_pairs]
+        num_pairs = self.num_pairs
+        keys = self._distinct(num_sequences, rng)
+        values = self.num_keys + self._distinct(num_sequences, rng)
         last = 2 * self.num_keys
         tokens = rng.integers(self.num_keys, last, (num_sequences, self.length))
         tokens[:, : 2 * num_pairs : 2] = keys
@@ -64,7 +66,16 @@ class MultiQueryRecall(Task):
         targets = np.full(tokens.shape, NO_ANSWER)
         np.put_along_axis(tokens, positions, keys, axis=1)
         np.put_along_axis(targets, positions, values, axis=1)
-        return Split(tokens.astype(np.uint16), targets.astype(np.int16))
+        return Split(tokens.astype(np.uint16), targets.astype(np.int32))
+
+    def _distinct(self, num_sequences, rng):
+        """Draws K different numbers below V/2 for each sequence, (N, K)."""
+        # The order of random numbers is a random order. In parts, as V can be large.
+        part = max(MAX_NUMBERS // self.num_keys, 1)
+        sizes = [min(part, num_sequences - i) for i in range(0, num_sequences, part)]
+        orders = [np.argsort(rng.random((size, self.num_keys)), axis=1) for size in sizes]
+        drawn = [order[:, : self.num_pairs] for order in orders]
+        return np.concatenate([np.empty((0, self.num_pairs), int), *drawn])
 
     def _places(self, num_sequences, rng):
         """Draws K different places for the queries of each sequence, (N, K), by the power law."""
