@@ -91,24 +91,25 @@ def curves():
 
     configs = {run_dir: run_dir.read_config() for run_dir in at_top or runs}
     tasks = sorted({config.task for config in configs.values()})
-    if FLAGS.with_bundled and tasks != [Config().task]:
+    has_default_task = tasks == [Config().task]
+    if FLAGS.with_bundled and not has_default_task:
         raise UserError(
             f"the bundled records are of {Config().task}. Omit --with_bundled. "
             f"Received: runs of {', '.join(tasks)}"
         )
     bundled = _bundled_records() if FLAGS.with_bundled else {}
-    has_defaults = not any(config.changes() for config in configs.values())
     yield from plot_curves(
         _by_label(runs, configs, bundled),
         FLAGS.output_dir,
         FLAGS.format,
         FLAGS.log_epochs,
         bundled,
-        mark_published=has_defaults,  # the blog's accuracies hold for its own settings
+        # The blog's accuracies hold for its own settings.
+        mark_published=not any(config.changes() for config in configs.values()),
     )
     trained = {run_dir.model_name for run_dir in at_top}
     for name in BLOG_MODELS:
-        if at_top and has_defaults and name not in trained and not FLAGS["model_name"].present:
+        if at_top and has_default_task and name not in trained and not FLAGS["model_name"].present:
             command = RunDirectory(FLAGS.checkpoint_dir, name).train_command
             print(f"{name} has no results. To train it: {command}")
 

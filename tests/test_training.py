@@ -250,12 +250,17 @@ def test_completed_run_is_not_trained_further(tiny, tmp_path):
         assert training.train(again, run_dir, tmp_path) == expected
         assert checkpoint_arrays(run_dir) == before
         assert run_dir.read_config() == config
-    longer = dataclasses.replace(config, num_epochs=5)
-    training.train(longer, run_dir, tmp_path, stop_at_accuracy=0)
-    for num_epochs in (3, 4):
+
+
+def test_plan_stays_when_a_training_is_shorter(tiny, tmp_path):
+    """Catches `--num_epochs=3` in a run of 1,000 that makes the run count as complete."""
+    run_dir = RunDirectory(tmp_path, "CONTROL")
+    config = tiny(model_name="CONTROL", num_epochs=5)
+    training.train(config, run_dir, tmp_path, stop_at_accuracy=0)
+    for num_epochs in (2, 3):
         training.train(dataclasses.replace(config, num_epochs=num_epochs), run_dir, tmp_path)
         assert run_dir.checkpoint_epochs()[0] == num_epochs
-        assert run_dir.read_config() == longer  # the plan stays
+        assert run_dir.read_config() == config
 
 
 def test_run_without_checkpoint_leaves_nothing_to_the_next(tiny, tmp_path, monkeypatch):
