@@ -32,14 +32,14 @@ flags.DEFINE_enum(
     "curves",
     ("curves", "memory", "attention", "weights"),
     "curves: accuracy, loss and gradient norm of all runs, or of those that --model_name and "
-    "--seed select, for a single curve with training; memory: one sequence step by step, "
+    "--seed select (a single curve includes training); memory: one sequence step by step, "
     "as an image and as a GIF; attention: mean over the validation sequences; weights: slow "
     "weights before and after training",
 )
 flags.DEFINE_string("sample", None, "sequence for --figure=memory, such as g5o8k1??g")
 flags.DEFINE_bool("log_epochs", False, "logarithmic axis of epochs for --figure=curves")
 flags.DEFINE_bool(
-    "with_bundled", False, "also draw the project's own records of the blog's models, pale"
+    "with_bundled", False, "also draw the recorded curves of the blog's models, in pale colors"
 )
 flags.DEFINE_enum("format", "png", ("png", "svg", "pdf"), "format of images; animations are GIFs")
 flags.DEFINE_string("output_dir", "figures", "directory to write to")
@@ -94,7 +94,7 @@ def curves():
     has_default_task = tasks == [Config().task]
     if FLAGS.with_bundled and not has_default_task:
         raise UserError(
-            f"the bundled records are of {Config().task}. Omit --with_bundled. "
+            f"the bundled curves are only of {Config().task}. Omit --with_bundled. "
             f"Received: runs of {', '.join(tasks)}"
         )
     bundled = _bundled_records() if FLAGS.with_bundled else {}
@@ -201,7 +201,7 @@ def _matrices(layer):
 
 
 def _path(config, suffix, sample=""):
-    """Returns the path of a figure. Another model, seed, setting or sample has another path."""
+    """Returns the path of a figure, which is unique to its model, seed, settings and sample."""
     settings = [f"{name}-{value}" for name, value in config.changes().items()]
     parts = [FLAGS.figure, config.model_name, f"seed-{config.seed}"]
     parts += [_file_name("-".join(settings)), _file_name(sample.replace("?", ""))]
@@ -210,7 +210,7 @@ def _path(config, suffix, sample=""):
 
 
 def _file_name(text):
-    """Returns a text that all systems accept in a file name, with a digest if it is not `text`."""
+    """Returns `text` as a valid file name on all systems, with a digest if it was changed."""
     name = re.sub(r"[^\w.+-]", "_", text, flags=re.ASCII)[:MAX_NAME]
     return name if name == text else f"{name}-{zlib.crc32(text.encode()):08x}"
 

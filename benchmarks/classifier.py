@@ -6,8 +6,8 @@ A sequence has 50 to 200 random tokens, and padding. Half of the sequences conta
 random position. The model predicts whether a sequence contains it.
 
 Before training, a run measures how much the last state depends on one token: `effect` replaces
-that token and returns the relative change of the state. Writes one JSON line for each run to
-`docs/results/classifier.jsonl`, and skips runs that the file already contains.
+that token and returns the relative change of the state. The program writes one JSON line for each
+run to `docs/results/classifier.jsonl`, and skips runs that the file already contains.
 """
 
 import dataclasses
@@ -33,9 +33,9 @@ class Setting:
 
     Attributes:
         layer: `"FastWeights"`, or the name of a layer of Keras.
-        embedding: the embeddings are uniform between minus and plus this before training.
-            Keras's default is 0.05.
-        arguments: pairs of a name and a value, the layer's arguments that are not defaults.
+        embedding: the largest value of an initial embedding. Embeddings are drawn uniformly between
+            minus and plus this value. Keras's default is 0.05.
+        arguments: the layer's arguments that differ from the defaults, as (name, value) pairs.
     """
 
     layer: str

@@ -3,9 +3,9 @@
 python -m benchmarks.recall
 
 Each model is trained with 64 units, and with the number of units that gives it as many parameters
-as fast weights with 64. The learning rate is tuned for each of these on one of the `CASES`, with
-seed 0, and then used for three seeds of all cases. Trains in `checkpoints/recall/`; writes
-`docs/results/recall.jsonl` and `docs/recall.png`.
+as fast weights with 64. For both, the learning rate is tuned on the first of `CASES` with seed 0,
+and then used for three seeds of all cases. The program trains in `checkpoints/recall/`, and
+writes `docs/results/recall.jsonl` and `docs/recall.png`.
 """
 
 import argparse
@@ -106,7 +106,11 @@ def accuracy(record: dict) -> float:
 
 
 def best_rates(records: dict) -> dict:
-    """Returns the learning rate with the best accuracy, or else the fewest epochs, of seed 0."""
+    """Returns the best learning rate for each label and size.
+
+    The best run reaches `STOP_AT` in the fewest epochs. If no run reaches it, the best run has the
+    highest accuracy.
+    """
 
     def score(label, size, rate):
         record = records[make_run(label, size, CASES[0], rate, seed=0).name]
@@ -168,7 +172,7 @@ def table_of(records: dict, size: str) -> str:
 
 
 def draw():
-    """Draws accuracy over the number of pairs and over the length, a row for each of `SIZES`."""
+    """Draws accuracy by number of pairs and by length, with one row for each of `SIZES`."""
     from matplotlib.ticker import PercentFormatter
 
     from fast_weights.experiment.plots import style  # loads Matplotlib
@@ -207,7 +211,7 @@ def _draw_panel(axes, records, size, cases, varied):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, help="runs at a time; default: one on each core")
+    parser.add_argument("--jobs", type=int, help="runs at a time; default: one per core")
     jobs = parser.parse_args().jobs
     rates = best_rates(train(tuning_runs(), jobs))
     for case in CASES:

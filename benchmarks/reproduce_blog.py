@@ -42,8 +42,7 @@ def make_run(model_name: str, seed: int, num_epochs: int = NUM_EPOCHS) -> Run:
 
 
 def saved_runs() -> list[Run]:
-    """Returns the runs whose records are in `docs/results`: the blog's models, and any other model
-    that this program has trained."""
+    """Returns the runs of the blog's models, and all other runs with records in `docs/results`."""
     runs = [
         make_run(name, seed) for name in MODEL_NAMES for seed in (*SEEDS, *MORE_SEEDS.get(name, ()))
     ]

@@ -1,27 +1,27 @@
-"""Linear attention and the delta rule, two layers that fast weights are compared with.
+"""Linear attention and the delta rule, two layers for comparison with fast weights.
 
-Both keep a matrix S for each sequence, as fast weights do, and write to it the outer product of two
-projections of the inputs. They are linear in S, so a whole sequence is computed at once.
-`docs/recall.md` compares them.
+Like fast weights, both keep a matrix S for each sequence. They write the outer product of two
+projections of the inputs to it. The updates are linear in S, so a whole sequence is computed at
+once. `docs/recall.md` compares the layers.
 
 | symbol | meaning | shape |
 |---|---|---|
 | q, k, v | queries, keys and values | (B, T, H) |
 | beta | strength of a write of the delta rule, from 0 to 1 | (B, T, 1) |
-| S | state, which is not formed: S_t is the sum over τ up to t of k_τ^T u_τ | (B, H, H) |
+| S | state, S_t = Σ_{τ≤t} k_τ^T u_τ; the code never forms it | (B, H, H) |
 """
 
 import keras
 from keras import ops
 
-# Symbols that the short convolution sees, as in the code of the paper on the delta rule.
+# Width of the short convolution in symbols, as in the code of the paper on the delta rule.
 WIDTH = 4
 
 
 class _Attention(keras.layers.Layer):
-    """Queries, keys and values from a projection, a short convolution and SiLU.
+    """Computes queries, keys and values with a projection, a short convolution and SiLU.
 
-    Without the convolution, a key and its value, which are two symbols, could not be written
+    A key and its value are two symbols. Without the convolution, the layer could not write them
     together. The outputs are normalized, as in the paper on the delta rule.
 
     Args:
@@ -47,9 +47,9 @@ class _Attention(keras.layers.Layer):
         self.normalize.build((None, self.units))
 
     def call(self, sequences, mask=None):
-        """Returns the output of the last step, (B, H), or of all, (B, T, H).
+        """Returns the output of the last step, (B, H), or of all steps, (B, T, H).
 
-        A step that is masked writes nothing. The last step is the last that is not masked.
+        A masked step does not write. The last step is the last one that is not masked.
         """
         length = sequences.shape[1]
         keep = ops.ones_like(sequences[:, :, 0]) if mask is None else ops.cast(mask, "float32")
@@ -90,7 +90,7 @@ class LinearAttention(_Attention):
 
 @keras.saving.register_keras_serializable(package="fast_weights")
 class DeltaRule(_Attention):
-    """Linear attention that writes the difference between a value and what its key reads.
+    """Linear attention that writes the difference between a value and the current read of its key.
 
     o_t = q_t S_t, where S_t = S_{t-1} + k_t^T u_t and u_t = β_t (v_t - k_t S_{t-1}). Queries and
     keys have length 1. All u_t are the solution of one triangular system:

@@ -106,7 +106,7 @@ def load_model(run_dir: RunDirectory) -> tuple[keras.Model, Config]:
 
 
 def load_epoch(run_dir: RunDirectory) -> tuple[keras.Model, Config, int]:
-    """Returns what `load_model` returns, and after how many epochs the weights were saved."""
+    """Returns the model, its configuration, and the number of epochs of its checkpoint."""
     found = run_dir.trained_or_bundled()
     if found != run_dir:
         logger.info(

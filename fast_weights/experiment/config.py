@@ -76,22 +76,22 @@ class Config:
     )
     num_pairs: int = _setting(3, "K, key-value pairs in a sequence", low=1)
     sequence_length: int | None = _setting(
-        None, "T, symbols in a sequence (multi-query-recall), default: four for each pair", low=1
+        None, "T, symbols in a sequence (multi-query-recall); default: four per pair", low=1
     )
     vocabulary_size: int | None = _setting(
-        None, "V, number of keys and values (multi-query-recall), default: 64", low=2, high=2**16
+        None, "V, keys and values in all (multi-query-recall); default: 64", low=2, high=2**16
     )
     num_training: int = _setting(64_000, "training sequences", low=1)
     num_validation: int = _setting(32_000, "validation sequences", low=1)
     seed: int = _setting(
         0,
-        "seed of the initial weights, of the shuffling and, unless --data_seed is given, of the "
-        "sequences",
+        "seed of the initial weights and of shuffling, and of the sequences unless --data_seed is "
+        "given",
         low=0,
         high=2**32 - 1,
     )
     data_seed: int | None = _setting(
-        None, "seed of the sequences, default: that of the weights", low=0, high=2**32 - 1
+        None, "seed of the sequences; default: the value of --seed", low=0, high=2**32 - 1
     )
     shuffle: bool = _setting(False, "shuffle the training sequences in every epoch")
 
@@ -111,10 +111,10 @@ class Config:
         self.make_task()
 
     def make_task(self) -> Task:
-        """Returns the task, which has the vocabulary and the length of the sequences.
+        """Returns the task, which defines the vocabulary and the length of the sequences.
 
         Raises:
-            UserError: if a setting is that of another task, or does not fit the task.
+            UserError: if a setting belongs to another task, or is invalid for this one.
         """
         return make_task(self)
 
@@ -144,7 +144,10 @@ class Config:
         return cls(**settings)
 
     def changes(self) -> dict[str, Any]:
-        """Returns the settings that are not defaults, except model, seed and number of epochs."""
+        """Returns the settings that differ from the defaults.
+
+        The model, the seed and the number of epochs are left out.
+        """
         names = self.differences(Config(model_name=self.model_name, seed=self.seed))
         return {name: getattr(self, name) for name in names}
 

@@ -28,8 +28,8 @@ def load_or_generate(data_dir, config: Config) -> tuple[Split, Split]:
         The training and the validation `Split`.
 
     Raises:
-        CorruptFileError: if the file is corrupt, or an array in it has a wrong shape or type,
-            or values that are not tokens.
+        CorruptFileError: if the file is corrupt, or an array in it has a wrong shape or type, or
+            contains values that are not tokens.
         UserError: if the file cannot be read or written, or belongs to other settings or to
             another version of the task.
     """
@@ -59,7 +59,7 @@ def data_path(data_dir, config: Config) -> pathlib.Path:
 
 
 def _settings(config: Config) -> dict[str, int]:
-    """Returns the settings that decide the sequences, besides the task and its defaults."""
+    """Returns the settings that decide the sequences of a task, without those left at `None`."""
     given = {name: getattr(config, name) for name in config.make_task().settings}
     return {
         **{name: value for name, value in given.items() if value is not None},
@@ -70,7 +70,7 @@ def _settings(config: Config) -> dict[str, int]:
 
 
 def generate(config: Config) -> tuple[Split, Split]:
-    """Draws the training and the validation split from independent streams of one seed."""
+    """Returns the training and the validation split, from independent streams of one seed."""
     task = config.make_task()
     streams = np.random.SeedSequence(_settings(config)["seed"]).spawn(2)
     training, validation = (
@@ -81,7 +81,7 @@ def generate(config: Config) -> tuple[Split, Split]:
 
 
 def _probe(config: Config) -> Split:
-    """Draws sequences that show whether the task still draws what is in a data file."""
+    """Returns a few sequences, to detect a data file from another version of the task."""
     return config.make_task().generate(NUM_PROBES, np.random.default_rng(0))
 
 
@@ -139,9 +139,9 @@ def _check_split(path, split: Split, size: int, task: Task) -> None:
     expected = (shape, shape[:1] if task.answers_at_end else shape)
     shapes = (split.tokens.shape, split.targets.shape)
     if shapes != expected:
-        raise CorruptFileError(f"{path} holds arrays of wrong shapes: {shapes}. {_REMEDY}")
+        raise CorruptFileError(f"{path} has arrays of the wrong shapes: {shapes}. {_REMEDY}")
     lowest = 0 if task.answers_at_end else NO_ANSWER
     for array, low in zip(split, (0, lowest), strict=True):
         is_integer = np.issubdtype(array.dtype, np.integer)
         if not is_integer or (array < low).any() or (array >= len(task.vocabulary)).any():
-            raise CorruptFileError(f"{path} holds values other than tokens. {_REMEDY}")
+            raise CorruptFileError(f"{path} contains values that are not tokens. {_REMEDY}")

@@ -17,7 +17,7 @@ TRACE_BATCH = 1000
 
 
 def predict(model: keras.Model, tokens: np.ndarray) -> np.ndarray:
-    """Returns the most likely answers: (N, T) -> (N,), or (N, T) if there are several answers."""
+    """Returns the most likely answers, (N,), or (N, T) if a sequence has several."""
     logits = model.predict(tokens.astype(np.int32), batch_size=PREDICT_BATCH, verbose=0)
     return np.argmax(logits, axis=-1)
 
@@ -27,7 +27,7 @@ def predict_text(model: keras.Model, task: Task, text: str) -> str:
 
     Args:
         model: from tokens to logits.
-        task: that the model was trained on.
+        task: the task that the model was trained on.
         text: a sequence of the task, such as `g5o8k1??g`.
 
     Raises:
@@ -48,12 +48,12 @@ def accuracy_by_group(model: keras.Model, task: Task, split: Split) -> tuple[flo
 
     Args:
         model: from tokens to logits.
-        task: that the model was trained on.
+        task: the task that the model was trained on.
         split: N sequences of the task.
 
     Returns:
-        A fraction, the mean over sequences of the share of correct answers; and a list of
-        fractions, one for each group. A fraction is NaN if the group has no answer.
+        The mean over sequences of the fraction of correct answers, and a list of the fractions of
+        each group. A fraction is NaN if its group has no answers.
     """
     is_answer = split.targets != NO_ANSWER
     correct = is_answer & (predict(model, split.tokens) == split.targets)
@@ -72,7 +72,7 @@ class SequenceTrace:
     """The states of a model at every step of one sequence of T symbols, as NumPy arrays.
 
     Attributes:
-        task: that the sequence belongs to.
+        task: the task of the sequence.
         tokens: the sequence, (T,).
         probabilities: (Q, V), the probability of each symbol of the vocabulary as the answer.
         hidden: (T, H), the state after each step.
@@ -98,7 +98,7 @@ class SequenceTrace:
 
     @property
     def positions(self) -> np.ndarray:
-        """The indices of the symbols at which an answer is due, (Q,)."""
+        """The indices of the symbols that have an answer, (Q,)."""
         return self.task.answer_positions(self.tokens)
 
     @property
@@ -117,7 +117,7 @@ def trace_sequence(model: keras.Model, task: Task, text: str) -> SequenceTrace:
 
     Args:
         model: from tokens to logits.
-        task: that the model was trained on.
+        task: the task that the model was trained on.
         text: a sequence of the task, such as `g5o8k1??g`.
 
     Raises:
@@ -166,7 +166,7 @@ def mean_attention(model: keras.Model, task: Task, split: Split) -> np.ndarray:
 
     Args:
         model: an RNN-LN-FW, from tokens to logits.
-        task: that the model was trained on.
+        task: the task that the model was trained on.
         split: N sequences of the task.
 
     Returns:

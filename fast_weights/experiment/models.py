@@ -1,4 +1,4 @@
-"""The models: one entry each, from a name to a layer to a Keras model."""
+"""The models: `MODELS` has an entry for each, and `build_model` builds it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,13 +25,13 @@ class ModelEntry:
     """One model: how to build its recurrent layer, and how figures draw it.
 
     Attributes:
-        layer: takes a `Config` and the arguments `unroll`, `return_sequences` and `name`; returns
-            a layer from (B, T, D) to (B, H), or with `return_sequences` to (B, T, H).
+        layer: takes a `Config` and the arguments `unroll`, `return_sequences` and `name`. Returns a
+            layer that maps (B, T, D) to (B, H), or to (B, T, H) with `return_sequences`.
         color: of its curve. Okabe and Ito's colors can be told apart by color-blind readers.
         linestyle: of its curve, so that a gray print can be read.
         has_fast_weights: whether `trace_memory` and the figures of the memory apply to it.
         published: validation accuracy after 1000 epochs, read off the blog's plot, or `None`.
-        blocks: takes a `Config`; returns the names of the blocks of H columns in the matrices of
+        blocks: takes a `Config`. Returns the names of the blocks of H columns in the matrices of
             slow weights.
     """
 
@@ -130,10 +130,10 @@ def build_layer(config: "Config") -> "keras.layers.Layer":
 
 
 def layer_inputs(task: "Task", tokens):
-    """Returns the inputs of the recurrent layer, (B, T, V), and its other arguments by name.
+    """Returns the inputs of the recurrent layer, (B, T, V), and its keyword arguments.
 
     Args:
-        task: of the tokens.
+        task: the task of the tokens.
         tokens: (B, T), integers.
     """
     import keras

@@ -109,7 +109,7 @@ class RunDirectory:
         if storage.exists(self.config_path):
             raise UserError(
                 f"{self.path.absolute()} has no checkpoint: its training ended before the end of "
-                f"the first epoch, or its checkpoints were deleted. Train: {self.train_command}"
+                f"the first epoch, or its checkpoints were deleted. Train it: {self.train_command}"
             )
         bundled = RunDirectory(PRETRAINED_DIR, self.model_name, self.seed)
         if not bundled.is_trained:
@@ -220,7 +220,7 @@ def _directories(directory: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a directory and all directories below it.
 
     Raises:
-        UserError: if one cannot be read.
+        UserError: if a directory cannot be read.
     """
 
     def report(error):

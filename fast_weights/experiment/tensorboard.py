@@ -217,7 +217,7 @@ def _trial_settings(config: Config) -> dict:
 
     TensorBoard shows five columns: first settings that differ between the runs, then others, both
     in alphabetical order. Leading spaces, which the page does not show, put `FIRST_SETTINGS` first.
-    Columns that a run declares (`hparams_config`) would hold for all runs, without what differs.
+    Declaring columns (`hparams_config`) would fix them for all runs and hide other differences.
     """
     spaces = {name: len(FIRST_SETTINGS) - i for i, name in enumerate(FIRST_SETTINGS)}
     settings = {
@@ -249,7 +249,7 @@ def _settings_table(config: Config) -> str:
 
 
 def _answers_table(trace: SequenceTrace) -> str:
-    """Returns the most likely answers to a sequence, to its last question, as a Markdown table."""
+    """Returns the most likely answers to the last query of a sequence, as a Markdown table."""
     probabilities = trace.probabilities[-1]
     likeliest = np.argsort(-probabilities, kind="stable")[:NUM_ANSWERS]
     rows = [f"| {trace.task.decode([i])} | {probabilities[i]:.2%} |" for i in likeliest]

@@ -243,7 +243,7 @@ def train(
         if state.epoch < config.num_epochs and not reached:
             if state.epoch:
                 logger.info("Resuming after epoch %d from %s", state.epoch, run_dir)
-            # A lower num_epochs ends this training early. The plan stays.
+            # A lower num_epochs ends this training early, but the planned number is kept.
             run_dir.write_config(
                 dataclasses.replace(config, num_epochs=max(planned, config.num_epochs))
             )
@@ -256,14 +256,14 @@ def train(
 
 
 def _check_records(run_dir: RunDirectory, epoch: int) -> None:
-    """Raises a `UserError` if there are more records after a checkpoint than a kill can leave."""
+    """Raises a `UserError` if more records follow the checkpoint than an interruption can leave."""
     last = max((record.epoch for record in results.read(run_dir.results_path)), default=0)
-    # The newest checkpoint can be corrupt, and the record of one more epoch without a checkpoint.
+    # The newest checkpoint can be corrupt, and one more epoch can have a record only.
     if last > epoch + checkpoint.MAX_TO_KEEP:
         raise UserError(
             f"{run_dir} has results up to epoch {last}, but its newest checkpoint is of epoch "
-            f"{epoch}. Restore a newer one, or start over with --restart, which moves all to "
-            "previous/"
+            f"{epoch}. Restore a newer checkpoint, or start over with --restart, which moves the "
+            "files of the run to previous/"
         )
 
 

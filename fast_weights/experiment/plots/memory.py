@@ -258,7 +258,7 @@ def plot_attention(maps, task: "Task", path, caption: str = "") -> pathlib.Path:
     Args:
         maps: (G, T, T), for each group, how much step t (row) reads of the vector of symbol τ
             (column).
-        task: of the sequences.
+        task: the task of the sequences.
         path: of the file to write, which ends in `.png`, `.svg` or `.pdf`. Its directory is
             created if it is missing.
         caption: of the figure, such as `"RNN-LN-FW, seed 0"`. Default: no caption.
@@ -316,7 +316,7 @@ def plot_weights(
     Args:
         before: the matrices as drawn from the seed, by name.
         after: the same, trained.
-        task: that the model was trained on.
+        task: the task that the model was trained on.
         path: of the file to write, which ends in `.png`, `.svg` or `.pdf`. Its directory is
             created if it is missing.
         caption: of the figure, such as `"RNN-LN-FW, seed 0"`. Default: no caption.

@@ -1,6 +1,6 @@
-"""The tasks: one entry each, from a name to a class.
+"""The tasks: `TASKS` maps the name of each task to its class.
 
-Nothing here needs more than NumPy.
+This package needs only NumPy.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ def make_task(config: "Config") -> Task:
     """Returns the task of a configuration.
 
     Raises:
-        UserError: if a setting is that of another task, or does not fit the task.
+        UserError: if a setting belongs to another task, or is invalid for this one.
     """
     task = TASKS[config.task]
     defaults = {field.name: field.default for field in dataclasses.fields(config)}
@@ -35,7 +35,7 @@ def make_task(config: "Config") -> Task:
         if name not in task.settings and value != defaults[name]:
             owners = [one for one, other in TASKS.items() if name in other.settings]
             raise UserError(
-                f"`{name}` is a setting of {', '.join(owners)}. Omit it, or choose another --task. "
+                f"`{name}` applies only to {', '.join(owners)}. Omit it, or choose another --task. "
                 f"Received: {name}={value}, task={config.task}"
             )
     return task(config)

@@ -1,8 +1,8 @@
 """Associative retrieval of digits by letters, the task of the paper and of the blog post.
 
 A sequence holds K letter-digit pairs, two question marks and one of the letters. The target
-is the digit of that letter: `g1o2k3??g` -> `1`. Letters are distinct, digits may repeat.
-A symbol is a token: a-z are 0-25, 0-9 are 26-35 and `?` is 36.
+is the digit of that letter: `g1o2k3??g` -> `1`. Letters are distinct, and digits can repeat.
+The tokens of a-z are 0 to 25, those of 0-9 are 26 to 35, and that of `?` is 36.
 """
 
 import string
@@ -16,14 +16,14 @@ from fast_weights.experiment.tasks.base import Split, Task
 NUM_LETTERS = 26
 FIRST_DIGIT = 26
 QUESTION_MARK = 36
-# With more symbols, the figures label only one pair.
+# Labels of more symbols would overlap, so figures label only the queried pair and the query.
 MAX_LABELS = 13
 
 
 class AssociativeRetrieval(Task):
-    """Letter-digit pairs, then the letter of one of them. The answer is its digit.
+    """Letter-digit pairs, followed by a letter of one of them. The answer is its digit.
 
-    The groups are the pairs: an answer belongs to the pair that its sequence queries.
+    Answers are grouped by the pair that the sequence queries.
     """
 
     settings = ("num_pairs",)
@@ -35,7 +35,7 @@ class AssociativeRetrieval(Task):
     def __init__(self, config):
         if config.num_pairs > NUM_LETTERS:
             raise UserError(
-                f"`num_pairs` must be from 1 to {NUM_LETTERS}, because letters are distinct. "
+                f"`num_pairs` must be from 1 to {NUM_LETTERS}, because the letters are distinct. "
                 f"Received: num_pairs={config.num_pairs}"
             )
         self.num_pairs = self.num_groups = config.num_pairs
@@ -80,7 +80,7 @@ class AssociativeRetrieval(Task):
     def position_labels(self, group):
         """Returns a label for each symbol, with a mark at the queried pair.
 
-        A long sequence has labels only at that pair and at the query; the others are empty.
+        In a long sequence, only that pair and the query have labels. The others are empty.
         """
         marks = [" ◂" if pair == group else "" for pair in range(self.num_pairs)]
         if self.length > MAX_LABELS:

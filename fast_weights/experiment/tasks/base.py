@@ -1,4 +1,4 @@
-"""The parts that all tasks share: splits, batches, and reading and writing samples."""
+"""The base class of all tasks, their splits and their batches."""
 
 import abc
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # The target of a symbol that has no answer.
 NO_ANSWER = -1
-# With more symbols, an axis of a figure cannot name each.
+# An axis of a figure has no space for the names of more symbols.
 MAX_SYMBOLS = 40
 
 
@@ -22,9 +22,9 @@ class Split(NamedTuple):
 
     Attributes:
         tokens: (N, T), integers.
-        targets: the tokens of the correct answers: (N,) for a task with one answer, at the end of
-            a sequence; (N, T) for a task with answers at several symbols, with `NO_ANSWER` at the
-            others.
+        targets: the tokens of the correct answers. (N,) if a sequence has one answer, at its end.
+            (N, T) if a sequence has answers at several symbols; the other symbols have
+            `NO_ANSWER`.
     """
 
     tokens: np.ndarray
@@ -32,7 +32,7 @@ class Split(NamedTuple):
 
 
 class Batches(NamedTuple):
-    """A split cut into batches.
+    """The batches of a split.
 
     Attributes:
         tokens: (steps, B, T) int32.
@@ -44,10 +44,10 @@ class Batches(NamedTuple):
 
 
 class Task(abc.ABC):
-    """Sequences of symbols, and the questions that a model must answer about them.
+    """Sequences of symbols, and the answers that a model must give.
 
-    A subclass sets `vocabulary` and `length`, and implements `generate`. The other methods have
-    defaults, which suit a task with one answer at the end of each sequence.
+    A subclass sets `vocabulary` and `length`, and implements `generate`. The defaults of
+    the other methods suit a task with one answer at the end of each sequence.
 
     Args:
         config: the settings of the run.
@@ -58,16 +58,16 @@ class Task(abc.ABC):
         vocabulary: the symbols. A token is an index into it.
         separator: the text between two symbols of a sample.
         length: T, the number of symbols in a sequence.
-        answers_at_end: whether a sequence has one answer, at its end. If `False`, there are answers
-            at several symbols.
+        answers_at_end: whether a sequence has one answer, at its end. If `False`, it has answers at
+            several symbols.
         padding: the token that fills a shorter sequence up to T symbols, or `None`. The recurrent
-            layer masks it, and samples are written without it.
-        group: a noun, such as `"pair"`: accuracy is also counted for each group of answers. Empty
-            if there are no groups.
-        num_groups: the number of groups, 1 if there are none.
+            layer masks it, and samples omit it.
+        group: a noun for a group of answers, such as `"pair"`. Accuracy is also counted for each
+            group. Empty if answers are not grouped.
+        num_groups: the number of groups, 1 if answers are not grouped.
 
     Raises:
-        UserError: if the settings do not fit the task.
+        UserError: if a setting is invalid for the task.
     """
 
     settings: ClassVar[tuple[str, ...]] = ()
@@ -85,11 +85,11 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def generate(self, num_sequences: int, rng: np.random.Generator) -> Split:
-        """Draws sequences.
+        """Returns random sequences and their targets.
 
         Args:
             num_sequences: N, zero or more.
-            rng: the source of randomness. The same state gives the same sequences.
+            rng: the random generator. The same state gives the same sequences.
         """
 
     def answer_positions(self, tokens: np.ndarray) -> np.ndarray:
@@ -101,7 +101,7 @@ class Task(abc.ABC):
         return np.zeros(split.targets.shape, dtype=np.int64)
 
     def follows_rules(self, tokens: np.ndarray) -> bool:
-        """Returns whether T tokens, (T,), are a sequence of the task."""
+        """Returns whether T tokens, (T,), form a sequence of the task."""
         return True
 
     @property
@@ -119,16 +119,16 @@ class Task(abc.ABC):
 
     @property
     def rules(self) -> str:
-        """The sequences of the task, in words, as an error message describes them."""
+        """A description of a valid sequence, for error messages."""
         return f"{self.length} of the symbols {self.separator.join(self.vocabulary)}"
 
     @property
     def default_sample(self) -> str:
-        """The sequence that is shown when the user gives none."""
+        """The sequence to use if the user gives none."""
         return self.decode(self.generate(1, np.random.default_rng(0)).tokens[0])
 
     def position_labels(self, group: int) -> list[str]:
-        """Returns a label for each symbol of the sequences of a group, empty for some."""
+        """Returns a label for each symbol of the sequences of a group. Labels can be empty."""
         step = -(-self.length // 13)  # more labels would overlap
         return ["" if i % step else str(i + 1) for i in range(self.length)]
 
@@ -173,7 +173,7 @@ class Task(abc.ABC):
 
 
 def batches(split: Split, batch_size: int, order: np.ndarray | None = None) -> Batches:
-    """Cuts a split into full batches, in order. A last partial batch is dropped.
+    """Returns the full batches of a split. A last partial batch is dropped.
 
     Args:
         split: N sequences.

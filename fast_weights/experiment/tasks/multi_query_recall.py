@@ -1,16 +1,16 @@
 """Multi-query associative recall, from Arora et al. 2023 (arXiv 2312.04927, "Zoology").
 
-A sequence starts with K pairs of a key and a value. After them, each key comes again once, as a
-query, and the model must answer with its value at once: `k3 v7 k1 v2 … k1 … k3 …` has the answers
-`v2` at the second `k1` and `v7` at the second `k3`. The other symbols are random values.
+A sequence starts with K pairs of a key and a value. Each key then appears once more, as a query. At
+that symbol, the model must answer with the value of the key: `k3 v7 k1 v2 … k1 … k3 …` has the
+answers `v2` at the second `k1` and `v7` at the second `k3`. The other symbols are random values.
 
-The vocabulary has V symbols: tokens 0 to V/2 - 1 are the keys k1, k2, …; the others are the values.
-Keys are distinct within a sequence, and so are the values of its pairs. Queries stand at even
-distances from the end of the pairs, from 0 to T - 2K - 2. As in the original, near ones are more
-frequent: the probability of the i-th of them is proportional to i^-0.99.
+The vocabulary has V symbols. Tokens 0 to V/2 - 1 are the keys k1, k2, …, and the others are the
+values v1, v2, … Keys are distinct within a sequence, and so are the values of its pairs. Queries
+are at even distances from the end of the pairs, from 0 to T - 2K - 2. As in the original, shorter
+distances are more frequent: the probability of the i-th of them is proportional to i^-0.99.
 
-The original draws the other symbols from the whole vocabulary. Here, they are values, so a key
-after the pairs is always a query.
+The original draws the other symbols from the whole vocabulary. Here, they are only values, so that
+a key after the pairs is always a query.
 """
 
 import numpy as np
@@ -20,14 +20,14 @@ from fast_weights.experiment.tasks.base import NO_ANSWER, Split, Task
 
 # The probability of the i-th place of a query is proportional to i ** (POWER - 1).
 POWER = 0.01
-# Random numbers at a time, 32 MB.
+# Random numbers that are drawn at a time, 32 MB.
 MAX_NUMBERS = 4_000_000
 
 
 class MultiQueryRecall(Task):
-    """Key-value pairs, then every key once more among other symbols, with an answer at each.
+    """Key-value pairs, followed by each key once more. The answer at each key is its value.
 
-    The groups are the pairs: an answer belongs to the pair that it queries.
+    Answers are grouped by the pair that they belong to.
     """
 
     settings = ("num_pairs", "sequence_length", "vocabulary_size")
@@ -69,8 +69,9 @@ class MultiQueryRecall(Task):
         return Split(tokens.astype(np.uint16), targets.astype(np.int32))
 
     def _distinct(self, num_sequences, rng):
-        """Draws K different numbers below V/2 for each sequence, (N, K)."""
-        # The order of random numbers is a random order. In parts, as V can be large.
+        """Returns K distinct random numbers below V/2 for each sequence, (N, K)."""
+        # The order of random numbers is a random order. All sequences at once could exhaust the
+        # memory if V is large, so they are drawn in parts.
         part = max(MAX_NUMBERS // self.num_keys, 1)
         sizes = [min(part, num_sequences - i) for i in range(0, num_sequences, part)]
         orders = [np.argsort(rng.random((size, self.num_keys)), axis=1) for size in sizes]
@@ -78,11 +79,11 @@ class MultiQueryRecall(Task):
         return np.concatenate([np.empty((0, self.num_pairs), int), *drawn])
 
     def _places(self, num_sequences, rng):
-        """Draws K different places for the queries of each sequence, (N, K), by the power law."""
+        """Returns K distinct places for the queries of each sequence, (N, K), by the power law."""
         num_places = self.length // 2 - self.num_pairs
         weights = np.arange(1, num_places + 1) ** (POWER - 1.0)
-        # The K smallest of exponential variables with these rates are K places drawn one after
-        # the other without replacement.
+        # The K smallest of exponential variables with these rates are K weighted draws without
+        # replacement. `rng.choice` would need a call for each sequence.
         waits = rng.exponential(size=(num_sequences, num_places)) / weights
         return np.argsort(waits, axis=1)[:, : self.num_pairs]
 
@@ -118,7 +119,7 @@ class MultiQueryRecall(Task):
     @property
     def rules(self):
         return (
-            f"{self.num_pairs} pairs of a key and a value with distinct keys, then values and at "
-            f"least one of those keys ({self.length} symbols, k1 to k{self.num_keys} and v1 to "
+            f"{self.num_pairs} key-value pairs with distinct keys, then values and at least one of "
+            f"those keys ({self.length} symbols, k1 to k{self.num_keys} and v1 to "
             f"v{self.num_keys}, separated by spaces)"
         )
