@@ -159,7 +159,8 @@ def _recurrences():
     records = recurrences.read_records()
     rows = []
     for setting in recurrences.SETTINGS:
-        of_seeds = [tables.cells([records[*setting, seed]], columns) for seed in recurrences.SEEDS]
+        keys = [(*setting, seed) for seed in recurrences.SEEDS]
+        of_seeds = [tables.cells([records[key]], columns) for key in keys]
         rows.append([*setting, *map(", ".join, zip(*of_seeds, strict=True))])
     return table(["recurrence", "learning rate", *columns], rows)
 

@@ -22,6 +22,8 @@ from cases import (
 
 from fast_weights import Control, FastWeights
 
+BEFORE_KERAS_3_13 = tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13)
+
 
 @all_layers
 def test_layer_exposes_settings_of_cell(name):
@@ -93,7 +95,11 @@ def test_unregistered_functions_reach_cell(name):
         (lambda: Control(3)(inputs_of(), mask=True), "shape None"),
         (lambda: Control(3)(inputs_of(), mask=[]), "(0,)"),
         (lambda: Control(3)(inputs_of(), initial_state=[np.ones((4, 3))]), "[(4, 3)]"),
-        (lambda: Control(3)(inputs_of(), initial_state=[None]), "[None]"),
+        pytest.param(
+            lambda: Control(3)(inputs_of(), initial_state=[None]),
+            "[None]",
+            marks=pytest.mark.xfail(BEFORE_KERAS_3_13, reason="Keras raises its own error first"),
+        ),
         (
             lambda: FastWeights(3)(inputs_of(), initial_state=[np.ones((2, 3)), np.ones((2, 3))]),
             "[(2, 3), (2, 3)]",

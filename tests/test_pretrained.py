@@ -1,7 +1,6 @@
 """The bundled weights: those of the committed records, and part of the package."""
 
 import logging
-import tomllib
 
 import pytest
 from processes import ROOT
@@ -54,6 +53,7 @@ def test_bundled_weights_have_no_optimizer(model_name):
 
 def test_distribution_lists_every_package_and_the_weights():
     """Catches an installed package that lacks modules or weights which the clone has."""
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     packages = {".".join(path.parent.relative_to(ROOT).parts)
                 for path in (ROOT / "fast_weights").rglob("__init__.py")}  # fmt: skip

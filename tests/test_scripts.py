@@ -312,6 +312,47 @@ def test_missing_package_is_named(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("installed", "refused"),
+    [
+        ({"tensorflow": "2.17.1"}, ["tensorflow"]),
+        ({"tensorflow": "2.100.0", "keras": "3.7.0"}, ["tensorflow", "keras"]),
+        ({"keras": "4.0.0"}, ["keras"]),
+        ({"tensorflow": "2.18.0", "keras": "3.8.0"}, []),
+    ],
+)
+def test_version_out_of_bounds_is_named(tmp_path, installed, refused):
+    """Catches a traceback from a release that lacks what the code uses."""
+    for name, version in installed.items():
+        metadata = tmp_path / f"{name}-{version}.dist-info" / "METADATA"
+        metadata.parent.mkdir()
+        metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = run("train.py", tmp_path, "--help", status=1, env=environment)
+    assert done.stderr.count("\n") == bool(refused)
+    for name in refused:
+        assert f"{name} {installed[name]}" in done.stderr
+        assert f"{name}>=" in done.stderr
+    if refused:
+        assert "pip install -r requirements.txt" in done.stderr
+
+
+def test_files_state_the_same_bounds():
+    """Catches bounds that differ between the files that state them."""
+
+    def stated(name, pattern):
+        found = re.findall(pattern, (ROOT / name).read_text(), re.MULTILINE)
+        return {package: bounds for package, *bounds in found}
+
+    bounds = stated("requirements.txt", r"^([\w-]+)>=([\d.]+),<([\d.]+)$")
+    lowest = stated("tests/lowest.txt", r"^([\w-]+)==([\d.]+)\.0$")
+    assert lowest == {name: [low] for name, (low, _) in bounds.items()}
+    checked = stated(
+        "fast_weights/experiment/requirements.py", r'"(\w+)": \("([\d.]+)", "([\d.]+)"\)'
+    )
+    assert checked == {name: bounds[name] for name in ("tensorflow", "keras")}
+
+
 def test_other_settings_are_refused_before_tensorflow_loads(directory):
     """Catches a resume with other settings than those of the run."""
     done = run("train.py", directory, "--units=6", status=2, env=WITHOUT_TENSORFLOW)
