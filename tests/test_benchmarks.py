@@ -45,6 +45,7 @@ EXECUTE_NAME = mock.patch.object(
 )
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals")
 @EXECUTE_NAME
 def test_failed_runs_are_reported(tmp_path, monkeypatch):
     """Catches a failure that is lost, and one that keeps the next run from starting."""
@@ -63,7 +64,8 @@ def test_failed_runs_are_reported(tmp_path, monkeypatch):
     assert (tmp_path / "done").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl")
+@pytest.mark.parametrize("number", [signal.SIGINT, 9])
 def test_runs_end_with_the_benchmark(tmp_path, number):
     """Catches trainings that continue, so that the same command cannot resume them."""
     program = (

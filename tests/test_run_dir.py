@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import re
 import subprocess
 import sys
 
@@ -83,7 +84,7 @@ def test_unreadable_directory_is_not_taken_for_an_untrained_model(trained, monke
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
     monkeypatch.setattr(os, "listdir", refuse)
-    with pytest.raises(UserError, match=str(trained.path)):
+    with pytest.raises(UserError, match=re.escape(str(trained.path))):
         trained.trained_or_bundled()
 
 
@@ -137,7 +138,7 @@ def test_second_training_is_refused(tmp_path, run_dir):
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
         try:
             assert other.stdout.readline() == "locked\n"
-            with pytest.raises(UserError, match=str(run_dir)), run_dir.lock():
+            with pytest.raises(UserError, match=re.escape(str(run_dir))), run_dir.lock():
                 pass
         finally:
             other.kill()

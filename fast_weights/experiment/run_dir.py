@@ -19,16 +19,14 @@ import os
 import pathlib
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
+
+import filelock
 
 from fast_weights.experiment import storage
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such lock: there, two trainings are not kept apart.
-    fcntl = None
 
 PRETRAINED_DIR = pathlib.Path(__file__).parent / "pretrained"
 TENSORBOARD_RUNS = ("training", "validation", "trial")
@@ -94,7 +92,7 @@ class RunDirectory:
         if self.seed:
             command += f" --seed={self.seed}"
         if str(self.checkpoint_dir) != "checkpoints":  # the default of the flag
-            command += f" --checkpoint_dir={shlex.quote(str(self.checkpoint_dir))}"
+            command += f" --checkpoint_dir={_quote(str(self.checkpoint_dir))}"
         return command
 
     def trained_or_bundled(self) -> "RunDirectory":
@@ -158,10 +156,8 @@ class RunDirectory:
         with contextlib.ExitStack() as stack:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context(open(path, "a", encoding="utf-8"))
-                if fcntl:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                stack.enter_context(filelock.FileLock(path, timeout=0))
+            except filelock.Timeout:
                 raise UserError(
                     f"another process is training in {self}. Wait until it ends, or choose "
                     "another --checkpoint_dir"
@@ -173,10 +169,14 @@ class RunDirectory:
             yield
 
     def keep_checkpoints(self, epochs: list[int]) -> None:
-        """Deletes all checkpoints except those of the given epochs."""
-        _remove(
-            self.checkpoint_path(epoch) for epoch in self.checkpoint_epochs() if epoch not in epochs
-        )
+        """Deletes all checkpoints except those of the given epochs.
+
+        Windows deletes no file that another program is reading, such as `test.py`. That one is
+        deleted after the next epoch.
+        """
+        paths = [self.checkpoint_path(epoch) for epoch in self.checkpoint_epochs()]
+        kept = [self.checkpoint_path(epoch) for epoch in epochs]
+        _remove((path for path in paths if path not in kept), skip_open_files=True)
 
     def clear(self) -> None:
         """Deletes the checkpoints, the results and the TensorBoard events, and no other file."""
@@ -238,12 +238,19 @@ def _files_of_run(path: pathlib.Path) -> list[pathlib.Path]:
     return [file for name in names for file in sorted(path.glob(name))]
 
 
-def _remove(paths) -> None:
-    """Deletes files."""
+def _quote(text: str) -> str:
+    """Returns text for the command line of this system."""
+    return subprocess.list2cmdline([text]) if os.name == "nt" else shlex.quote(text)
+
+
+def _remove(paths, skip_open_files: bool = False) -> None:
+    """Deletes files, or skips those that Windows does not delete because they are open."""
     for path in list(paths):
         try:
             os.unlink(path)
         except OSError as error:
+            if skip_open_files and isinstance(error, PermissionError):
+                continue
             raise UserError(f"cannot delete {path}: {error.strerror}") from error
 
 

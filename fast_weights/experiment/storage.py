@@ -7,6 +7,7 @@ import pathlib
 import zipfile
 import zlib
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 
@@ -26,11 +27,10 @@ _ARCHIVE_ERRORS = (
 
 
 @contextlib.contextmanager
-def atomic_write(path) -> Iterator[pathlib.Path]:
-    """Yields a temporary path to write to, and renames that file to `path` at the end.
+def atomic_write(path) -> Iterator[BinaryIO]:
+    """Yields a temporary file to write to, and renames it to `path` at the end.
 
-    Whatever happens meanwhile, a reader finds the old file or the new one. The temporary name
-    keeps the suffix of `path`, from which libraries derive the format.
+    Whatever happens meanwhile, a reader finds the old file or the new one.
 
     Args:
         path: the file. Its directory is created if it is missing.
@@ -42,12 +42,15 @@ def atomic_write(path) -> Iterator[pathlib.Path]:
     temporary = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        # The content must be on disk before the name: a power failure in between would leave
-        # an empty file under the name of a complete one.
-        _flush(temporary)
+        with open(temporary, "wb") as file:
+            yield file
+            # The content must be on disk before the name: a power failure in between would leave
+            # an empty file under the name of a complete one. Windows flushes only files that are
+            # open for writing, and renames only files that are closed.
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
-        _flush(path.parent)
+        _flush_directory(path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     finally:
@@ -55,9 +58,12 @@ def atomic_write(path) -> Iterator[pathlib.Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _flush(path) -> None:
-    """Waits until a file, or the list of a directory's files, is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _flush_directory(path) -> None:
+    """Waits until the names of a directory's files are on disk, where the system can do so."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows opens no directory
+        return
     try:
         os.fsync(descriptor)
     finally:
@@ -70,8 +76,8 @@ def write_text(path, text: str) -> None:
     Raises:
         UserError: if the file cannot be written. The old file, if any, is unchanged.
     """
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with atomic_write(path) as file:
+        file.write(text.encode())
 
 
 def exists(path) -> bool:
@@ -121,8 +127,8 @@ def write_arrays(path, arrays: dict[str, np.ndarray]) -> None:
     Raises:
         UserError: if the file cannot be written. The old file, if any, is unchanged.
     """
-    with atomic_write(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
+    with atomic_write(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:

@@ -4,9 +4,8 @@ import pathlib
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.animation import PillowWriter
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from fast_weights.experiment.plots import style
 
@@ -182,18 +181,26 @@ def animate_memory(trace: "SequenceTrace", path, caption: str = "") -> pathlib.P
         UserError: if the file cannot be written.
     """
 
-    def save(path):
-        figure = style.new_figure(8, 3.6)
-        FigureCanvasAgg(figure)
-        writer = PillowWriter(fps=1 / SECONDS_PER_STEP)
-        with writer.saving(figure, str(path), dpi=90):
-            for t in range(len(trace.tokens)):
-                figure.clear()
-                style.add_caption(figure, caption)
-                _draw_frame(figure, trace, t)
-                # The answer stays long enough to be read.
-                for _ in range(3 if t == len(trace.tokens) - 1 else 1):
-                    writer.grab_frame()
+    figure, frames = style.new_figure(8, 3.6), []
+    figure.set_dpi(90)
+    for t in range(len(trace.tokens)):
+        figure.clear()
+        style.add_caption(figure, caption)
+        _draw_frame(figure, trace, t)
+        frames.append(Image.fromarray(style.to_pixels(figure)))
+    # The answer stays long enough to be read.
+    frames += 2 * frames[-1:]
+
+    # Matplotlib's own writer of GIFs accepts no open file.
+    def save(file, format):
+        frames[0].save(
+            file,
+            format,
+            save_all=True,
+            append_images=frames[1:],
+            duration=round(1000 * SECONDS_PER_STEP),
+            loop=0,
+        )
 
     return style.write(path, save)
 

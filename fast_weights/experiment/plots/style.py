@@ -64,12 +64,12 @@ def to_pixels(figure: Figure) -> np.ndarray:
 
 
 def write(path, save) -> pathlib.Path:
-    """Writes one file through `save(path)` and returns its path.
+    """Writes one file through `save(file, format="png")`, by its suffix, and returns its path.
 
     Raises:
         UserError: if the file cannot be written. The old file, if any, is unchanged.
     """
     path = pathlib.Path(path)
-    with storage.atomic_write(path) as temporary:
-        save(temporary)
+    with storage.atomic_write(path) as file:
+        save(file, format=path.suffix.removeprefix("."))
     return path
