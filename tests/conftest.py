@@ -13,8 +13,8 @@ import pytest
 
 from fast_weights.experiment.config import Config
 
-# Modules that processes.py puts in the place of TensorFlow and Keras.
-collect_ignore = ["stubs"]
+# Modules for the processes that tests start.
+collect_ignore = ["stubs", "windows"]
 
 
 def pytest_addoption(parser):

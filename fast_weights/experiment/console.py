@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import pathlib
+import re
 import signal
 import sys
 import tempfile
@@ -32,11 +33,24 @@ HEADER = (
     f"{'epoch':>9}  {'loss':>6}  {'accuracy':>8}  {'loss':>6}  {'accuracy':>8}  {'best':>7}"
     f"  {'norm':>7}  {'seconds':>7}  {'left':>6}"
 )
-CLEAR_LINE = "\r\x1b[K"
+# The console of Windows may show escape sequences as they are.
+CLEAR_LINE = f"\r{'':79}\r" if os.name == "nt" else "\r\x1b[K"
+# TensorFlow found a GPU and cannot use it. Error 303 says that there is no driver.
+UNUSABLE_GPU = r"Cannot dlopen some GPU libraries|failed call to cuInit(?!.*(\(303\)|NO_DEVICE))"
+
+# The scripts that defined flags in this process. absl knows a script by its path.
+_scripts: set[str] = set()
 
 
 def define_config_flags(*names: str) -> None:
-    """Defines a flag for each setting of `Config`, or for the given ones."""
+    """Defines a flag for each setting of `Config`, or for the given ones.
+
+    In a notebook, the flags of the script that ran before are removed first.
+    """
+    for script in _scripts:
+        for flag in list(FLAGS.flags_by_module_dict().get(script, ())):
+            delattr(FLAGS, flag.name)
+    _scripts.add(sys.argv[0])
     for field in dataclasses.fields(Config):
         if names and field.name not in names:
             continue
@@ -82,15 +96,17 @@ def run_dir() -> RunDirectory:
 
 
 def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
-    """Parses the flags, runs `main` and exits.
+    """Parses the flags, runs `main` and exits; in a notebook, it returns instead.
 
     A `UserError` is printed as one line, with exit status 2. Any other exception is a defect
     and keeps its traceback. Ctrl-C prints `on_interrupt`, with exit status 130.
     """
+    in_notebook = _in_notebook()
 
     def wrapped(argv):
         _set_up_logging()
-        _exit_on_interrupt(on_interrupt)
+        if not in_notebook:
+            _exit_on_interrupt(on_interrupt)
         for name in ("data_dir", "checkpoint_dir", "output_dir"):
             if name in FLAGS:  # a shell does not expand the ~ in --output_dir=~/figures
                 FLAGS[name].value = os.path.expanduser(FLAGS[name].value)
@@ -105,7 +121,21 @@ def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
             return 2
         return 0
 
-    app.run(wrapped, flags_parser=_parse)
+    try:
+        app.run(wrapped, flags_parser=_parse)
+    except KeyboardInterrupt:
+        print(on_interrupt, file=sys.stderr)
+        if not in_notebook:
+            sys.exit(130)
+    except SystemExit:  # IPython would print it as an error
+        if not in_notebook:
+            raise
+
+
+def _in_notebook() -> bool:
+    """Returns whether the script runs in IPython, with `%run`."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None
 
 
 def _parse(argv):
@@ -138,11 +168,11 @@ def _exit_on_interrupt(message: str) -> None:
     Python's own handler raises `KeyboardInterrupt` in whatever code runs. While TensorFlow loads
     and traces a model, this is often a callback, in which Python ignores exceptions: up to one
     Ctrl-C in eight was lost. Nothing needs to be cleaned up, because files are complete or absent
-    and the system releases the lock. In a notebook, the handler would end the kernel.
+    and the system releases the lock. In a notebook, it would end the kernel.
     """
     # A shell that starts a script in the background makes it ignore Ctrl-C.
     is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not is_default or "ipykernel" in sys.modules:
+    if not is_default:
         return
     stderr = os.dup(2)  # `quiet_import` redirects descriptor 2
 
@@ -159,7 +189,7 @@ def _set_up_logging() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter())
     logger = logging.getLogger("fast_weights")
-    logger.addHandler(handler)
+    logger.handlers[:] = [handler]  # in a notebook, in place of that of an earlier script
     logger.setLevel(logging.INFO)
     logger.propagate = False  # absl's handler would print each line again
 
@@ -174,32 +204,73 @@ class _Formatter(logging.Formatter):
 
 @contextlib.contextmanager
 def quiet_import() -> Iterator[None]:
-    """Hides the lines that TensorFlow prints when it is imported.
+    """Hides the lines that TensorFlow prints when it is imported and looks for GPUs.
 
     Its C++ code writes them to file descriptor 2 before it reads `TF_CPP_MIN_LOG_LEVEL`. If
-    the import fails, they are shown.
+    the import fails, they are shown. If TensorFlow found a GPU that it cannot use, its warnings
+    are shown. With `TF_CPP_MIN_LOG_LEVEL=0`, nothing is hidden.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # `train_step` is written in TensorFlow, whatever backend the user has set up for Keras.
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    # TensorFlow reads the level once. Above 1, it would not say that it cannot use a GPU.
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1") == "0":
+        with _deferred_interrupt():
+            yield
+        return
     # Libraries that TensorFlow imports log through absl at INFO.
     logging.getLogger("absl").setLevel(logging.WARNING)
     gc.disable()  # the import takes a fifth less time without garbage collection
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as hidden:
+    with _deferred_interrupt(), tempfile.TemporaryFile() as hidden:
         os.dup2(hidden.fileno(), 2)
         try:
             yield
+            if "tensorflow" in sys.modules:
+                sys.modules["tensorflow"].config.list_physical_devices()
         except ImportError:
             os.dup2(stderr, 2)
-            hidden.seek(0)
-            sys.stderr.write(hidden.read().decode(errors="replace"))
+            sys.stderr.write(_content(hidden))
             raise
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
             gc.enable()
+        sys.stderr.write(_gpu_warnings(_content(hidden)))
+
+
+@contextlib.contextmanager
+def _deferred_interrupt() -> Iterator[None]:
+    """In a notebook, raises the `KeyboardInterrupt` of the block at its end.
+
+    If an import of TensorFlow was interrupted, a second one can end the process.
+    """
+    if not _in_notebook():
+        yield
+        return
+    received = []
+    previous = signal.signal(signal.SIGINT, lambda *args: received.append(args))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if received:
+        raise KeyboardInterrupt
+
+
+def _content(file) -> str:
+    """Returns the text of a file that is open for reading and writing."""
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
+def _gpu_warnings(log: str) -> str:
+    """Returns TensorFlow's warnings if it found a GPU that it cannot use, or else nothing."""
+    if not re.search(UNUSABLE_GPU, log):
+        return ""
+    # A message starts with its level and the date, such as W1126, and can have more lines.
+    messages = re.split(r"^(?=[IWEF]\d{4} |WARNING: All log)", log, flags=re.MULTILINE)
+    return "".join(message for message in messages if re.match(r"[WEF]\d", message))
 
 
 class ProgressTable:

