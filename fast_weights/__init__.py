@@ -5,7 +5,7 @@ To load a saved model that contains one of the layers, import the layer first:
 this registers it with Keras.
 """
 
-import importlib
+from fast_weights.importing import import_module
 
 __version__ = "0.2.0"
 
@@ -28,7 +28,7 @@ __all__ = sorted(_MODULES)
 def __getattr__(name):
     # Lazy: Keras takes seconds to load, and `train.py --help` must not wait for it.
     if name in _MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

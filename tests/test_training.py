@@ -403,3 +403,11 @@ def test_two_replicas_equal_one_device():
         [sys.executable, "-c", DISTRIBUTED], capture_output=True, text=True, timeout=200, cwd=ROOT
     )
     assert done.stdout.strip() == "equal", done.stderr[-2000:]
+
+
+def test_training_on_another_backend_is_refused(monkeypatch, tmp_path, tiny_config):
+    """Catches a training that fails in the middle of TensorFlow."""
+    monkeypatch.setattr(training.keras.config, "backend", lambda: "jax")
+    with pytest.raises(UserError, match="KERAS_BACKEND=tensorflow"):
+        training.train(tiny_config, RunDirectory(tmp_path, "RNN-LN-FW"), tmp_path)
+    assert list(tmp_path.iterdir()) == []

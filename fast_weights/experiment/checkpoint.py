@@ -13,7 +13,7 @@ import numpy as np
 
 from fast_weights.experiment import storage
 from fast_weights.experiment.config import Config
-from fast_weights.experiment.errors import CorruptFileError, UserError
+from fast_weights.experiment.errors import CorruptFileError, UserError, option
 from fast_weights.experiment.models import build_model
 from fast_weights.experiment.run_dir import RunDirectory
 
@@ -145,7 +145,8 @@ def _restore_newest(run_dir: RunDirectory, variables: dict) -> int:
             variable.assign(values[name])
         return epoch
     raise UserError(
-        f"no checkpoint in {run_dir} can be used. Restore one, or train again with --restart"
+        f"no checkpoint in {run_dir} can be used. Restore one, or train again with "
+        f"{option('restart', True)}"
     )
 
 

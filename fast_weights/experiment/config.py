@@ -28,9 +28,9 @@ def _setting(default: Any, help: str, *, low=None, high=None, choices=None):
 class Config:
     """Every setting that decides what a run computes.
 
-    The defaults are the original's. `python train.py --help` lists each setting with its
-    bounds. Directories are not settings: the same configuration in another directory is the
-    same run.
+    The defaults are the original's. In a clone, `python train.py --help` lists each setting
+    with its bounds. Directories are not settings: the same configuration in another directory is
+    the same run.
 
     Raises:
         UserError: if a value has the wrong type or is out of bounds.
@@ -164,8 +164,9 @@ class Config:
 def _check(field: dataclasses.Field, value: Any) -> None:
     """Raises a `UserError` unless `value` has the field's type and is within its bounds."""
     low, high, choices = (field.metadata[name] for name in ("low", "high", "choices"))
-    if not isinstance(value, field.type) or (type(value) is bool and field.type is not bool):
-        expected = f"of type {getattr(field.type, '__name__', field.type)}"
+    kind: Any = field.type
+    if not isinstance(value, kind) or (type(value) is bool and kind is not bool):
+        expected = f"of type {getattr(kind, '__name__', kind)}"
     elif value is None:
         return
     elif choices and value not in choices:

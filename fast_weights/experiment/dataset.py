@@ -9,15 +9,15 @@ import numpy as np
 
 from fast_weights.experiment import storage
 from fast_weights.experiment.config import Config
-from fast_weights.experiment.errors import CorruptFileError, UserError
+from fast_weights.experiment.errors import CorruptFileError, UserError, option
 from fast_weights.experiment.tasks import NO_ANSWER, Split, Task
 
 logger = logging.getLogger(__name__)
 NUM_PROBES = 16
-_REMEDY = "Delete the file to generate it again, or choose another --data_dir"
+_REMEDY = f"Delete the file to generate it again, or choose another {option('data_dir')}"
 
 
-def load_or_generate(data_dir, config: Config) -> tuple[Split, Split]:
+def load_or_generate(data_dir: str | pathlib.Path, config: Config) -> tuple[Split, Split]:
     """Loads the sequences of a configuration, or generates and saves them.
 
     Args:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from fast_weights.cells import FastWeightsCell
-from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.errors import UserError, option
 from fast_weights.experiment.models import layer_inputs
 from fast_weights.experiment.tasks import NO_ANSWER, Split, Task
 from fast_weights.tracing import MemoryTrace, trace_memory
@@ -185,7 +185,7 @@ def mean_attention(model: keras.Model, task: Task, split: Split) -> np.ndarray:
     if not counts.all():
         raise UserError(
             f"no validation sequence queries {task.group} {np.argmin(counts) + 1}. Train with a "
-            f"larger --num_validation. Received: num_validation={num_sequences}"
+            f"larger {option('num_validation')}. Received: num_validation={num_sequences}"
         )
     sums = np.zeros((len(counts), length, length))
     for start in range(0, num_sequences, TRACE_BATCH):

@@ -6,7 +6,7 @@ The scripts import this module first, for its effect. Python 3.7 and later must 
 import importlib.util
 import sys
 
-PACKAGES = ("absl", "filelock", "keras", "matplotlib", "numpy", "tensorflow")
+PACKAGES = ("absl", "filelock", "keras", "matplotlib", "numpy", "tensorboard", "tensorflow")
 # Lowest release, and the first release that is untested; as in requirements.txt.
 BOUNDS = {"tensorflow": ("2.18", "2.22"), "keras": ("3.8", "3.16")}
 

@@ -22,11 +22,9 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 
-import filelock
-
-from fast_weights.experiment import storage
+from fast_weights.experiment import errors, storage
 from fast_weights.experiment.config import Config
-from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.errors import UserError, option
 
 PRETRAINED_DIR = pathlib.Path(__file__).parent / "pretrained"
 TENSORBOARD_RUNS = ("training", "validation", "trial")
@@ -87,7 +85,14 @@ class RunDirectory:
 
     @property
     def train_command(self) -> str:
-        """The command that trains this run."""
+        """The command that trains this run, or in an installed package the Python statement."""
+        if not errors.IN_CHECKOUT:
+            settings = {"model_name": self.model_name, "seed": self.seed}
+            arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+            return (
+                "from fast_weights.experiment import Config, RunDirectory, train; train(Config("
+                f"{arguments}), RunDirectory({str(self.checkpoint_dir)!r}, {arguments}))"
+            )
         command = f"python train.py --model_name={self.model_name}"
         if self.seed:
             command += f" --seed={self.seed}"
@@ -130,12 +135,14 @@ class RunDirectory:
             config = Config.from_json(text)
         except UserError as error:
             raise type(error)(
-                f"{error}. Restore {self.config_path}, or train again with --restart"
+                f"{error}. Restore {self.config_path}, or train again with "
+                f"{option('restart', True)}"
             ) from error
         if (config.model_name, config.seed) != (self.model_name, self.seed):
             raise UserError(
                 f"{self} holds a run of {config.model_name} with seed {config.seed}. Rename the "
-                f"directory, or use --model_name={config.model_name} --seed={config.seed}"
+                f"directory, or use {option('model_name', config.model_name)} "
+                f"{option('seed', config.seed)}"
             )
         return config
 
@@ -152,6 +159,8 @@ class RunDirectory:
         Raises:
             UserError: if another process holds the lock, or the directory cannot be written.
         """
+        import filelock  # of the extra [experiment]: only training needs it
+
         path = self.path / "lock"
         with contextlib.ExitStack() as stack:
             try:
@@ -160,7 +169,7 @@ class RunDirectory:
             except filelock.Timeout:
                 raise UserError(
                     f"another process is training in {self}. Wait until it ends, or choose "
-                    "another --checkpoint_dir"
+                    f"another {option('checkpoint_dir')}"
                 ) from None
             except OSError as error:
                 raise UserError(f"cannot write {path}: {error.strerror}") from error
@@ -281,6 +290,7 @@ def check_same_run(run_dir: RunDirectory, stored: Config, config: Config) -> Non
     ]
     if differences:
         raise UserError(
-            f"cannot resume {run_dir} with other settings. Omit them to resume, give --restart to "
-            f"start over, or choose another --checkpoint_dir. Received: {'; '.join(differences)}"
+            f"cannot resume {run_dir} with other settings. Omit them to resume, give "
+            f"{option('restart', True)} to start over, or choose another "
+            f"{option('checkpoint_dir')}. Received: {'; '.join(differences)}"
         )

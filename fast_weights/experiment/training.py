@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import pathlib
 import time
 
 import keras
@@ -18,7 +19,7 @@ import tensorflow as tf
 from fast_weights.experiment import checkpoint, dataset, results
 from fast_weights.experiment.checkpoint import TrainingState
 from fast_weights.experiment.config import SUMMARY_EVERY, Config
-from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.errors import UserError, option
 from fast_weights.experiment.results import EpochRecord
 from fast_weights.experiment.run_dir import RunDirectory, check_same_run
 from fast_weights.experiment.tasks import NO_ANSWER, Batches, Split, Task, batches
@@ -192,7 +193,7 @@ class Progress:
 def train(
     config: Config,
     run_dir: RunDirectory | None = None,
-    data_dir="data",
+    data_dir: str | pathlib.Path = "data",
     progress: Progress | None = None,
     restart: bool = False,
     summary_every: int = SUMMARY_EVERY,
@@ -219,8 +220,14 @@ def train(
     Raises:
         UserError: if a file cannot be read or written or is corrupt, if another process
             trains in `run_dir`, if the settings are not those of the run to resume, if its
-            checkpoints are missing, or if the loss or a weight is not finite.
+            checkpoints are missing, if the loss or a weight is not finite, or if Keras has
+            another backend than TensorFlow.
     """
+    if keras.config.backend() != "tensorflow":
+        raise UserError(
+            "training needs Keras's TensorFlow backend. Set KERAS_BACKEND=tensorflow before Keras "
+            f"is imported. Received: the backend {keras.config.backend()}"
+        )
     if run_dir is None:
         run_dir = RunDirectory("checkpoints", config.model_name, config.seed)
     splits = dataset.load_or_generate(data_dir, config)
@@ -298,8 +305,8 @@ def _make_room(run_dir: RunDirectory, restart: bool) -> None:
     elif is_lost:
         raise UserError(
             f"{run_dir} has the results of {num_records} epochs, but no checkpoint to resume from. "
-            "Restore a checkpoint, or start over with --restart, which moves the results to "
-            "previous/"
+            "Restore a checkpoint, or start over with {option('restart', True)}, which moves the "
+            "results to previous/"
         )
     elif not is_trained:
         run_dir.clear()
@@ -409,5 +416,6 @@ def _check_finite(record: EpochRecord, model: keras.Model) -> None:
     kept = f"The checkpoint of epoch {record.epoch - 1} is kept. " if record.epoch > 1 else ""
     raise UserError(
         f"training diverged in epoch {record.epoch}: the loss or a weight is not finite. {kept}"
-        "Train again (--restart) with a lower --learning_rate or --fast_learning_rate"
+        f"Train again ({option('restart', True)}) with a lower {option('learning_rate')} or "
+        f"{option('fast_learning_rate')}"
     )

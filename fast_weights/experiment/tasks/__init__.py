@@ -6,7 +6,7 @@ This package needs only NumPy.
 import dataclasses
 from typing import TYPE_CHECKING
 
-from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.errors import UserError, option
 from fast_weights.experiment.tasks.associative_retrieval import AssociativeRetrieval
 from fast_weights.experiment.tasks.base import NO_ANSWER, Batches, Split, Task, batches
 from fast_weights.experiment.tasks.multi_query_recall import MultiQueryRecall
@@ -35,7 +35,7 @@ def make_task(config: "Config") -> Task:
         if name not in task.settings and value != defaults[name]:
             owners = [one for one, other in TASKS.items() if name in other.settings]
             raise UserError(
-                f"`{name}` applies only to {', '.join(owners)}. Omit it, or choose another --task. "
-                f"Received: {name}={value}, task={config.task}"
+                f"`{name}` applies only to {', '.join(owners)}. Omit it, or choose another "
+                f"{option('task')}. Received: {name}={value}, task={config.task}"
             )
     return task(config)

@@ -1,0 +1,33 @@
+"""Imports modules that need Keras."""
+
+import importlib
+import importlib.util
+from types import ModuleType
+
+# The backends of Keras that the layers run on, by the names of their packages.
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def import_module(name: str) -> ModuleType:
+    """Imports a module that imports Keras, which imports its backend.
+
+    Raises:
+        ImportError: if the backend is not installed. Keras is installed without one.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name
+        if missing not in BACKENDS:
+            raise
+    others = [one for one in BACKENDS if one != missing]
+    installed = [one for one in others if importlib.util.find_spec(one)]
+    # If KERAS_BACKEND is not set, Keras imports TensorFlow, even if only JAX is installed.
+    if installed:
+        advice = f"To use {installed[0]}, which is installed, set KERAS_BACKEND={installed[0]}"
+    else:
+        advice = f"To use {' or '.join(others)}, install it and set KERAS_BACKEND to its name"
+    raise ImportError(
+        f"Keras's backend is {missing}, which is not installed. Run: pip install {missing}. "
+        f"{advice}"
+    )
