@@ -1,11 +1,12 @@
 """`trace_memory`: the fast weights, the states and the attention at every step."""
 
 import dataclasses
-from typing import Any
 
+import keras
 from keras import ops
 
 from fast_weights.cells import FastWeightsCell
+from fast_weights.cells.base import Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +26,15 @@ class MemoryTrace:
             t - τ.
     """
 
-    fast_weights: Any
-    hidden: Any
-    written: Any
-    attention: Any
+    fast_weights: Tensor
+    hidden: Tensor
+    written: Tensor
+    attention: Tensor
 
 
-def trace_memory(layer, sequences, mask=None) -> MemoryTrace:
+def trace_memory(
+    layer: keras.layers.Layer, sequences: Tensor, mask: Tensor | None = None
+) -> MemoryTrace:
     """Runs a batch through the cell of a fast weights layer and records every step.
 
     The cell runs step by step from zero states. The trace satisfies

@@ -2,13 +2,14 @@
 
 import ast
 import importlib.util
+import inspect
 import os
 import re
 import subprocess
 import sys
-import tomllib
 
 import pytest
+import tomllib
 from processes import ROOT
 
 import fast_weights
@@ -121,6 +122,47 @@ def test_errors_name_no_flags(path):
             texts = [one.value for one in ast.walk(node) if isinstance(one, ast.Constant)]
             text = " ".join(one for one in texts if isinstance(one, str))
             assert not re.search(r"--[a-z]|\w\.py\b", text), f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("package", [fast_weights, experiment], ids=lambda one: one.__name__)
+def test_stub_names_the_public_names(package):
+    """Catches a public name that type checkers do not know, or look for in another module."""
+    path = ROOT / package.__name__.replace(".", "/") / "__init__.pyi"
+    found = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            found.update({alias.name: node.module for alias in node.names})
+        elif isinstance(node, ast.Assign):
+            assert ast.literal_eval(node.value) == package.__all__
+    expected = {name: f"{package.__name__}.{one}" for name, one in package._MODULES.items()}
+    assert found == expected
+
+
+def public_functions():
+    """Yields the public functions, and the public methods of the public classes."""
+    for package in (fast_weights, experiment):
+        for value in (getattr(package, name) for name in package.__all__):
+            if not inspect.isclass(value):
+                yield value
+                continue
+            for one in (one for one in value.__mro__ if one.__module__.startswith("fast_weights")):
+                for name, method in vars(one).items():
+                    method = getattr(method, "fget", None) or getattr(method, "__func__", method)
+                    if inspect.isfunction(method) and (name == "__init__" or name[0] != "_"):
+                        yield method
+
+
+def test_public_functions_have_types():
+    """Catches an argument that type checkers take to be anything."""
+    for function in public_functions():
+        signature = inspect.signature(function)
+        arguments = [
+            one for name, one in signature.parameters.items() if name not in {"self", "cls"}
+        ]
+        types = [one.annotation for one in arguments]
+        if function.__name__ != "__init__":
+            types.append(signature.return_annotation)
+        assert signature.empty not in types, function.__qualname__
 
 
 def test_links_of_the_readme_are_absolute():

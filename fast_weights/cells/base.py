@@ -2,11 +2,17 @@
 
 import math
 import numbers
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
 HALF = ("float16", "bfloat16")
+
+# A tensor of Keras's backend; for an argument, also a NumPy array. Keras has no type of its own.
+Tensor = Any
+Activation = str | Callable[[Tensor], Tensor]
 
 
 def check_integer(name, value, low) -> int:
@@ -96,18 +102,18 @@ class RecurrentCell(keras.layers.Layer):
 
     def __init__(
         self,
-        units,
-        activation,
-        kernel_initializer=None,
-        recurrent_initializer=None,
-        bias_initializer=None,
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
-        **kwargs,
+        units: int,
+        activation: Activation,
+        kernel_initializer: Any = None,
+        recurrent_initializer: Any = None,
+        bias_initializer: Any = None,
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
     ):
         units = check_integer("units", units, low=1)
         super().__init__(**kwargs)
@@ -124,18 +130,23 @@ class RecurrentCell(keras.layers.Layer):
         self.bias_constraint = keras.constraints.get(bias_constraint)
 
     @property
-    def state_size(self):
+    def state_size(self) -> int | list[int]:
         """The sizes of the states: H."""
         return self.units
 
     @property
-    def output_size(self):
+    def output_size(self) -> int:
         """The size of the output: H."""
         return self.units
 
     def add_slow_weights(
-        self, input_shape, columns, kernel=None, recurrent_kernel=None, bias="zeros"
-    ):
+        self,
+        input_shape: tuple,
+        columns: int,
+        kernel: Any = None,
+        recurrent_kernel: Any = None,
+        bias: Any = "zeros",
+    ) -> None:
         """Creates W_x, W_h and b_x.
 
         Args:
@@ -177,7 +188,7 @@ class RecurrentCell(keras.layers.Layer):
             constraint=self.bias_constraint,
         )
 
-    def add_gain_and_bias(self, prefix=""):
+    def add_gain_and_bias(self, prefix: str = "") -> tuple[Any, Any]:
         """Creates the gain and bias of a layer normalization.
 
         Args:
@@ -190,14 +201,14 @@ class RecurrentCell(keras.layers.Layer):
         beta = self.add_weight(shape=(self.units,), name=f"{prefix}beta", initializer="zeros")
         return gamma, beta
 
-    def call(self, inputs, states):
+    def call(self, inputs: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         return self.step(self.project(inputs), states)
 
-    def project(self, inputs):
+    def project(self, inputs: Tensor) -> Tensor:
         """Returns x W_x + b_x, (..., columns), of one time step or of a sequence, (..., D)."""
         return self.slow_product(inputs, self.kernel) + ops.cast(self.bias, self.compute_dtype)
 
-    def step(self, projected, states):
+    def step(self, projected: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Computes one time step from the projected input.
 
         Args:
@@ -209,17 +220,17 @@ class RecurrentCell(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def slow_product(self, vectors, weights):
+    def slow_product(self, vectors: Tensor, weights: Tensor) -> Tensor:
         """Returns the product with slow weights, computed in the policy's dtype."""
         dtype = self.dtype_policy.compute_dtype
         product = ops.matmul(ops.cast(vectors, dtype), ops.cast(weights, dtype))
         return ops.cast(product, self.compute_dtype)
 
-    def get_initial_state(self, batch_size=None):
+    def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
         """Returns zeros, `[h_0]`, (batch_size, H)."""
         return [ops.zeros((batch_size, self.units), dtype=self.compute_dtype)]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "units": self.units,

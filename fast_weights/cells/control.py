@@ -10,9 +10,11 @@
 | b_x | `bias` | (H,) |
 """
 
+from typing import Any
+
 import keras
 
-from fast_weights.cells.base import RecurrentCell
+from fast_weights.cells.base import Activation, RecurrentCell, Tensor
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
@@ -53,14 +55,14 @@ class ControlCell(RecurrentCell):
     (2, 4)
     """
 
-    def __init__(self, units, activation="relu", **kwargs):
+    def __init__(self, units: int, activation: Activation = "relu", **kwargs: Any):
         super().__init__(units, activation, **kwargs)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         """Creates the slow weights for inputs with `input_shape[-1]` features."""
         self.add_slow_weights(input_shape, columns=self.units)
 
-    def step(self, projected, states):
+    def step(self, projected: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         # (1) New hidden state.
         recurrent = self.slow_product(states[0], self.recurrent_kernel)
         hidden = self.activation(projected + recurrent)

@@ -26,7 +26,9 @@ from keras import ops
 from fast_weights import defaults
 from fast_weights.cells.base import (
     HALF,
+    Activation,
     RecurrentCell,
+    Tensor,
     check_choice,
     check_integer,
     check_number,
@@ -44,10 +46,10 @@ class Step(NamedTuple):
         queries: the h, (B, H), that each inner step read A_t with, a list of S.
     """
 
-    hidden: Any
-    memory: Any
-    written: Any
-    queries: list
+    hidden: Tensor
+    memory: Tensor
+    written: Tensor
+    queries: list[Tensor]
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
@@ -119,14 +121,14 @@ class FastWeightsCell(RecurrentCell):
 
     def __init__(
         self,
-        units,
-        inner_steps=defaults.INNER_STEPS,
-        decay_rate=defaults.DECAY_RATE,
-        fast_learning_rate=defaults.FAST_LEARNING_RATE,
-        epsilon=defaults.EPSILON,
-        recurrence=defaults.RECURRENCES[0],
-        activation="relu",
-        **kwargs,
+        units: int,
+        inner_steps: int = defaults.INNER_STEPS,
+        decay_rate: float = defaults.DECAY_RATE,
+        fast_learning_rate: float = defaults.FAST_LEARNING_RATE,
+        epsilon: float = defaults.EPSILON,
+        recurrence: str = defaults.RECURRENCES[0],
+        activation: Activation = "relu",
+        **kwargs: Any,
     ):
         inner_steps = check_integer("inner_steps", inner_steps, low=0)
         decay_rate = check_number("decay_rate", decay_rate, high=1)
@@ -142,7 +144,7 @@ class FastWeightsCell(RecurrentCell):
         self.recurrence = recurrence
 
     @property
-    def compute_dtype(self):
+    def compute_dtype(self) -> str:
         """The dtype of the states: the policy's, but float32 for half precision.
 
         A must not be rounded to 8 or 11 bits at each step. Products with the slow
@@ -152,23 +154,23 @@ class FastWeightsCell(RecurrentCell):
         return "float32" if policy in HALF else policy
 
     @property
-    def state_size(self):
+    def state_size(self) -> list[int]:
         """The sizes of the states: [H, H·H]."""
         return [self.units, self.units**2]
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         """Creates the slow weights for inputs with `input_shape[-1]` features."""
         self.add_slow_weights(input_shape, columns=self.units)
         self.gamma, self.beta = self.add_gain_and_bias()
 
-    def step(self, projected, states):
+    def step(self, projected: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         one = self.trace_step(projected, states)
         # `keras.layers.StackedRNNCells` may keep the states in another precision.
         hidden = ops.cast(one.hidden, states[0].dtype)
         memory = ops.reshape(one.memory, (-1, self.units**2))
         return hidden, [hidden, ops.cast(memory, states[1].dtype)]
 
-    def trace_step(self, projected, states):
+    def trace_step(self, projected: Tensor, states: list[Tensor]) -> Step:
         """Computes one time step and returns all that it wrote and read, a `Step`."""
         hidden, memory = (ops.cast(state, self.compute_dtype) for state in states)
         memory = ops.reshape(memory, (-1, self.units, self.units))
@@ -189,11 +191,11 @@ class FastWeightsCell(RecurrentCell):
             hidden = self.activation(normal)
         return Step(hidden, memory, written, queries)
 
-    def get_initial_state(self, batch_size=None):
+    def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
         """Returns zeros, `[h_0, A_0]`, (batch_size, H) and (batch_size, H·H)."""
         return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_size]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "inner_steps": self.inner_steps,

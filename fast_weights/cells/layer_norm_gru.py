@@ -18,12 +18,20 @@ omitted, because the original never reads them.
 """
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
 from fast_weights import defaults
-from fast_weights.cells.base import RecurrentCell, check_choice, check_number, layer_normalize
+from fast_weights.cells.base import (
+    Activation,
+    RecurrentCell,
+    Tensor,
+    check_choice,
+    check_number,
+    layer_normalize,
+)
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
@@ -78,7 +86,12 @@ class LayerNormGRUCell(RecurrentCell):
     """
 
     def __init__(
-        self, units, gates=defaults.GATES[0], epsilon=defaults.EPSILON, activation="tanh", **kwargs
+        self,
+        units: int,
+        gates: str = defaults.GATES[0],
+        epsilon: float = defaults.EPSILON,
+        activation: Activation = "tanh",
+        **kwargs: Any,
     ):
         gates = check_choice("gates", gates, defaults.GATES)
         epsilon = check_number("epsilon", epsilon)
@@ -86,7 +99,7 @@ class LayerNormGRUCell(RecurrentCell):
         self.gates = gates
         self.epsilon = epsilon
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         """Creates the slow weights for inputs with `input_shape[-1]` features."""
         num_gates = 2 if self.gates == "standard" else 1
         # The original concatenates inputs and state, so the limit counts both.
@@ -107,7 +120,7 @@ class LayerNormGRUCell(RecurrentCell):
         self.reset_gamma, self.reset_beta = self.add_gain_and_bias("reset_")
         self.update_gamma, self.update_beta = self.add_gain_and_bias("update_")
 
-    def step(self, projected, states):
+    def step(self, projected: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         hidden, units, epsilon = states[0], self.units, self.epsilon
         gates = self.slow_product(hidden, self.recurrent_kernel[:, :-units])
         gates = projected[:, :-units] + gates
@@ -124,5 +137,5 @@ class LayerNormGRUCell(RecurrentCell):
         hidden = update * hidden + (1 - update) * candidate
         return hidden, [hidden]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "gates": self.gates, "epsilon": self.epsilon}

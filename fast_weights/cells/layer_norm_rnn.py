@@ -11,10 +11,18 @@
 | gain, bias of LN | `gamma`, `beta` | (H,) |
 """
 
+from typing import Any
+
 import keras
 
 from fast_weights import defaults
-from fast_weights.cells.base import RecurrentCell, check_number, layer_normalize
+from fast_weights.cells.base import (
+    Activation,
+    RecurrentCell,
+    Tensor,
+    check_number,
+    layer_normalize,
+)
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
@@ -55,17 +63,23 @@ class LayerNormRNNCell(RecurrentCell):
     (2, 9, 4)
     """
 
-    def __init__(self, units, epsilon=defaults.EPSILON, activation="relu", **kwargs):
+    def __init__(
+        self,
+        units: int,
+        epsilon: float = defaults.EPSILON,
+        activation: Activation = "relu",
+        **kwargs: Any,
+    ):
         epsilon = check_number("epsilon", epsilon)
         super().__init__(units, activation, **kwargs)
         self.epsilon = epsilon
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         """Creates the slow weights for inputs with `input_shape[-1]` features."""
         self.add_slow_weights(input_shape, columns=self.units)
         self.gamma, self.beta = self.add_gain_and_bias()
 
-    def step(self, projected, states):
+    def step(self, projected: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         # (1) Activation, as in `ControlCell`.
         recurrent = self.slow_product(states[0], self.recurrent_kernel)
         hidden = self.activation(projected + recurrent)
@@ -73,5 +87,5 @@ class LayerNormRNNCell(RecurrentCell):
         hidden = layer_normalize(hidden, self.gamma, self.beta, self.epsilon)
         return hidden, [hidden]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "epsilon": self.epsilon}

@@ -128,7 +128,7 @@ def write_arrays(path, arrays: dict[str, np.ndarray]) -> None:
         UserError: if the file cannot be written. The old file, if any, is unchanged.
     """
     with atomic_write(path) as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:

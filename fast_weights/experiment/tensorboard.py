@@ -176,7 +176,7 @@ def _probe_figures(trace: SequenceTrace) -> dict:
     figures = {"hidden_state": plots.hidden_figure(trace)}
     if trace.fast_weights is not None:
         figures["fast_weights"] = plots.strip_figure(trace)
-        if trace.attention.size:
+        if trace.attention is not None and trace.attention.size:
             figures["attention"] = plots.attention_figure(trace)
     return figures
 

@@ -1,11 +1,12 @@
 """The base class of the layers: `keras.layers.RNN` around a cell of one kind."""
 
 import inspect
+from typing import Any, ClassVar, Self
 
 import keras
 from keras import ops
 
-from fast_weights.cells.base import RecurrentCell
+from fast_weights.cells.base import RecurrentCell, Tensor
 from fast_weights.layers.loop import over_time
 
 SHAPE_ARGUMENTS = ("input_shape", "input_dim")
@@ -13,7 +14,11 @@ SHAPE_ARGUMENTS = ("input_shape", "input_dim")
 
 def of_cell(name: str) -> property:
     """Returns a read-only property for a setting that the layer's cell holds."""
-    return property(lambda layer: getattr(layer.cell, name), doc=f"The cell's `{name}`.")
+
+    def setting(layer: keras.layers.RNN) -> Any:
+        return getattr(layer.cell, name)
+
+    return property(setting, doc=f"The cell's `{name}`.")
 
 
 class RecurrentLayer(keras.layers.RNN):
@@ -39,24 +44,24 @@ class RecurrentLayer(keras.layers.RNN):
         TypeError: if an argument is unknown.
     """
 
-    cell_class = None
+    cell_class: ClassVar[type[RecurrentCell]]
 
     def __init__(
         self,
-        units,
+        units: int,
         *,
-        return_sequences=False,
-        return_state=False,
-        go_backwards=False,
-        stateful=False,
-        unroll=False,
-        zero_output_for_mask=False,
-        activity_regularizer=None,
-        name=None,
-        dtype=None,
-        trainable=True,
-        autocast=True,
-        **arguments,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        activity_regularizer: Any = None,
+        name: str | None = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        autocast: bool = True,
+        **arguments: Any,
     ):
         # Passed on only if given: Keras rejects a call with both names, even if one is `None`.
         shape = {name: arguments.pop(name) for name in SHAPE_ARGUMENTS if name in arguments}
@@ -80,11 +85,18 @@ class RecurrentLayer(keras.layers.RNN):
         )
         self.input_spec = keras.layers.InputSpec(ndim=3)
 
-    def build(self, sequences_shape, initial_state_shape=None):
+    def build(self, sequences_shape: tuple, initial_state_shape: Any = None) -> None:
         super().build(sequences_shape, initial_state_shape)
         self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: sequences_shape[-1]})
 
-    def call(self, sequences, initial_state=None, mask=None, training=False, sequences_mask=None):
+    def call(
+        self,
+        sequences: Tensor,
+        initial_state: list[Tensor] | None = None,
+        mask: Any = None,
+        training: bool = False,
+        sequences_mask: Tensor | None = None,
+    ) -> Any:
         """Runs the cell over time.
 
         Args:
@@ -124,7 +136,13 @@ class RecurrentLayer(keras.layers.RNN):
         """Returns the states that a call without states starts from."""
         return self.get_initial_state(batch_size)
 
-    def inner_loop(self, sequences, initial_state, mask, training=False):
+    def inner_loop(
+        self,
+        sequences: Tensor,
+        initial_state: list[Tensor],
+        mask: Tensor | None,
+        training: bool = False,
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         # Without `unroll`, one product with W_x serves the whole sequence. An unrolled program
         # gains nothing from that, as XLA fuses the product with the rest of a step.
         step, inputs = self.cell.call, sequences
@@ -185,13 +203,13 @@ class RecurrentLayer(keras.layers.RNN):
     recurrent_constraint = of_cell("recurrent_constraint")
     bias_constraint = of_cell("bias_constraint")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {**self.cell.get_config(), **super().get_config()}
         del config["cell"]
         return config
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**config)
 
 

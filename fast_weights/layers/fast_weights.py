@@ -1,11 +1,13 @@
 """`FastWeights`: the layer with fast weights, computed in chunks of steps."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from fast_weights import defaults
 from fast_weights.cells import FastWeightsCell
-from fast_weights.cells.base import check_integer
+from fast_weights.cells.base import Tensor, check_integer
 from fast_weights.layers.base import RecurrentLayer, of_cell
 from fast_weights.layers.chunk import first_part, next_memory
 from fast_weights.layers.scan import into_chunks, out_of_chunks, scan, weights_of
@@ -101,15 +103,15 @@ class FastWeights(RecurrentLayer):
 
     def __init__(
         self,
-        units,
+        units: int,
         *,
-        inner_steps=defaults.INNER_STEPS,
-        decay_rate=defaults.DECAY_RATE,
-        fast_learning_rate=defaults.FAST_LEARNING_RATE,
-        epsilon=defaults.EPSILON,
-        recurrence=defaults.RECURRENCES[0],
-        chunk_size=None,
-        **kwargs,
+        inner_steps: int = defaults.INNER_STEPS,
+        decay_rate: float = defaults.DECAY_RATE,
+        fast_learning_rate: float = defaults.FAST_LEARNING_RATE,
+        epsilon: float = defaults.EPSILON,
+        recurrence: str = defaults.RECURRENCES[0],
+        chunk_size: int | None = None,
+        **kwargs: Any,
     ):
         if chunk_size is not None:
             chunk_size = check_integer("chunk_size", chunk_size, low=1)
@@ -125,7 +127,7 @@ class FastWeights(RecurrentLayer):
         )
 
     @property
-    def compute_dtype(self):
+    def compute_dtype(self) -> str:
         """The cell's dtype: float32 for half precision, so that returning A does not round it."""
         return self.cell.compute_dtype
 
@@ -134,7 +136,13 @@ class FastWeights(RecurrentLayer):
         sizes = (self.units, 0)
         return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in sizes]
 
-    def inner_loop(self, sequences, initial_state, mask, training=False):
+    def inner_loop(
+        self,
+        sequences: Tensor,
+        initial_state: list[Tensor],
+        mask: Tensor | None,
+        training: bool = False,
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         hidden, memory = initial_state
         memory = self._square(memory) if memory.shape[-1] else None
         if self.go_backwards:
@@ -182,5 +190,5 @@ class FastWeights(RecurrentLayer):
         """Returns A, (B, H, H), from the second state, (B, H·H)."""
         return ops.reshape(memory, (-1, self.units, self.units))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "chunk_size": self.chunk_size}

@@ -126,7 +126,7 @@ def _curves(
         _draw_seeds(axes, seeds, training_metric, mean, look, "training")
     axes.set_title(title)
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
     axes.set_ylabel(ylabel)
     axes.grid(alpha=0.3)
     style.remove_frame(axes)

@@ -27,7 +27,9 @@ MAX_SYMBOLS = 21
 ATTENTION_MAPS_PER_ROW = 3
 
 
-def plot_memory(trace: "SequenceTrace", path, caption: str = "") -> pathlib.Path:
+def plot_memory(
+    trace: "SequenceTrace", path: str | pathlib.Path, caption: str = ""
+) -> pathlib.Path:
     """Draws A after each symbol, the attention of the query, and the prediction.
 
     Args:

@@ -1,0 +1,32 @@
+"""The public names as a type checker sees them. `__init__.py` imports them on first use."""
+
+from fast_weights.cells import (
+    ControlCell,
+    FastWeightsCell,
+    LayerNormGRUCell,
+    LayerNormRNNCell,
+)
+from fast_weights.layers import (
+    Control,
+    FastWeights,
+    LayerNormGRU,
+    LayerNormRNN,
+)
+from fast_weights.tracing import (
+    MemoryTrace,
+    trace_memory,
+)
+
+__version__: str
+__all__ = [
+    "Control",
+    "ControlCell",
+    "FastWeights",
+    "FastWeightsCell",
+    "LayerNormGRU",
+    "LayerNormGRUCell",
+    "LayerNormRNN",
+    "LayerNormRNNCell",
+    "MemoryTrace",
+    "trace_memory",
+]
