@@ -276,8 +276,8 @@ def _check_records(run_dir: RunDirectory, epoch: int) -> None:
     if last > epoch + checkpoint.MAX_TO_KEEP:
         raise UserError(
             f"{run_dir} has results up to epoch {last}, but its newest checkpoint is of epoch "
-            f"{epoch}. Restore a newer checkpoint, or start over with --restart, which moves the "
-            "files of the run to previous/"
+            f"{epoch}. Restore a newer checkpoint, or start over with {option('restart', True)}, "
+            "which moves the files of the run to previous/"
         )
 
 
@@ -305,7 +305,7 @@ def _make_room(run_dir: RunDirectory, restart: bool) -> None:
     elif is_lost:
         raise UserError(
             f"{run_dir} has the results of {num_records} epochs, but no checkpoint to resume from. "
-            "Restore a checkpoint, or start over with {option('restart', True)}, which moves the "
+            f"Restore a checkpoint, or start over with {option('restart', True)}, which moves the "
             "results to previous/"
         )
     elif not is_trained:
