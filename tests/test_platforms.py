@@ -91,7 +91,7 @@ def test_scripts_run_in_a_notebook(notebook, tmp_path):
         "import builtins, signal\n"
         "load = builtins.__import__\n"
         "def interrupted(name, *args):\n"
-        "    if name.startswith('tensorflow.python.framework'):\n"
+        "    if name.startswith('tensorflow.python.data'):\n"
         "        builtins.__import__ = load\n"
         "        signal.raise_signal(signal.SIGINT)\n"
         "    return load(name, *args)\n"
