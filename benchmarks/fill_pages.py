@@ -12,6 +12,7 @@ import io
 import json
 import pathlib
 import re
+import tempfile
 
 import numpy as np
 
@@ -277,6 +278,31 @@ def _bundled_accuracy():
     return f"{accuracy:.3%}"
 
 
+def _int8():
+    """Returns the accuracy and the size of exported models, as `docs/export.md` prints them."""
+    import tensorflow as tf
+
+    model, config = _bundled()
+    _, validation = dataset.generate(config)
+    tokens = validation.tokens.astype("int32")
+    lines = []
+    for name, optimizations in {"float32": [], "int8": [tf.lite.Optimize.DEFAULT]}.items():
+        with tempfile.TemporaryDirectory() as directory:
+            path = pathlib.Path(directory) / "model.tflite"
+            model.export(path, format="litert", verbose=False, optimizations=optimizations)
+            content = path.read_bytes()
+        interpreter = tf.lite.Interpreter(model_content=content)
+        (place,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+        interpreter.resize_tensor_input(place["index"], tokens.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(place["index"], tokens)
+        interpreter.invoke()
+        answers = interpreter.get_tensor(result["index"]).argmax(axis=-1)
+        accuracy = (answers == validation.targets).mean()
+        lines.append(f"{name:7} {accuracy:.3%} {len(content) / 1000:.0f} kB")
+    return "\n".join(["```", *lines, "```"])
+
+
 GENERATED = {
     "results": _results,
     "progress": _progress,
@@ -312,6 +338,7 @@ GENERATED = {
     "attention": _attention,
     "attention_by_pair": _attention_by_pair,
     "bundled_accuracy": _bundled_accuracy,
+    "int8": _int8,
 }
 
 
