@@ -148,7 +148,7 @@ def copy_of(layer, **changes):
     return copy
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "docs/tour.ipynb"], ids=lambda page: page.stem)
 def test_links_lead_to_files(page):
     """Catches a file that was renamed, and a heading that was reworded."""
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
