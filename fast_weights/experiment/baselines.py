@@ -18,6 +18,22 @@ from keras import ops
 WIDTH = 4
 
 
+def _lower(matrices, diagonal=0):
+    """Returns `keras.ops.tril(matrices, diagonal)`, which needs a known batch size in Keras 3.8."""
+    return matrices * ops.tri(matrices.shape[-1], k=diagonal, dtype=matrices.dtype)
+
+
+class _RMSNormalization(keras.layers.Layer):
+    """`keras.layers.RMSNormalization`, which Keras 3.8 lacks: gain ∘ x / sqrt(mean(x²) + ε)."""
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="scale")
+
+    def call(self, inputs):
+        mean = ops.mean(ops.square(inputs), axis=-1, keepdims=True)
+        return inputs * ops.rsqrt(mean + 1e-6) * self.scale
+
+
 class _Attention(keras.layers.Layer):
     """Computes queries, keys and values with a projection, a short convolution and SiLU.
 
@@ -34,7 +50,7 @@ class _Attention(keras.layers.Layer):
         self.supports_masking = True
         self.units = units
         self.return_sequences = return_sequences
-        self.normalize = keras.layers.RMSNormalization(name="normalize")
+        self.normalize = _RMSNormalization(name="normalize")
 
     def build(self, sequences_shape):
         columns = 3 * self.units
@@ -84,7 +100,7 @@ class LinearAttention(_Attention):
         """Returns the outputs, (B, T, H)."""
         keys = keep * (ops.elu(keys) + 1)
         scores = (ops.elu(queries) + 1) @ ops.swapaxes(keys, 1, 2)
-        scores = ops.tril(scores)
+        scores = _lower(scores)
         return scores @ values / (ops.sum(scores, axis=-1, keepdims=True) + 1e-6)
 
 
@@ -108,6 +124,6 @@ class DeltaRule(_Attention):
         queries, keys = ops.normalize(queries, axis=-1), ops.normalize(keys, axis=-1)
         beta = keep * ops.sigmoid(sequences @ self.beta_kernel)
         transposed = ops.swapaxes(keys, 1, 2)
-        system = ops.eye(sequences.shape[1]) + ops.tril(beta * (keys @ transposed), -1)
+        system = ops.eye(sequences.shape[1]) + _lower(beta * (keys @ transposed), -1)
         written = ops.solve_triangular(system, beta * values, lower=True)
-        return ops.tril(queries @ transposed) @ written
+        return _lower(queries @ transposed) @ written
