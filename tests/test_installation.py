@@ -9,7 +9,6 @@ import subprocess
 import sys
 
 import pytest
-import tomllib
 from processes import ROOT
 
 import fast_weights
@@ -18,6 +17,7 @@ from fast_weights.experiment import errors, requirements
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.run_dir import RunDirectory
 
+tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULES = sorted((ROOT / "fast_weights/experiment").rglob("*.py"))
 

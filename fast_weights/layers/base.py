@@ -1,7 +1,7 @@
 """The base class of the layers: `keras.layers.RNN` around a cell of one kind."""
 
 import inspect
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
@@ -209,7 +209,7 @@ class RecurrentLayer(keras.layers.RNN):
         return config
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: dict[str, Any]) -> "RecurrentLayer":
         return cls(**config)
 
 
