@@ -233,22 +233,7 @@ def train(
     splits = dataset.load_or_generate(data_dir, config)
     with run_dir.lock():
         _make_room(run_dir, restart)
-        state = checkpoint.new_state(config)
-        planned = 0
-        if run_dir.is_trained:
-            stored = run_dir.read_config()
-            planned = stored.num_epochs
-            check_same_run(run_dir, stored, config)
-            state.restore(run_dir)
-            _check_records(run_dir, state.epoch)
-        results.truncate(run_dir.results_path, state.epoch)
-        if state.epoch > config.num_epochs:
-            logger.info(
-                "%s has completed %d epochs, more than num_epochs=%d: nothing changes",
-                run_dir,
-                state.epoch,
-                config.num_epochs,
-            )
+        state, planned = _new_or_restored(run_dir, config)
         records = results.read(run_dir.results_path)
         reached = bool(records) and records[-1].val_accuracy >= stop_at_accuracy
         if state.epoch < config.num_epochs and not reached:
@@ -256,9 +241,8 @@ def train(
                 logger.info("Resuming after epoch %d from %s", state.epoch, run_dir)
             logger.info("Training on %s", device_name())
             # A lower num_epochs ends this training early, but the planned number is kept.
-            run_dir.write_config(
-                dataclasses.replace(config, num_epochs=max(planned, config.num_epochs))
-            )
+            planned = max(planned, config.num_epochs)
+            run_dir.write_config(dataclasses.replace(config, num_epochs=planned))
             _, validation = splits
             board = TensorBoardWriter(run_dir, config, state.model, validation, summary_every)
             with contextlib.closing(board):
@@ -267,6 +251,26 @@ def train(
                     state, run_dir, splits, progress or Progress(), board, stop_at_accuracy
                 )
         return results.read(run_dir.results_path)
+
+
+def _new_or_restored(run_dir: RunDirectory, config: Config) -> tuple[TrainingState, int]:
+    """Returns the state to train from, and the number of epochs that the run was planned for."""
+    state, planned = checkpoint.new_state(config), 0
+    if run_dir.is_trained:
+        stored = run_dir.read_config()
+        planned = stored.num_epochs
+        check_same_run(run_dir, stored, config)
+        state.restore(run_dir)
+        _check_records(run_dir, state.epoch)
+    results.truncate(run_dir.results_path, state.epoch)
+    if state.epoch > config.num_epochs:
+        logger.info(
+            "%s has completed %d epochs, more than num_epochs=%d: nothing changes",
+            run_dir,
+            state.epoch,
+            config.num_epochs,
+        )
+    return state, planned
 
 
 def _check_records(run_dir: RunDirectory, epoch: int) -> None:
