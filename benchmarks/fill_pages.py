@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks import (
     ablations,
     classifier,
+    devices,
     long_sequences,
     recall,
     recurrences,
@@ -322,6 +323,7 @@ GENERATED = {
     "classifier_ratio": lambda: _classifier_ratio(xla=True),
     "classifier_ratio_without_xla": lambda: _classifier_ratio(xla=False),
     "character_memory": _character_memory,
+    "devices": devices.table_of_devices,
     "token_classifier": _token_classifier,
     "long_sequences": _long_sequences,
     "recall_equal_units": lambda: recall.table_of(recall.read_records(), recall.SIZES[0]),

@@ -85,7 +85,7 @@ def test_alone_equals_in_batch(name):
     """Catches normalization over the batch."""
     layer, inputs = layer_of(name), inputs_of()
     alone = np.concatenate([array(layer(inputs[i : i + 1])) for i in range(BATCH)])
-    np.testing.assert_allclose(array(layer(inputs)), alone, **TIGHT)
+    assert_close(name, layer(inputs), alone)
 
 
 @all_cells

@@ -29,6 +29,7 @@ RUNS = [
 OTHER_RECORDS = {
     "README.md",
     "classifier.jsonl",
+    "devices.jsonl",
     "recall.jsonl",
     "sequence_length.jsonl",
     "training_speed.json",
