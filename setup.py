@@ -22,7 +22,7 @@ def absolute_links(text: str, url: str) -> str:
         image, label, target = match.groups()
         if "://" in target:
             return match[0]
-        # An index gives headings no names, so even a link within the page leads to the repository.
+        # An index gives headings no anchors, so links within the page lead to the repository, too.
         page = f"README.md{target}" if target.startswith("#") else target
         return f"{image}[{label}]({url}/{'raw' if image else 'blob'}/v{VERSION}/{page})"
 

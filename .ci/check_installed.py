@@ -1,6 +1,7 @@
-"""Uses an installed package as its users do. Run it outside of a clone, on any backend of Keras.
+"""Uses an installed package as its users do. Run it outside a clone, on any backend of Keras.
 
-The packages of the extra `experiment` are optional: without them, the messages are checked.
+The packages of the extra `experiment` are optional. If some are missing, this script checks the
+error messages instead.
 """
 
 import importlib.util
@@ -49,7 +50,7 @@ def check_layer():
 
 
 def check_bundled_weights():
-    """Asks the bundled network for an answer, and reads the note that there is no own model."""
+    """Checks the bundled network's answer, and the note that no model has been trained."""
     notes = []
     handler = logging.Handler()
     handler.emit = lambda record: notes.append(record.getMessage())
@@ -67,7 +68,7 @@ def check_bundled_weights():
 
 
 def check_extra(trace):
-    """Trains and plots, or reads which packages are missing."""
+    """Trains and plots, or checks that the errors name the missing packages."""
     missing = [name for name in EXTRA if not importlib.util.find_spec(name)]
     if "matplotlib" in missing:
         message = message_of(lambda: experiment.plot_memory)

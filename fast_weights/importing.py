@@ -12,7 +12,7 @@ def import_module(name: str) -> ModuleType:
     """Imports a module that imports Keras, which imports its backend.
 
     Raises:
-        ImportError: if the backend is not installed. Keras is installed without one.
+        ImportError: if the backend is not installed. Installing Keras installs no backend.
     """
     try:
         return importlib.import_module(name)

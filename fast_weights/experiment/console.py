@@ -1,6 +1,6 @@
 """Terminal input and output of the scripts: flags, one-line errors, progress.
 
-Nothing here loads Keras or TensorFlow, so `--help` and a bad flag are answered at once.
+Nothing here loads Keras or TensorFlow, so `--help` and an invalid flag are answered at once.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ HEADER = (
 )
 # The console of Windows may show escape sequences as they are.
 CLEAR_LINE = f"\r{'':79}\r" if os.name == "nt" else "\r\x1b[K"
-# TensorFlow found a GPU and cannot use it. Error 303 says that there is no driver.
+# TensorFlow found a GPU that it cannot use. Error 303 means that there is no driver.
 UNUSABLE_GPU = r"Cannot dlopen some GPU libraries|failed call to cuInit(?!.*(\(303\)|NO_DEVICE))"
 
 # The scripts that defined flags in this process. absl knows a script by its path.
@@ -165,10 +165,10 @@ def _similar_flags(name: str) -> list[str]:
 def _exit_on_interrupt(message: str) -> None:
     """Makes Ctrl-C print a message and end the process with status 130.
 
-    Python's own handler raises `KeyboardInterrupt` in whatever code runs. While TensorFlow loads
-    and traces a model, this is often a callback, in which Python ignores exceptions: up to one
-    Ctrl-C in eight was lost. Nothing needs to be cleaned up, because files are complete or absent
-    and the system releases the lock. In a notebook, it would end the kernel.
+    Python's own handler raises `KeyboardInterrupt` in the code that is running. While TensorFlow
+    loads and traces a model, this is often a callback, in which Python ignores exceptions: up to
+    one Ctrl-C in eight was lost. Nothing needs to be cleaned up, because files are complete or
+    absent and the system releases the lock. In a notebook, this handler would end the kernel.
     """
     # A shell that starts a script in the background makes it ignore Ctrl-C.
     is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -189,7 +189,7 @@ def _set_up_logging() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter())
     logger = logging.getLogger("fast_weights")
-    logger.handlers[:] = [handler]  # in a notebook, in place of that of an earlier script
+    logger.handlers[:] = [handler]  # in a notebook, in place of an earlier script's handler
     logger.setLevel(logging.INFO)
     logger.propagate = False  # absl's handler would print each line again
 
@@ -210,7 +210,7 @@ def quiet_import() -> Iterator[None]:
     the import fails, they are shown. If TensorFlow found a GPU that it cannot use, its warnings
     are shown. With `TF_CPP_MIN_LOG_LEVEL=0`, nothing is hidden.
     """
-    # `train_step` is written in TensorFlow, whatever backend the user has set up for Keras.
+    # `train_step` uses TensorFlow, even if the user has set another backend for Keras.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     # TensorFlow reads the level once. Above 1, it would not say that it cannot use a GPU.
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1") == "0":
@@ -241,7 +241,7 @@ def quiet_import() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _deferred_interrupt() -> Iterator[None]:
-    """In a notebook, raises the `KeyboardInterrupt` of the block at its end.
+    """In a notebook, delays a `KeyboardInterrupt` to the end of the block.
 
     If an import of TensorFlow was interrupted, a second one can end the process.
     """

@@ -2,7 +2,7 @@
 
 import pathlib
 
-# Whether the scripts are there. An installed package has only Python functions.
+# Whether the scripts are present. An installed package has only the Python functions.
 IN_CHECKOUT = (pathlib.Path(__file__).parents[2] / "train.py").is_file()
 
 
@@ -11,11 +11,11 @@ class UserError(ValueError):
 
 
 class CorruptFileError(UserError):
-    """A file that does not hold what this project wrote to it."""
+    """A file whose content is not what this project wrote to it."""
 
 
 def option(name: str, value=None) -> str:
-    """Returns an option as a user gives it: a flag, or in an installed package an argument.
+    """Returns an option as a user writes it: a flag, or in an installed package an argument.
 
     Args:
         name: of the flag and of the argument.

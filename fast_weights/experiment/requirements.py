@@ -7,7 +7,7 @@ import importlib.util
 import sys
 
 PACKAGES = ("absl", "filelock", "keras", "matplotlib", "numpy", "tensorboard", "tensorflow")
-# Lowest release, and the first release that is untested; as in requirements.txt.
+# The lowest tested release and the first untested one, as in requirements.txt.
 BOUNDS = {"tensorflow": ("2.18", "2.22"), "keras": ("3.8", "3.16")}
 
 
@@ -19,7 +19,7 @@ def _release(version):
 def _outside_bounds():
     """Returns a phrase for each installed package whose version is out of bounds.
 
-    A build with a name of its own, such as tensorflow-cpu, is not checked.
+    A package with another name, such as tensorflow-cpu, is not checked.
     """
     from importlib import metadata  # Python 3.7 lacks it
 

@@ -152,14 +152,14 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps a second training out of the directory, which is created if it is missing.
+        """Locks the directory for one training process. Creates the directory if it is missing.
 
         The operating system releases the lock when the process ends, however it ends.
 
         Raises:
             UserError: if another process holds the lock, or the directory cannot be written.
         """
-        import filelock  # of the extra [experiment]: only training needs it
+        import filelock  # from the extra [experiment], because only training needs it
 
         path = self.path / "lock"
         with contextlib.ExitStack() as stack:
@@ -180,8 +180,8 @@ class RunDirectory:
     def keep_checkpoints(self, epochs: list[int]) -> None:
         """Deletes all checkpoints except those of the given epochs.
 
-        Windows deletes no file that another program is reading, such as `test.py`. That one is
-        deleted after the next epoch.
+        Windows does not delete a file that another program, such as `test.py`, is reading. Such a
+        file is deleted after a later epoch.
         """
         paths = [self.checkpoint_path(epoch) for epoch in self.checkpoint_epochs()]
         kept = [self.checkpoint_path(epoch) for epoch in epochs]
@@ -248,12 +248,12 @@ def _files_of_run(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _quote(text: str) -> str:
-    """Returns text for the command line of this system."""
+    """Returns text as one argument for the command line of this system."""
     return subprocess.list2cmdline([text]) if os.name == "nt" else shlex.quote(text)
 
 
 def _remove(paths, skip_open_files: bool = False) -> None:
-    """Deletes files, or skips those that Windows does not delete because they are open."""
+    """Deletes files. `skip_open_files` skips those that Windows does not delete."""
     for path in list(paths):
         try:
             os.unlink(path)

@@ -15,7 +15,7 @@ from fast_weights.experiment.errors import CorruptFileError, UserError
 
 # A file that is being written has this prefix until it is complete.
 PARTIAL_PREFIX = "partial-"
-# The errors of zipfile, zlib and NumPy on the damaged archives of tests/test_storage.py.
+# zipfile, zlib and NumPy raise these errors for the damaged archives of tests/test_storage.py.
 _ARCHIVE_ERRORS = (
     EOFError,
     OSError,  # from bz2; `read_bytes` catches the errors of reading the file itself
@@ -30,7 +30,7 @@ _ARCHIVE_ERRORS = (
 def atomic_write(path) -> Iterator[BinaryIO]:
     """Yields a temporary file to write to, and renames it to `path` at the end.
 
-    Whatever happens meanwhile, a reader finds the old file or the new one.
+    At any moment, a reader finds either the old file or the new one.
 
     Args:
         path: the file. Its directory is created if it is missing.
@@ -62,7 +62,7 @@ def _flush_directory(path) -> None:
     """Waits until the names of a directory's files are on disk, where the system can do so."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:  # Windows opens no directory
+    except PermissionError:  # Windows does not open directories
         return
     try:
         os.fsync(descriptor)
@@ -96,7 +96,7 @@ def exists(path) -> bool:
 
 
 def list_names(directory) -> list[str]:
-    """Returns the names of the files in a directory; an empty list if it does not exist.
+    """Returns the names of the files in a directory, or an empty list if it does not exist.
 
     Raises:
         UserError: if the directory cannot be read.
