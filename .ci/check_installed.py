@@ -18,7 +18,7 @@ from fast_weights import FastWeights, experiment, trace_memory
 
 ROOT = pathlib.Path(fast_weights.__file__).parents[1]
 BACKEND = keras.config.backend()
-EXTRA = ("tensorflow", "tensorboard", "matplotlib")
+EXTRA = ("filelock", "matplotlib", "tensorboard", "tensorflow")
 
 
 def message_of(call, *arguments):
@@ -77,7 +77,8 @@ def check_extra(trace):
         experiment.plot_memory(trace, "memory.png")
     if missing:
         message = message_of(lambda: experiment.train)
-        assert all(name in message.split("pip install")[1] for name in missing), message
+        assert ", ".join(missing) in message, message
+        assert 'pip install "fast-weights[experiment]"' in message, message
         return
     config = experiment.Config(num_epochs=1, units=5, num_training=256, num_validation=128)
     run_dir = experiment.RunDirectory("checkpoints", "RNN-LN-FW")

@@ -13,7 +13,7 @@ from processes import ROOT
 
 import fast_weights
 from fast_weights import experiment
-from fast_weights.experiment import errors, requirements
+from fast_weights.experiment import errors, versions
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.run_dir import RunDirectory
 
@@ -51,9 +51,13 @@ def test_requirements_cover_the_extras():
     listed = names_in((ROOT / "requirements.txt").read_text().splitlines())
     extras = PROJECT["optional-dependencies"]
     assert names_in(PROJECT["dependencies"]) == {"keras", "numpy"}
-    needed = names_in([*extras["experiment"], *extras["tensorflow"]]) - {"fast-weights"}
-    assert needed | {"keras", "numpy", "absl-py"} == listed
-    assert {name.removesuffix("-py") for name in listed} == set(requirements.PACKAGES)
+    needed = names_in(extras["experiment"])
+    assert needed | {"numpy", "absl-py"} == listed
+    assert {name.removesuffix("-py") for name in listed} == set(versions.PACKAGES)
+    assert needed - {"keras"} == set(experiment._NEEDED["training"])
+    # A version that pip installs for the extra is one that `train` accepts.
+    for name, (low, high) in versions.BOUNDS.items():
+        assert f"{name}>={low},<{high}" in extras["experiment"]
 
 
 @pytest.mark.parametrize(("backend", "other"), [(None, "jax"), ("torch", "tensorflow")])
@@ -82,15 +86,36 @@ def test_any_backend_is_offered_if_none_is_installed(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "missing"),
-    [("plot_memory", ["matplotlib"]), ("train", ["tensorboard", "tensorflow"])],
+    ("name", "missing", "command"),
+    [
+        ("plot_memory", ["matplotlib"], "matplotlib"),
+        ("train", ["tensorboard", "tensorflow"], '"fast-weights[experiment]"'),
+        ("train", ["filelock"], '"fast-weights[experiment]"'),
+    ],
 )
-def test_missing_extra_is_named(monkeypatch, name, missing):
+def test_missing_extra_is_named(monkeypatch, name, missing, command):
     """Catches a traceback from inside a module, and packages that are named one after another."""
+    monkeypatch.setattr(experiment, "IN_CHECKOUT", False)
     for package in missing:
         monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=f"pip install {' '.join(missing)}"):
+    with pytest.raises(ImportError) as caught:
         getattr(experiment, name)
+    assert ", ".join(missing) in str(caught.value)
+    assert f"pip install {command}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("in_checkout", "command"),
+    [(False, f"{PROJECT['name']}[experiment]"), (True, "-r requirements.txt")],
+)
+def test_version_that_training_cannot_use_is_named(monkeypatch, in_checkout, command):
+    """Catches an error from inside TensorFlow, because only the scripts check the versions."""
+    monkeypatch.setattr(experiment, "IN_CHECKOUT", in_checkout)
+    monkeypatch.setitem(versions.BOUNDS, "tensorflow", ("1.0", "1.5"))
+    with pytest.raises(ImportError, match=r"tensorflow>=1\.0,<1\.5.*pip install") as caught:
+        _ = experiment.train
+    assert command in str(caught.value)
+    assert experiment.load_model  # it does not need TensorFlow
 
 
 def test_train_command_of_an_installed_package(monkeypatch, tmp_path):

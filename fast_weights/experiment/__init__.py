@@ -3,8 +3,10 @@
 The names below are public. Everything else may change.
 """
 
-import importlib.util
+import os
 
+from fast_weights.experiment.errors import IN_CHECKOUT
+from fast_weights.experiment.versions import not_installed, outside_bounds
 from fast_weights.importing import import_module
 
 _MODULES = {
@@ -32,7 +34,7 @@ __all__ = sorted(_MODULES)
 _USE_KERAS = {"checkpoint", "evaluation", "models", "training"}
 _NEEDED = {
     "plots": ["matplotlib"],
-    "training": ["matplotlib", "tensorboard", "tensorflow"],
+    "training": ["filelock", "matplotlib", "tensorboard", "tensorflow"],
 }
 
 
@@ -41,19 +43,25 @@ def __getattr__(name):
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = _MODULES[name]
-    needed = _NEEDED.get(module, [])
-    missing = [one for one in needed if importlib.util.find_spec(one) is None]
-    if missing:
-        are = "are" if len(missing) > 1 else "is"
-        # Training also needs TensorFlow as Keras's backend.
-        backend = ", and set KERAS_BACKEND=tensorflow" if "tensorflow" in missing else ""
-        raise ImportError(
-            f"`{name}` needs {', '.join(missing)}, which {are} not installed. "
-            f"Run: pip install {' '.join(missing)}{backend}"
-        )
+    problem = not_installed(_NEEDED.get(module, []))
+    if module == "training":
+        problem = problem or outside_bounds()
+    if problem:
+        raise ImportError(f"`{name}` cannot be loaded: {problem}. Run: {_install_command(module)}")
     if module in _USE_KERAS:
         import_module("keras")
     return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+def _install_command(module):
+    """Returns the command that installs the packages of a module, and what to set after it."""
+    if module != "training":
+        return f"pip install {' '.join(_NEEDED[module])}"
+    what = "-r requirements.txt" if IN_CHECKOUT else '"fast-weights[experiment]"'
+    # With another backend, `train` would need a second round.
+    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    setting = "" if backend == "tensorflow" else ", and set KERAS_BACKEND=tensorflow"
+    return f"pip install {what}{setting}"
 
 
 def __dir__():
