@@ -1,9 +1,11 @@
 """Files that are complete or absent, and archives that are checked when read."""
 
+import errno
 import io
 import os
 import pickle
 import random
+import stat
 import sys
 
 import numpy as np
@@ -56,6 +58,20 @@ def test_content_is_on_disk_before_the_name(tmp_path, monkeypatch):
     with storage.atomic_write(tmp_path / "file") as file:
         file.write(b"new")
     assert calls == [file.name, "rename", str(tmp_path)]
+
+
+def test_directory_that_cannot_be_flushed(tmp_path, monkeypatch):
+    """Catches a file that is written and reported as not written."""
+    fsync = os.fsync
+
+    def refuse_directories(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse_directories)
+    storage.write_text(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "new"
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])

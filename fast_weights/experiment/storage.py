@@ -65,7 +65,9 @@ def _flush_directory(path) -> None:
     except PermissionError:  # Windows does not open directories
         return
     try:
-        os.fsync(descriptor)
+        # Some network file systems refuse this. The renamed file is complete all the same.
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
