@@ -8,10 +8,16 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import dataclasses
 import pathlib
+import signal
 
 import pytest
 
 from fast_weights.experiment.config import Config
+
+# A shell that starts pytest in the background makes it, and the scripts that it starts, ignore
+# Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Modules for the processes that tests start.
 collect_ignore = ["stubs", "windows"]
