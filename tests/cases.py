@@ -37,6 +37,9 @@ all_cases = pytest.mark.parametrize("name", SETTINGS)
 all_cells = pytest.mark.parametrize("name", CELLS)
 all_layers = pytest.mark.parametrize("name", LAYERS)
 fast_cells = pytest.mark.parametrize("name", FAST_CELLS)
+needs_litert = pytest.mark.skipif(
+    tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13), reason="export to LiteRT"
+)
 unrolled = pytest.mark.parametrize("unroll", [False, True], ids=["loop", "unrolled"])
 
 

@@ -16,8 +16,8 @@ FILES = [
     "test_chunks.py",
     "test_tracing.py",
 ]
-# requirements-dev.txt installs JAX; PyTorch is tested if it is installed.
-BACKENDS = ["jax", *(["torch"] if importlib.util.find_spec("torch") else [])]
+# Those that are installed. requirements-dev.txt installs JAX, except on Python 3.10.
+BACKENDS = [name for name in ("jax", "torch") if importlib.util.find_spec(name)]
 # One cell of each kind, and the layer that cuts a sequence into chunks.
 SELECTED = (
     "(sequence or states_go or backwards or zero_output or trace_equals)"

@@ -10,6 +10,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from cases import needs_litert
 from processes import ROOT
 
 from fast_weights import FastWeights
@@ -47,13 +48,20 @@ def trained(tiny, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if python_of(page).strip()], ids=lambda page: page.stem
+    "page",
+    [
+        pytest.param(page, marks=[needs_litert] if page.stem == "export" else [])
+        for page in PAGES
+        if python_of(page).strip()
+    ],
+    ids=lambda page: page.stem,
 )
 def test_python_of_the_page_runs(page, trained, tmp_path, monkeypatch):
     """Catches an example that no longer works."""
     directory = shutil.copytree(trained, tmp_path / "copy")
     shutil.copytree(ROOT / "docs", directory / "docs", ignore=shutil.ignore_patterns("results"))
     if page.stem == "export":  # it measures the bundled weights
+        pytest.importorskip("onnxruntime")
         shutil.rmtree(directory / "checkpoints")
     monkeypatch.chdir(directory)
     names = {}

@@ -2,10 +2,19 @@
 
 import keras
 import numpy as np
-import onnxruntime
 import pytest
 import tensorflow as tf
-from cases import FEATURES, LAYERS, STEPS, costly, inputs_of, layer_of, randomize, unrolled
+from cases import (
+    FEATURES,
+    LAYERS,
+    STEPS,
+    costly,
+    inputs_of,
+    layer_of,
+    needs_litert,
+    randomize,
+    unrolled,
+)
 
 costly_layers = costly(LAYERS, always=["LayerNormGRU", "FastWeights", "FastWeights-chunks"])
 
@@ -33,6 +42,7 @@ def test_saved_model(name, unroll, tmp_path):
 @unrolled
 def test_onnx(name, unroll, tmp_path):
     """Catches an operation that ONNX lacks, or that onnxruntime computes differently."""
+    onnxruntime = pytest.importorskip("onnxruntime")
     model, inputs, expected = model_of(name, unroll)
     path = str(tmp_path / "model.onnx")
     model.export(path, format="onnx", verbose=False)
@@ -41,6 +51,7 @@ def test_onnx(name, unroll, tmp_path):
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 
 
+@needs_litert
 @costly_layers
 def test_litert(name, tmp_path):
     """Catches an operation that needs the Flex delegate. LiteRT takes only unrolled layers."""

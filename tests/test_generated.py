@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from cases import needs_litert
 
 from benchmarks import (
     ablations,
@@ -96,7 +97,14 @@ def test_different_runs_have_different_records():
     assert len(pairs) == len(computations) == len(losses)
 
 
-@pytest.mark.parametrize("path", fill_pages.PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[needs_litert] if path.stem == "export" else [])
+        for path in fill_pages.PAGES
+    ],
+    ids=lambda path: path.stem,
+)
 def test_page_is_filled(path):
     """Catches numbers that were typed, or that are older than the records or the weights."""
     page = path.read_text(encoding="utf-8")

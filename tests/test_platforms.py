@@ -65,6 +65,7 @@ class Notebook:
 @pytest.fixture
 def notebook(tmp_path):
     """A notebook in an empty directory."""
+    pytest.importorskip("ipykernel")
     manager = pytest.importorskip("jupyter_client.manager")
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     kernel, client = manager.start_new_kernel(cwd=tmp_path, env=env)

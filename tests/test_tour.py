@@ -1,10 +1,10 @@
 """The notebook: it is kept without outputs, and it runs from top to bottom in a real kernel."""
 
-import nbclient
-import nbformat
 import pytest
 from processes import OPTIMIZED, ROOT
 
+nbclient = pytest.importorskip("nbclient")
+nbformat = pytest.importorskip("nbformat")
 PATH = ROOT / "docs/tour.ipynb"
 
 
