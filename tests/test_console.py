@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 from processes import ROOT
@@ -127,6 +128,29 @@ def test_hidden_lines_are_shown_if_the_import_fails(capfd, monkeypatch):
         load(fails=True)
     print("shown", file=sys.stderr)
     assert capfd.readouterr().err == "noise\nshown\n"
+
+
+@pytest.mark.parametrize(
+    ("backend", "keras_is_imported", "left", "note"),
+    [
+        ("jax", False, "tensorflow", "jax"),
+        ("", False, "tensorflow", ""),
+        ("jax", True, "jax", ""),
+    ],
+)
+def test_backend_that_the_scripts_replace(
+    monkeypatch, caplog, backend, keras_is_imported, left, note
+):
+    """Catches another backend that is replaced in silence, and a setting that has no effect."""
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    if keras_is_imported:
+        monkeypatch.setitem(sys.modules, "keras", types.ModuleType("keras"))
+    with caplog.at_level("INFO", "fast_weights"), console.quiet_import():
+        pass
+    assert os.environ["KERAS_BACKEND"] == left
+    assert [record.args for record in caplog.records] == ([(note,)] if note else [])
 
 
 class Terminal(io.StringIO):

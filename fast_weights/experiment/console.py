@@ -25,6 +25,7 @@ from fast_weights.experiment.results import EpochRecord
 from fast_weights.experiment.run_dir import RunDirectory
 
 FLAGS = flags.FLAGS
+logger = logging.getLogger(__name__)
 # absl lists a flag under the module that defines it: here, the script that calls this module.
 flags.disclaim_key_flags()
 # Fits a terminal of 80 columns.
@@ -210,8 +211,7 @@ def quiet_import() -> Iterator[None]:
     the import fails, they are shown. If TensorFlow found a GPU that it cannot use, its warnings
     are shown. With `TF_CPP_MIN_LOG_LEVEL=0`, nothing is hidden.
     """
-    # `train_step` uses TensorFlow, even if the user has set another backend for Keras.
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    _select_tensorflow()
     # TensorFlow reads the level once. Above 1, it would not say that it cannot use a GPU.
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1") == "0":
         with _deferred_interrupt():
@@ -237,6 +237,18 @@ def quiet_import() -> Iterator[None]:
             os.close(stderr)
             gc.enable()
         sys.stderr.write(_gpu_warnings(_content(hidden)))
+
+
+def _select_tensorflow() -> None:
+    """Makes TensorFlow the backend of Keras, unless Keras is already imported, as in a notebook."""
+    if "keras" in sys.modules:
+        return
+    chosen = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    if chosen != "tensorflow":
+        logger.info(
+            "The scripts use Keras's TensorFlow backend, not the one in KERAS_BACKEND, %s", chosen
+        )
 
 
 @contextlib.contextmanager

@@ -226,7 +226,8 @@ def train(
     if keras.config.backend() != "tensorflow":
         raise UserError(
             "training needs Keras's TensorFlow backend. Set KERAS_BACKEND=tensorflow before Keras "
-            f"is imported. Received: the backend {keras.config.backend()}"
+            "is imported; in a notebook, restart the kernel first. Received: the backend "
+            f"{keras.config.backend()}"
         )
     if run_dir is None:
         run_dir = RunDirectory("checkpoints", config.model_name, config.seed)
