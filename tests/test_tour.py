@@ -1,5 +1,8 @@
 """The notebook: it is kept without outputs, and it runs from top to bottom in a real kernel."""
 
+import subprocess
+import sys
+
 import pytest
 from processes import OPTIMIZED, ROOT
 
@@ -18,6 +21,20 @@ def test_kept_without_outputs():
     nbformat.validate(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in cells)
+
+
+def test_set_up_installs_what_the_cells_need(monkeypatch, tmp_path):
+    """Catches an installation without TensorFlow and matplotlib outside a clone."""
+    first = next(cell.source for cell in read().cells if cell.cell_type == "code")
+    commands = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "fast_weights", None)
+    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
+    exec(first.replace('REPOSITORY = ""', 'REPOSITORY = "address"'), {})
+    clone, install = commands
+    assert clone[-2:] == ["address", "fast-weights"]
+    assert install[1:4] == ["-m", "pip", "install"]
+    assert install[-1] == "./fast-weights[experiment]"
 
 
 @pytest.mark.slow
