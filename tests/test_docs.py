@@ -81,11 +81,27 @@ def test_python_of_the_page_runs(page, trained, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_examples_run_on_jax(tmp_path):
+    """Catches an operation that only TensorFlow does on a Keras variable."""
+    pytest.importorskip("jax")
+    shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("results"))
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", python_of(ROOT / "docs/examples.md")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
 def test_stream_continues_in_another_process(tmp_path, monkeypatch):
     """Catches states that only the first process has."""
     monkeypatch.chdir(tmp_path)
     section = python_of(ROOT / "docs/examples.md", "Continue a stream in another process")
-    first, second = section.split("import keras\n")
+    first, second = section.split("import keras\n")  # the second program starts with it
     streams = np.random.default_rng(0).normal(size=(4, 12, 8)).astype("float32")
     names = {"keras": keras, "np": np, "FastWeights": FastWeights, "streams": streams}
     exec(first, names)
