@@ -10,6 +10,8 @@ from fast_weights.importing import import_module
 __version__ = "0.2.0"
 
 _MODULES = {
+    "AssociativeLSTM": "layers",
+    "AssociativeLSTMCell": "cells",
     "Control": "layers",
     "ControlCell": "cells",
     "FastWeights": "layers",

@@ -1,12 +1,14 @@
 """The public names as a type checker sees them. `__init__.py` imports them on first use."""
 
 from fast_weights.cells import (
+    AssociativeLSTMCell,
     ControlCell,
     FastWeightsCell,
     LayerNormGRUCell,
     LayerNormRNNCell,
 )
 from fast_weights.layers import (
+    AssociativeLSTM,
     Control,
     FastWeights,
     LayerNormGRU,
@@ -19,6 +21,8 @@ from fast_weights.tracing import (
 
 __version__: str
 __all__ = [
+    "AssociativeLSTM",
+    "AssociativeLSTMCell",
     "Control",
     "ControlCell",
     "FastWeights",

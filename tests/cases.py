@@ -11,20 +11,25 @@ import reference
 
 import fast_weights
 
-BATCH, FEATURES, UNITS, STEPS = 2, 4, 3, 5
+BATCH, FEATURES, UNITS, STEPS = 2, 4, 6, 5
 # A large epsilon, so that a lost or misplaced one shows.
 NORM = {"epsilon": 1e-2}
 FAST = {"inner_steps": 2, "decay_rate": 0.8, "fast_learning_rate": 0.6, **NORM}
 PAPER = {**FAST, "recurrence": "paper"}
+# One head, so that the output has `UNITS` numbers as that of the others.
+# `test_associative_lstm.py` has more.
+ASSOCIATIVE = {"num_copies": 3, "num_heads": 1}
 SETTINGS = {
     "ControlCell": {},
     "LayerNormRNNCell": NORM,
     "LayerNormGRUCell": NORM,
     "LayerNormGRUCell-standard": {"gates": "standard", **NORM},
+    "AssociativeLSTMCell": ASSOCIATIVE,
     "FastWeightsCell": FAST,
     "FastWeightsCell-paper": PAPER,
     "Control": {},
     "LayerNormRNN": NORM,
+    "AssociativeLSTM": ASSOCIATIVE,
     "LayerNormGRU": {"gates": "standard", **NORM},
     "FastWeights": FAST,
     # Three chunks of two steps, the last of which is cut.
@@ -93,7 +98,7 @@ def cell_of(name, dtype="float64", features=FEATURES, **settings):
 def randomize(layer, seed=3):
     """Gives a layer random weights: with the initial ones, layer normalization hides faults."""
     rng = np.random.default_rng(seed)
-    layer.set_weights([rng.normal(0.3, 0.7, weight.shape) for weight in layer.weights])
+    layer.set_weights([rng.normal(0.15, 0.45, weight.shape) for weight in layer.weights])
     return layer
 
 
@@ -119,7 +124,8 @@ def random_states(cell, seed=5):
 def oracle_states(states):
     """Returns a cell's states as the oracle has them, with A as a matrix."""
     hidden, *memory = (array(state) for state in states)
-    return [hidden, *(A.reshape(BATCH, UNITS, UNITS) for A in memory)]
+    is_matrix = memory and memory[0].shape == (BATCH, UNITS**2)
+    return [hidden, *(A.reshape(BATCH, UNITS, UNITS) if is_matrix else A for A in memory)]
 
 
 def step_of(name, weights):
@@ -129,6 +135,7 @@ def step_of(name, weights):
         "Control": reference.control_step,
         "LayerNormRNN": reference.layer_norm_rnn_step,
         "LayerNormGRU": reference.layer_norm_gru_step,
+        "AssociativeLSTM": reference.associative_lstm_step,
         "FastWeights": reference.fast_weights_step,
     }[family]
     settings = {k: v for k, v in SETTINGS[name].items() if k != "chunk_size"}
@@ -146,7 +153,11 @@ def oracle(name, layer, inputs, states=None, mask=None):
         mask: (B, T). A masked step repeats the output before it; the first one is zero.
     """
     step, outputs, last = step_of(name, weights_of(layer)), [], []
-    shapes = [(UNITS,), (UNITS, UNITS)] if "FastWeights" in name else [(UNITS,)]
+    shapes = [(UNITS,)]
+    if "FastWeights" in name:
+        shapes.append((UNITS, UNITS))
+    if "Associative" in name:
+        shapes.append((ASSOCIATIVE["num_copies"] * UNITS,))
     if states is None:
         states = [np.zeros((BATCH, *shape)) for shape in shapes]
     for b, example in enumerate(np.asarray(inputs, np.float64)):
@@ -166,5 +177,5 @@ def oracle(name, layer, inputs, states=None, mask=None):
 def assert_close(name, outputs, expected):
     """Asserts equality up to the rounding of the backend."""
     # Keras computes `tanh` and `sigmoid` of float64 in float32 outside TensorFlow.
-    loose = BACKEND != "tensorflow" and "GRU" in name
+    loose = BACKEND != "tensorflow" and ("GRU" in name or "LSTM" in name)
     np.testing.assert_allclose(array(outputs), expected, **(FLOAT32 if loose else TIGHT))

@@ -5,6 +5,8 @@ A step takes the weights as a dict of arrays, one input (D,) and the state, and
 returns the new state as a tuple.
 """
 
+import random
+
 import numpy as np
 
 
@@ -63,3 +65,32 @@ def fast_weights_step(w, x, h, A, record=None, **settings):
     if record is not None:
         record.append((v, states[:-1]))
     return states[-1], A
+
+
+def associative_lstm_step(w, x, h, c, num_copies, num_heads):
+    """Returns h_t and c_t, both flat. Here, complex numbers are Python's."""
+    a = x @ w["kernel"] + w["bias"] + h @ w["recurrent_kernel"]
+    half = len(c) // (2 * num_copies)
+    gates = sigmoid(a[: 3 * half]).reshape(3, half)
+
+    def parts(flat):
+        real, imaginary = flat.reshape(2, -1)
+        return real + 1j * imaginary
+
+    def bound(z):
+        return z / np.maximum(1, np.abs(z))
+
+    vectors = a[3 * half :].reshape(3, num_heads, 2 * half)
+    permutations = [random.Random(s).sample(range(half), half) for s in range(num_copies)]
+    memory = parts(c).reshape(num_copies, half) * gates[0]
+    for head in range(num_heads):
+        key, update = (bound(parts(vectors[kind, head])) for kind in (0, 1))
+        for s, order in enumerate(permutations):
+            memory[s] += key[order] * gates[1] * update
+    outputs = []
+    for head in range(num_heads):
+        key = bound(parts(vectors[2, head]))
+        read = np.mean([key[order] * memory[s] for s, order in enumerate(permutations)], axis=0)
+        read = gates[2] * bound(read)
+        outputs += [read.real, read.imag]
+    return np.concatenate(outputs), np.concatenate([memory.real.ravel(), memory.imag.ravel()])

@@ -178,13 +178,13 @@ def test_names_of_weights(name):
     expected = ["kernel", "recurrent_kernel", "bias"]
     if "GRU" in name:
         expected += ["reset_gamma", "reset_beta", "update_gamma", "update_beta"]
-    elif name != "ControlCell":
+    elif name not in ("ControlCell", "AssociativeLSTMCell"):
         expected += ["gamma", "beta"]
     assert [weight.name for weight in cell.weights] == expected
     assert all(getattr(cell, weight.name) is weight for weight in cell.weights)
 
 
-@pytest.mark.parametrize("name", [name for name in CELLS if "GRU" not in name])
+@pytest.mark.parametrize("name", ["ControlCell", "LayerNormRNNCell", *FAST_CELLS])
 def test_initial_weights(name):
     """Catches initial weights that are not the original's."""
     cell = kind_of(name)(UNITS)

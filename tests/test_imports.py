@@ -78,6 +78,8 @@ def test_settings_load_no_framework():
 def test_public_names():
     """Catches a public name that cannot be imported, and one that is not listed."""
     assert fast_weights.__all__ == [
+        "AssociativeLSTM",
+        "AssociativeLSTMCell",
         "Control",
         "ControlCell",
         "FastWeights",

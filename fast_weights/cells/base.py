@@ -174,7 +174,7 @@ class RecurrentCell(keras.layers.Layer):
             constraint=self.kernel_constraint,
         )
         self.recurrent_kernel = self.add_weight(
-            shape=(self.units, columns),
+            shape=(self.output_size, columns),
             name="recurrent_kernel",
             initializer=self.recurrent_initializer or recurrent_kernel,
             regularizer=self.recurrent_regularizer,

@@ -1,8 +1,13 @@
-"""The layers without fast weights: `Control`, `LayerNormRNN` and `LayerNormGRU`."""
+"""The layers without fast weights: `Control`, `LayerNormRNN`, `LayerNormGRU`, `AssociativeLSTM`."""
 
 import keras
 
-from fast_weights.cells import ControlCell, LayerNormGRUCell, LayerNormRNNCell
+from fast_weights.cells import (
+    AssociativeLSTMCell,
+    ControlCell,
+    LayerNormGRUCell,
+    LayerNormRNNCell,
+)
 from fast_weights.layers.base import RecurrentLayer, of_cell
 
 
@@ -109,3 +114,39 @@ class LayerNormGRU(RecurrentLayer):
     cell_class = LayerNormGRUCell
     gates = of_cell("gates")
     epsilon = of_cell("epsilon")
+
+
+@keras.saving.register_keras_serializable(package="fast_weights")
+class AssociativeLSTM(RecurrentLayer):
+    """LSTM with an associative memory: `AssociativeLSTMCell` over time.
+
+    Args:
+        units: positive even integer, N, the size of the memory of one copy.
+        **kwargs: `num_copies` (default: 4), `num_heads` (default: 3), `activation`
+            (default: `"sigmoid"`), the initializers of `AssociativeLSTMCell`, with its
+            defaults, and the other arguments of `Control`.
+
+    Call arguments:
+        sequences: (B, T, D).
+        initial_state: `[h_0, c_0]`, (B, heads * N) and (B, copies * N). Default: zeros.
+        mask: (B, T), bool. A masked step leaves the states unchanged.
+
+    Returns:
+        h_T, (B, heads * N), or with `return_sequences` every h_t, (B, T, heads * N).
+        With `return_state`, also the last states.
+
+    Raises:
+        ValueError: if an argument is out of bounds, or if an input, a mask or a
+            state has a wrong shape.
+
+    Example:
+
+    >>> import numpy as np
+    >>> layer = AssociativeLSTM(4, num_copies=2, num_heads=1)
+    >>> tuple(layer(np.ones((2, 9, 3), "float32")).shape)
+    (2, 4)
+    """
+
+    cell_class = AssociativeLSTMCell
+    num_copies = of_cell("num_copies")
+    num_heads = of_cell("num_heads")
