@@ -172,7 +172,7 @@ def attention():
     model, config, caption = _load()
     from fast_weights.experiment import evaluation, plots
 
-    _, validation = load_or_generate(FLAGS.data_dir, config)
+    validation = load_or_generate(FLAGS.data_dir, config).validation
     task = config.make_task()
     maps = evaluation.mean_attention(model, task, validation)
     yield plots.plot_attention(maps, task, _path(config, FLAGS.format), caption)

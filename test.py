@@ -21,7 +21,8 @@ console.define_directory_flags()
 flags.DEFINE_multi_string(
     "sample", [], "sequence to predict, such as g5o8k1??g; may be given several times"
 )
-flags.DEFINE_bool("evaluate", False, "print the accuracy on the validation sequences instead")
+flags.DEFINE_bool("evaluate", False, "print the accuracy on the sequences of --split instead")
+flags.DEFINE_enum("split", "validation", ["validation", "test"], "the sequences of --evaluate")
 
 
 def main():
@@ -29,8 +30,14 @@ def main():
     if FLAGS.evaluate and FLAGS.sample:
         raise UserError("--sample and --evaluate cannot be combined. Give one of them")
     run_dir = console.run_dir()
-    # All samples are checked before TensorFlow takes seconds to load.
-    task = run_dir.trained_or_bundled().read_config().make_task()
+    # The flags are checked before TensorFlow takes seconds to load.
+    config = run_dir.trained_or_bundled().read_config()
+    if FLAGS.split == "test" and not config.num_test:
+        raise UserError(
+            f"{run_dir} has no test sequences. Use --split=validation, or train with "
+            "--num_test=20000"
+        )
+    task = config.make_task()
     samples = FLAGS.sample or [task.default_sample]
     for sample in samples:
         task.encode_sample(sample)
@@ -40,9 +47,10 @@ def main():
 
     model, config = load_model(run_dir)
     if FLAGS.evaluate:
-        _, validation = load_or_generate(FLAGS.data_dir, config)
-        accuracy, by_group = evaluation.accuracy_by_group(model, task, validation)
-        print(f"Validation accuracy: {accuracy:.2%} of {config.num_validation:,} sequences")
+        split = getattr(load_or_generate(FLAGS.data_dir, config), FLAGS.split)
+        accuracy, by_group = evaluation.accuracy_by_group(model, task, split)
+        name = FLAGS.split.capitalize()
+        print(f"{name} accuracy: {accuracy:.2%} of {len(split.targets):,} sequences")
         for group, fraction in enumerate(by_group, start=1):
             share = "no sequence" if math.isnan(fraction) else f"{fraction:.2%}"
             if task.group:

@@ -45,7 +45,10 @@ def main():
     """Trains the model that the flags describe."""
     run_dir = console.run_dir()
     settings = console.given_settings()
-    config = Config(**settings) if FLAGS.restart else resolve_config(run_dir, settings)
+    if FLAGS.restart:
+        config = Config.with_defaults(**settings)
+    else:
+        config = resolve_config(run_dir, settings)
     if FLAGS.quiet:
         logging.getLogger("fast_weights").setLevel(logging.WARNING)
     with console.quiet_import():

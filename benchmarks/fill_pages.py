@@ -230,7 +230,7 @@ def _trace(model):
     """Returns the trace of the memory over `SAMPLE`."""
     from fast_weights import trace_memory
 
-    symbols, _ = layer_inputs(TASK, TASK.encode_sample(SAMPLE)[None])
+    symbols, _ = layer_inputs(model, TASK, TASK.encode_sample(SAMPLE)[None])
     return trace_memory(model.get_layer("rnn"), symbols)
 
 
@@ -258,7 +258,7 @@ def _attention_by_pair():
     from fast_weights.experiment.evaluation import mean_attention
 
     model, config = _bundled()
-    _, validation = dataset.generate(config)
+    validation = dataset.generate(config).validation
     rows = []
     for pair, attention in enumerate(mean_attention(model, TASK, validation)[:, -1]):
         digit = 2 * pair + 1
@@ -284,7 +284,7 @@ def _int8():
     import tensorflow as tf
 
     model, config = _bundled()
-    _, validation = dataset.generate(config)
+    validation = dataset.generate(config).validation
     tokens = validation.tokens.astype("int32")
     lines = []
     for name, optimizations in {"float32": [], "int8": [tf.lite.Optimize.DEFAULT]}.items():

@@ -223,7 +223,7 @@ def main():
     # A program is traced for each model, which TensorFlow takes for a mistake.
     tf.get_logger().setLevel("ERROR")
     config = Config(num_epochs=flags.epochs)
-    split, _ = dataset.generate(config)
+    split = dataset.generate(config).training
     batches = tasks.batches(split, config.batch_size)
     with tempfile.TemporaryDirectory() as directory:
         start = measure_start(directory)

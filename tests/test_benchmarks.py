@@ -167,7 +167,7 @@ def test_variants():
 
 def test_compiled_steps(tiny_config):
     """Catches a speed test that the training program has outgrown."""
-    split, _ = dataset.generate(tiny_config)
+    split = dataset.generate(tiny_config).training
     batches = tasks.batches(split, tiny_config.batch_size)
     assert training_speed.compiled_steps(build_layer(tiny_config), tiny_config, batches)(3) > 0
 

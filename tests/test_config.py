@@ -31,6 +31,11 @@ OTHERS = {
     "seed": 15,
     "data_seed": 16,
     "shuffle": True,
+    "network": "paper",
+    "learning_rate_schedule": "cosine",
+    "warmup_steps": 1,
+    "weight_decay": 0.25,
+    "num_test": 17,
 }
 
 

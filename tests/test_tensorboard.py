@@ -81,7 +81,7 @@ def directory(tmp_path_factory, tiny):
 
 def write_epochs(run_dir, config):
     """Writes the events of epochs with these validation accuracies."""
-    _, validation = dataset.generate(config)
+    validation = dataset.generate(config).validation
     board = TensorBoardWriter(run_dir, config, new_state(config).model, validation)
     board.write_start(0)
     records = []
@@ -127,7 +127,7 @@ def test_images_are_written_at_doubling_intervals(tiny, tmp_path):
     config = tiny(model_name="CONTROL", num_epochs=13)
     state = new_state(config)
     run_dir = RunDirectory(tmp_path, "CONTROL")
-    _, validation = dataset.generate(config)
+    validation = dataset.generate(config).validation
     board = TensorBoardWriter(run_dir, config, state.model, validation, summary_every=2)
     for epoch in range(0, 14, 2):
         board.write_snapshot(epoch)
@@ -158,7 +158,7 @@ def test_scalars_are_those_of_the_records(run_dir):
 def test_accuracy_by_pair_is_that_of_the_trained_model(run_dir):
     """Catches pairs that the compiled program counts differently from `test.py --evaluate`."""
     model, config = load_model(run_dir)
-    _, validation = dataset.generate(config)
+    validation = dataset.generate(config).validation
     _, expected = evaluation.accuracy_by_group(model, TASK, validation)
     found = curves(run_dir)
     last = [found["validation", f"accuracy_by_pair/pair_{pair}"][5] for pair in (1, 2)]
@@ -336,6 +336,6 @@ def test_graph_has_a_scope_for_each_layer(run_dir):
     """Catches a single closed box on the Graphs page, and one with the operations of all steps."""
     graph = tf.compat.v1.GraphDef.FromString(events(run_dir)[".", "graph"][0][1])
     scopes = {node.name.split("/")[0] for node in graph.node}
-    assert scopes == {"tokens", "one_hot", "rnn", "logits", "Identity", "NoOp"}
+    assert scopes == {"tokens", "symbols", "rnn", "logits", "Identity", "NoOp"}
     steps = {node.name.split("/")[1] for node in graph.node if node.name.startswith("rnn/step_")}
     assert steps == {f"step_{t}" for t in range(1, 8)}

@@ -21,7 +21,7 @@ from fast_weights.experiment.tensorboard import TensorBoardWriter
 
 
 def batches_of(config):
-    split, _ = dataset.generate(config)
+    split = dataset.generate(config).training
     return training.to_tensors(batches(split, config.batch_size))
 
 
@@ -93,13 +93,13 @@ def test_record_holds_means_over_the_splits(tiny, tmp_path, monkeypatch, task):
     The weights stay as drawn, so all batches of both splits can be evaluated afterwards.
     """
     monkeypatch.setattr(training, "train_step", _evaluating_step)
-    config = tiny(model_name="CONTROL", num_epochs=1, task=task)
+    config = tiny(model_name="CONTROL", num_epochs=1, task=task, num_test=24)
     (record,) = training.train(config, RunDirectory(tmp_path, "CONTROL"), tmp_path)
     model = new_state(config).model
     for split, loss, accuracy in zip(
         dataset.generate(config),
-        (record.train_loss, record.val_loss),
-        (record.train_accuracy, record.val_accuracy),
+        (record.train_loss, record.val_loss, record.test_loss),
+        (record.train_accuracy, record.val_accuracy, record.test_accuracy),
         strict=True,
     ):
         tokens, targets = (part.reshape(-1, *part.shape[2:]) for part in batches(split, 8))
@@ -302,7 +302,7 @@ def test_shuffle_uses_the_order_of_the_epoch(tiny, tmp_path, monkeypatch, shuffl
     monkeypatch.setattr(training.EpochProgram, "evaluate", lambda *args: tf.zeros(3))
     config = tiny(model_name="CONTROL", shuffle=shuffle)
     training.train(config, RunDirectory(tmp_path, "CONTROL"), tmp_path)
-    split, _ = dataset.generate(config)
+    split = dataset.generate(config).training
     for epoch, found in enumerate(seen, start=1):
         order = training.epoch_order(0, epoch, 100) if shuffle else np.arange(100)
         np.testing.assert_array_equal(found.tokens, split.tokens[order[:96]])

@@ -76,9 +76,25 @@ def new_state(config: Config, layer: keras.layers.Layer | None = None) -> Traini
     keras.utils.set_random_seed(config.seed)
     model = build_model(config, layer)
     # The epsilon of TensorFlow 1; Keras's default is 1e-7.
-    optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=1e-8)
+    optimizer = keras.optimizers.Adam(
+        _learning_rate(config), epsilon=1e-8, weight_decay=config.weight_decay or None
+    )
+    if config.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     optimizer.build(model.trainable_variables)
     return TrainingState(config, model, optimizer)
+
+
+def _learning_rate(config: Config):
+    """Returns the learning rate, or its schedule."""
+    if config.learning_rate_schedule == "constant":
+        return config.learning_rate
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if config.warmup_steps else config.learning_rate,
+        config.num_updates - config.warmup_steps,
+        warmup_target=config.learning_rate if config.warmup_steps else None,
+        warmup_steps=config.warmup_steps,
+    )
 
 
 def load_model(run_dir: RunDirectory) -> tuple[keras.Model, Config]:

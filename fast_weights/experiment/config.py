@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from fast_weights import defaults
-from fast_weights.experiment.errors import CorruptFileError, UserError
+from fast_weights.experiment.errors import CorruptFileError, UserError, option
 from fast_weights.experiment.models import MODELS
 from fast_weights.experiment.tasks import TASKS, Task, make_task
 
@@ -18,9 +18,19 @@ from fast_weights.experiment.tasks import TASKS, Task, make_task
 SUMMARY_EVERY = 50
 
 
-def _setting(default: Any, help: str, *, low=None, high=None, choices=None):
-    """Returns a dataclass field that carries its help text and its bounds, which are inclusive."""
-    metadata = {"help": help, "low": low, "high": high, "choices": choices}
+def _setting(default: Any, help: str, *, low=None, high=None, choices=None, paper=None):
+    """Returns a dataclass field that carries its help text and its bounds, which are inclusive.
+
+    Args:
+        default: of the field.
+        help: for `--help`.
+        low, high: the bounds of a number.
+        choices: the values of a string.
+        paper: the default with `network="paper"`, if it is another.
+    """
+    if paper is not None:
+        help = f"{help}; {paper} with --network=paper"
+    metadata = {"help": help, "low": low, "high": high, "choices": choices, "paper": paper}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -28,9 +38,9 @@ def _setting(default: Any, help: str, *, low=None, high=None, choices=None):
 class Config:
     """Every setting that decides what a run computes.
 
-    The defaults are the original's. In a clone, `python train.py --help` lists each setting
-    with its bounds. Directories are not settings: the same configuration in another directory is
-    the same run.
+    The defaults are the original's. `with_defaults` gives those of the network in use. In a clone,
+    `python train.py --help` lists each setting with its bounds. Directories are not settings: the
+    same configuration in another directory is the same run.
 
     Raises:
         UserError: if a value has the wrong type or is out of bounds.
@@ -43,7 +53,7 @@ class Config:
 
     model_name: str = _setting("RNN-LN-FW", "name of the model", choices=MODELS)
     task: str = _setting("associative-retrieval", "name of the task", choices=TASKS)
-    num_epochs: int = _setting(1000, "passes over the training sequences", low=1)
+    num_epochs: int = _setting(1000, "passes over the training sequences", low=1, paper=192)
     batch_size: int = _setting(128, "sequences per update", low=1)
     units: int = _setting(50, "H, hidden size", low=1)
     inner_steps: int = _setting(
@@ -54,6 +64,7 @@ class Config:
         "lambda, share of the fast weights kept at each step (RNN-LN-FW)",
         low=0,
         high=1,
+        paper=0.9,
     )
     fast_learning_rate: float = _setting(
         defaults.FAST_LEARNING_RATE,
@@ -68,21 +79,22 @@ class Config:
         defaults.RECURRENCES[0],
         "RNN-LN-FW as in the blog's code or in the paper",
         choices=defaults.RECURRENCES,
+        paper="paper",
     )
     gates: str = _setting(defaults.GATES[0], "update gate of GRU-LN", choices=defaults.GATES)
-    learning_rate: float = _setting(1e-4, "learning rate of Adam", low=1e-10, high=10)
+    learning_rate: float = _setting(1e-4, "learning rate of Adam", low=1e-10, high=10, paper=1e-3)
     max_gradient_norm: float = _setting(
         5.0, "global norm that gradients are clipped to", low=1e-10, high=1e10
     )
-    num_pairs: int = _setting(3, "K, key-value pairs in a sequence", low=1)
+    num_pairs: int = _setting(3, "K, key-value pairs in a sequence", low=1, paper=4)
     sequence_length: int | None = _setting(
         None, "T, symbols in a sequence (multi-query-recall); default: four per pair", low=1
     )
     vocabulary_size: int | None = _setting(
         None, "V, keys and values in all (multi-query-recall); default: 64", low=2, high=2**16
     )
-    num_training: int = _setting(64_000, "training sequences", low=1)
-    num_validation: int = _setting(32_000, "validation sequences", low=1)
+    num_training: int = _setting(64_000, "training sequences", low=1, paper=100_000)
+    num_validation: int = _setting(32_000, "validation sequences", low=1, paper=10_000)
     seed: int = _setting(
         0,
         "seed of the initial weights and of shuffling, and of the sequences unless --data_seed is "
@@ -93,7 +105,30 @@ class Config:
     data_seed: int | None = _setting(
         None, "seed of the sequences; default: the value of --seed", low=0, high=2**32 - 1
     )
-    shuffle: bool = _setting(False, "shuffle the training sequences in every epoch")
+    shuffle: bool = _setting(False, "shuffle the training sequences in every epoch", paper=True)
+    network: str = _setting(
+        "blog",
+        "layers around the recurrent one: blog (none but the logits) or paper (an embedding, and "
+        "100 ReLUs before and after)",
+        choices=("blog", "paper"),
+    )
+    learning_rate_schedule: str = _setting(
+        "constant",
+        "constant, or cosine: down to 0 at the end of the run",
+        choices=("constant", "cosine"),
+        paper="cosine",
+    )
+    warmup_steps: int = _setting(
+        0, "updates in which the learning rate rises from 0 (cosine)", low=0, paper=2000
+    )
+    weight_decay: float = _setting(
+        0.0,
+        "share of the weights that an update removes, times the learning rate; not of biases and "
+        "gains",
+        low=0,
+        high=1e3,
+    )
+    num_test: int = _setting(0, "test sequences", low=0, paper=20_000)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -102,13 +137,48 @@ class Config:
                 value = float(value)
                 object.__setattr__(self, field.name, value)
             _check(field, value)
-        for name in ("num_training", "num_validation"):
-            if getattr(self, name) < self.batch_size:
+        for name in ("num_training", "num_validation", "num_test"):
+            size = getattr(self, name)
+            if size < self.batch_size and not (name == "num_test" and size == 0):
                 raise UserError(
                     f"`{name}` must be at least `batch_size`, so that there is one full batch. "
-                    f"Received: {name}={getattr(self, name)}, batch_size={self.batch_size}"
+                    f"Received: {name}={size}, batch_size={self.batch_size}"
                 )
+        self._check_schedule()
         self.make_task()
+
+    def _check_schedule(self) -> None:
+        """Raises a `UserError` if the warm-up does not fit the schedule or the run."""
+        if self.warmup_steps and self.learning_rate_schedule == "constant":
+            raise UserError(
+                f"`warmup_steps` applies only to {option('learning_rate_schedule', 'cosine')}. "
+                f"Omit it, or choose that schedule. Received: warmup_steps={self.warmup_steps}"
+            )
+        if self.learning_rate_schedule == "cosine" and self.warmup_steps >= self.num_updates:
+            raise UserError(
+                f"`warmup_steps` must be less than the {self.num_updates:,} updates of the run. "
+                f"Lower it, or train for more epochs. Received: warmup_steps={self.warmup_steps}"
+            )
+
+    @classmethod
+    def with_defaults(cls, **settings: Any) -> "Config":
+        """Returns a configuration whose other settings are the defaults of its network.
+
+        Raises:
+            TypeError: if a setting is unknown.
+            UserError: if a value has the wrong type or is out of bounds.
+
+        Example:
+
+        >>> Config.with_defaults(network="paper", units=20).num_test
+        20000
+        """
+        return cls(**{**_defaults_of(settings.get("network", "blog")), **settings})
+
+    @property
+    def num_updates(self) -> int:
+        """The number of updates of the whole run."""
+        return self.num_epochs * (self.num_training // self.batch_size)
 
     def make_task(self) -> Task:
         """Returns the task, which defines the vocabulary and the length of the sequences.
@@ -144,21 +214,36 @@ class Config:
         return cls(**settings)
 
     def changes(self) -> dict[str, Any]:
-        """Returns the settings that differ from the defaults.
+        """Returns the settings that differ from the defaults of the network, and the network.
 
         The model, the seed and the number of epochs are left out.
         """
-        names = self.differences(Config(model_name=self.model_name, seed=self.seed))
-        return {name: getattr(self, name) for name in names}
+        found = {} if self.network == "blog" else {"network": self.network}
+        for name, value in _defaults_of(self.network).items():
+            if name not in ("model_name", "seed", "num_epochs") and getattr(self, name) != value:
+                found.setdefault(name, getattr(self, name))
+        return found
 
     def differences(self, other: "Config") -> list[str]:
-        """Returns the names of the settings other than `num_epochs` that differ."""
+        """Returns the names of the settings that differ and change what an epoch computes.
+
+        `num_epochs` is one of them only if the learning rate depends on it.
+        """
+        ignored = "num_epochs" if self.learning_rate_schedule == "constant" else ""
         return [
             field.name
             for field in dataclasses.fields(self)
-            if field.name != "num_epochs"
-            and getattr(self, field.name) != getattr(other, field.name)
+            if field.name != ignored and getattr(self, field.name) != getattr(other, field.name)
         ]
+
+
+def _defaults_of(network: str) -> dict[str, Any]:
+    """Returns the default of every setting with a network."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
+    if network == "paper":
+        papers = {field.name: field.metadata["paper"] for field in dataclasses.fields(Config)}
+        defaults |= {name: value for name, value in papers.items() if value is not None}
+    return {**defaults, "network": network}
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:

@@ -10,14 +10,14 @@ import numpy as np
 from fast_weights.experiment import storage
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import CorruptFileError, UserError, option
-from fast_weights.experiment.tasks import NO_ANSWER, Split, Task
+from fast_weights.experiment.tasks import NO_ANSWER, Split, Splits, Task
 
 logger = logging.getLogger(__name__)
 NUM_PROBES = 16
 _REMEDY = f"Delete the file to generate it again, or choose another {option('data_dir')}"
 
 
-def load_or_generate(data_dir: str | pathlib.Path, config: Config) -> tuple[Split, Split]:
+def load_or_generate(data_dir: str | pathlib.Path, config: Config) -> Splits:
     """Loads the sequences of a configuration, or generates and saves them.
 
     Args:
@@ -25,7 +25,7 @@ def load_or_generate(data_dir: str | pathlib.Path, config: Config) -> tuple[Spli
         config: the settings.
 
     Returns:
-        The training and the validation `Split`.
+        The training, the validation and the test `Split`. The last is empty if `num_test` is 0.
 
     Raises:
         CorruptFileError: if the file is corrupt, or an array in it has a wrong shape or type, or
@@ -37,16 +37,16 @@ def load_or_generate(data_dir: str | pathlib.Path, config: Config) -> tuple[Spli
     if storage.exists(path):
         return _load(path, config)
     start = time.perf_counter()
-    training, validation = generate(config)
-    _save(path, training, validation, config)
+    splits = generate(config)
+    _save(path, splits, config)
+    sizes = [f"{len(split.targets):,} {name}" for name, split in splits._asdict().items()]
     logger.info(
-        "Generated %s training and %s validation sequences in %.1f s: %s",
-        f"{config.num_training:,}",
-        f"{config.num_validation:,}",
+        "Generated %s sequences in %.1f s: %s",
+        " and ".join(size for size in sizes if not size.startswith("0 ")),
         time.perf_counter() - start,
         path,
     )
-    return training, validation
+    return splits
 
 
 def data_path(data_dir, config: Config) -> pathlib.Path:
@@ -65,19 +65,26 @@ def _settings(config: Config) -> dict[str, int]:
         **{name: value for name, value in given.items() if value is not None},
         "num_training": config.num_training,
         "num_validation": config.num_validation,
+        **({"num_test": config.num_test} if config.num_test else {}),
         "seed": config.seed if config.data_seed is None else config.data_seed,
     }
 
 
-def generate(config: Config) -> tuple[Split, Split]:
-    """Returns the training and the validation split, from independent streams of one seed."""
+def generate(config: Config) -> Splits:
+    """Returns the splits, from independent streams of one seed."""
     task = config.make_task()
-    streams = np.random.SeedSequence(_settings(config)["seed"]).spawn(2)
-    training, validation = (
-        task.generate(size, np.random.default_rng(stream))
-        for size, stream in zip((config.num_training, config.num_validation), streams, strict=True)
+    streams = np.random.SeedSequence(_settings(config)["seed"]).spawn(3)
+    return Splits(
+        *(
+            task.generate(size, np.random.default_rng(stream))
+            for size, stream in zip(_sizes(config), streams, strict=True)
+        )
     )
-    return training, validation
+
+
+def _sizes(config: Config) -> tuple[int, int, int]:
+    """Returns the numbers of sequences of the splits."""
+    return config.num_training, config.num_validation, config.num_test
 
 
 def _probe(config: Config) -> Split:
@@ -85,35 +92,34 @@ def _probe(config: Config) -> Split:
     return config.make_task().generate(NUM_PROBES, np.random.default_rng(0))
 
 
-def _save(path, training: Split, validation: Split, config: Config) -> None:
-    probe = _probe(config)
+def _save(path, splits: Splits, config: Config) -> None:
+    named = {**splits._asdict(), "probe": _probe(config)}
     storage.write_arrays(
         path,
         {
             "settings": np.array(json.dumps(_settings(config))),
-            "probe_tokens": probe.tokens,
-            "probe_targets": probe.targets,
-            "training_tokens": training.tokens,
-            "training_targets": training.targets,
-            "validation_tokens": validation.tokens,
-            "validation_targets": validation.targets,
+            **{f"{name}_tokens": split.tokens for name, split in named.items()},
+            **{f"{name}_targets": split.targets for name, split in named.items()},
         },
     )
 
 
-def _load(path, config: Config) -> tuple[Split, Split]:
+def _load(path, config: Config) -> Splits:
     """Returns the splits of a data file, checked against the configuration."""
     try:
         arrays = storage.read_arrays(path)
     except CorruptFileError as error:
         raise CorruptFileError(f"{error}. {_REMEDY}") from error
     expected = _settings(config)
+    if not config.num_test:  # a file without test sequences, or of a version without them
+        empty = config.make_task().generate(0, np.random.default_rng(0))
+        arrays = {"test_tokens": empty.tokens, "test_targets": empty.targets, **arrays}
     try:
         settings = json.loads(str(arrays["settings"]))
         found = {name: settings[name] for name in expected}
         *splits, probe = (
-            Split(arrays[f"{split}_tokens"], arrays[f"{split}_targets"])
-            for split in ("training", "validation", "probe")
+            Split(arrays[f"{name}_tokens"], arrays[f"{name}_targets"])
+            for name in (*Splits._fields, "probe")
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptFileError(f"{path} is not a data file: {error!r:.80}. {_REMEDY}") from error
@@ -126,11 +132,9 @@ def _load(path, config: Config) -> tuple[Split, Split]:
         raise UserError(f"{path} was generated with {', '.join(differences)}. {_REMEDY}")
     if not all(map(np.array_equal, probe, _probe(config))):
         raise UserError(f"{path} was generated by another version of {config.task}. {_REMEDY}")
-    sizes = (config.num_training, config.num_validation)
-    for split, size in zip(splits, sizes, strict=True):
+    for split, size in zip(splits, _sizes(config), strict=True):
         _check_split(path, split, size, config.make_task())
-    training, validation = splits
-    return training, validation
+    return Splits(*splits)
 
 
 def _check_split(path, split: Split, size: int, task: Task) -> None:

@@ -150,7 +150,7 @@ def hidden_states(model: keras.Model, task: Task, tokens: np.ndarray) -> np.ndar
     config = {**layer.get_config(), "return_sequences": True}
     # A copy: a change of the model's own layer would affect its next call.
     copy = type(layer).from_config(config)
-    symbols, mask = layer_inputs(task, tokens)
+    symbols, mask = layer_inputs(model, task, tokens)
     copy.build(symbols.shape)
     copy.set_weights(layer.get_weights())
     return keras.ops.convert_to_numpy(copy(symbols, **mask))
@@ -197,7 +197,7 @@ def mean_attention(model: keras.Model, task: Task, split: Split) -> np.ndarray:
 
 def _trace(model: keras.Model, task: Task, tokens: np.ndarray) -> MemoryTrace:
     """Returns the trace of the model's memory over tokens, (B, T)."""
-    symbols, mask = layer_inputs(task, tokens)
+    symbols, mask = layer_inputs(model, task, tokens)
     return trace_memory(model.get_layer("rnn"), symbols, **mask)
 
 

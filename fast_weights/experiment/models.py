@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # almost twice as long in a loop (`benchmarks/training_speed.py`). Longer sequences train in a loop,
 # which compiles as fast at any length.
 MAX_UNROLLED_LENGTH = 33
+# Of the network of the paper, appendix A.1.
+EMBEDDING_SIZE = 50
+NUM_RELUS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +84,18 @@ def _lstm(config, **kwargs):
     return keras.layers.LSTM(config.units, **kwargs)
 
 
+def _irnn(config, **kwargs):
+    import keras
+
+    identity = keras.initializers.Identity(gain=0.5)
+    return fast_weights.Control(config.units, recurrent_initializer=identity, **kwargs)
+
+
+def _associative_lstm(config, unroll, **kwargs):
+    # Its loop is faster than the unrolled one.
+    return fast_weights.AssociativeLSTM(config.units, **kwargs)
+
+
 def _linear_attention(config, unroll, **kwargs):
     from fast_weights.experiment.baselines import LinearAttention
 
@@ -112,6 +127,8 @@ MODELS = {
     "LSTM": ModelEntry(
         _lstm, "#CC79A7", "--", blocks=lambda config: ("input", "forget", "candidate", "output")
     ),
+    "IRNN": ModelEntry(_irnn, "#999999", "--"),
+    "A-LSTM": ModelEntry(_associative_lstm, "#8B6914", "-.", blocks=lambda config: ()),
     "LINEAR-ATTENTION": ModelEntry(
         _linear_attention, "#56B4E9", ":", blocks=lambda config: ("q", "k", "v")
     ),
@@ -129,19 +146,34 @@ def build_layer(config: "Config") -> "keras.layers.Layer":
     return layer(config, unroll=unroll, return_sequences=return_sequences, name="rnn")
 
 
-def layer_inputs(task: "Task", tokens):
-    """Returns the inputs of the recurrent layer, (B, T, V), and its keyword arguments.
+def layer_inputs(model: "keras.Model", task: "Task", tokens):
+    """Returns the inputs of a model's recurrent layer, (B, T, D), and its keyword arguments.
 
     Args:
+        model: as `build_model` returns it.
         task: the task of the tokens.
         tokens: (B, T), integers.
     """
+    names = {layer.name for layer in model.layers}
+    layers = [model.get_layer(name) for name in ("embedding", "expand") if name in names]
+    return _symbols(task, tokens, layers), _mask(task, tokens)
+
+
+def _symbols(task, tokens, layers):
+    """Returns what `layers` make of one-hot vectors, (B, T, D)."""
     import keras
 
     symbols = keras.ops.one_hot(tokens, len(task.vocabulary))
-    if task.padding is None:
-        return symbols, {}
-    return symbols, {"mask": keras.ops.not_equal(tokens, task.padding)}
+    for layer in layers:
+        symbols = layer(symbols)
+    return symbols
+
+
+def _mask(task, tokens):
+    """Returns the keyword arguments of the recurrent layer: its mask, if the task has padding."""
+    import keras
+
+    return {} if task.padding is None else {"mask": keras.ops.not_equal(tokens, task.padding)}
 
 
 def build_model(config: "Config", layer: "keras.layers.Layer | None" = None) -> "keras.Model":
@@ -149,7 +181,7 @@ def build_model(config: "Config", layer: "keras.layers.Layer | None" = None) -> 
 
     Args:
         config: the settings.
-        layer: a recurrent layer from (B, T, V) to (B, H), or to (B, T, H) if the task has
+        layer: a recurrent layer from (B, T, D) to (B, H), or to (B, T, H) if the task has
             answers at several symbols. Default: the layer of `config.model_name`.
 
     Returns:
@@ -160,13 +192,31 @@ def build_model(config: "Config", layer: "keras.layers.Layer | None" = None) -> 
 
     from fast_weights.cells.base import input_initializer
 
+    def dense(units, activation, name):
+        return keras.layers.Dense(
+            units, activation, kernel_initializer=input_initializer(), name=name
+        )
+
     task = config.make_task()
+    num_symbols = len(task.vocabulary)
     tokens = keras.Input((task.length,), dtype="int32", name="tokens")
-    symbols, mask = layer_inputs(task, tokens)
     # Keras draws initial weights in the order in which layers are built. The committed records
     # depend on this order.
-    hidden = (layer or build_layer(config))(symbols, **mask)
-    logits = keras.layers.Dense(
-        len(task.vocabulary), kernel_initializer=input_initializer(), name="logits"
-    )(hidden)
-    return keras.Model(tokens, logits, name=config.model_name.replace("-", "_"))
+    before, after = [], []
+    if config.network == "paper":
+        # Of one-hot vectors, a product is faster under XLA than a lookup and its gradient.
+        before = [
+            keras.layers.Dense(
+                EMBEDDING_SIZE,
+                use_bias=False,
+                kernel_initializer=keras.initializers.RandomNormal(stddev=0.5),
+                name="embedding",
+            ),
+            dense(NUM_RELUS, "relu", "expand"),
+        ]
+        after = [dense(NUM_RELUS, "relu", "relus")]
+    symbols = _symbols(task, tokens, before)
+    hidden = (layer or build_layer(config))(symbols, **_mask(task, tokens))
+    for one in [*after, dense(num_symbols, None, "logits")]:
+        hidden = one(hidden)
+    return keras.Model(tokens, hidden, name=config.model_name.replace("-", "_"))

@@ -24,6 +24,8 @@ class EpochRecord:
         val_accuracy: a fraction.
         gradient_norm: global norm before clipping, mean over the updates.
         seconds: wall time of training and validation.
+        test_loss: mean cross-entropy in nats on the test sequences; `None` without any.
+        test_accuracy: a fraction, likewise.
     """
 
     epoch: int
@@ -33,6 +35,13 @@ class EpochRecord:
     val_accuracy: float
     gradient_norm: float
     seconds: float
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+
+    def to_json(self) -> str:
+        """Returns the record as a JSON object in one line, without results that are `None`."""
+        values = dataclasses.asdict(self).items()
+        return json.dumps({name: value for name, value in values if value is not None})
 
 
 def append(path, record: EpochRecord) -> None:
@@ -43,7 +52,7 @@ def append(path, record: EpochRecord) -> None:
     """
     try:
         with open(path, "a", encoding="utf-8") as file:
-            file.write(f"{json.dumps(dataclasses.asdict(record))}\n")
+            file.write(f"{record.to_json()}\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -74,7 +83,8 @@ def read(path) -> list[EpochRecord]:
 def _parse(line: str) -> EpochRecord:
     """Returns the record of a line; raises `TypeError` or `ValueError` if it holds none."""
     record = EpochRecord(**json.loads(line))
-    if not all(isinstance(value, int | float) for value in dataclasses.astuple(record)):
+    values = json.loads(record.to_json()).values()
+    if not all(isinstance(value, int | float) for value in values):
         raise ValueError
     return record
 
@@ -82,5 +92,5 @@ def _parse(line: str) -> EpochRecord:
 def truncate(path, num_epochs: int) -> None:
     """Discards the records after epoch `num_epochs`, and lines that cannot be parsed."""
     kept = [record for record in read(path) if record.epoch <= num_epochs]
-    lines = (f"{json.dumps(dataclasses.asdict(record))}\n" for record in kept)
+    lines = (f"{record.to_json()}\n" for record in kept)
     storage.write_text(path, "".join(lines))

@@ -272,10 +272,11 @@ def resolve_config(run_dir: RunDirectory, settings: dict) -> Config:
             resume, or else the defaults.
 
     Raises:
-        UserError: if a setting other than `num_epochs` contradicts the run to resume.
+        UserError: if a setting contradicts the run to resume. With a constant learning rate,
+            `num_epochs` may differ.
     """
     if not run_dir.is_trained:
-        return Config(**settings)
+        return Config.with_defaults(**settings)
     stored = run_dir.read_config()
     config = dataclasses.replace(stored, **settings)
     check_same_run(run_dir, stored, config)
@@ -283,7 +284,7 @@ def resolve_config(run_dir: RunDirectory, settings: dict) -> Config:
 
 
 def check_same_run(run_dir: RunDirectory, stored: Config, config: Config) -> None:
-    """Raises a `UserError` if settings other than `num_epochs` differ from those of the run."""
+    """Raises a `UserError` if settings differ that a run keeps; see `Config.differences`."""
     differences = [
         f"{name}={getattr(config, name)}, where the checkpoint has {getattr(stored, name)}"
         for name in stored.differences(config)

@@ -188,16 +188,19 @@ def _graph_of(model: keras.Model, task: Task) -> tf.Graph:
     An unrolled layer is drawn as the steps of its cell, with a scope each: the layer itself has
     hundreds of operations side by side, in an order that is faster and gives the same results.
     """
-    layer, logits = model.get_layer("rnn"), model.get_layer("logits")
+    layer = model.get_layer("rnn")
+    after = model.layers[model.layers.index(layer) + 1 :]
 
     def forward(tokens):
-        with tf.name_scope("one_hot"):
-            symbols, mask = layer_inputs(task, tokens)
+        with tf.name_scope("symbols"):
+            symbols, mask = layer_inputs(model, task, tokens)
         with tf.name_scope("rnn"):
             is_unrolled = hasattr(layer, "cell") and layer.unroll and not mask
             hidden = _steps_of(layer, symbols) if is_unrolled else layer.call(symbols, **mask)
-        with tf.name_scope("logits"):
-            return logits.call(hidden)
+        for one in after:
+            with tf.name_scope(one.name):
+                hidden = one.call(hidden)
+        return hidden
 
     tokens = tf.TensorSpec((None, task.length), tf.int32, name="tokens")
     return tf.function(forward).get_concrete_function(tokens).graph

@@ -22,7 +22,7 @@ from fast_weights.experiment.config import SUMMARY_EVERY, Config
 from fast_weights.experiment.errors import UserError, option
 from fast_weights.experiment.results import EpochRecord
 from fast_weights.experiment.run_dir import RunDirectory, check_same_run
-from fast_weights.experiment.tasks import NO_ANSWER, Batches, Split, Task, batches
+from fast_weights.experiment.tasks import NO_ANSWER, Batches, Split, Splits, Task, batches
 from fast_weights.experiment.tensorboard import TensorBoardWriter
 
 logger = logging.getLogger(__name__)
@@ -244,8 +244,9 @@ def train(
             # A lower num_epochs ends this training early, but the planned number is kept.
             planned = max(planned, config.num_epochs)
             run_dir.write_config(dataclasses.replace(config, num_epochs=planned))
-            _, validation = splits
-            board = TensorBoardWriter(run_dir, config, state.model, validation, summary_every)
+            board = TensorBoardWriter(
+                run_dir, config, state.model, splits.validation, summary_every
+            )
             with contextlib.closing(board):
                 board.write_start(state.epoch)
                 _train_epochs(
@@ -320,45 +321,50 @@ def _make_room(run_dir: RunDirectory, restart: bool) -> None:
 def _train_epochs(
     state: TrainingState,
     run_dir: RunDirectory,
-    splits: tuple[Split, Split],
+    splits: Splits,
     progress: Progress,
     board: TensorBoardWriter,
     stop_at_accuracy: float,
 ) -> None:
     """Runs the remaining epochs: train, validate, record, save."""
     config, program, task = state.config, EpochProgram(state), state.config.make_task()
-    training, validation = splits
-    training_batches = to_tensors(batches(training, config.batch_size))
-    val_batches = batches(validation, config.batch_size)
-    groups, group_sizes = _groups(task, validation, val_batches)
-    val_batches = to_tensors(val_batches)
+    training_batches = to_tensors(batches(splits.training, config.batch_size))
+    validation = Evaluation(program, task, splits.validation, config.batch_size)
+    test = Evaluation(program, task, splits.test, config.batch_size) if config.num_test else None
     records, seconds = results.read(run_dir.results_path), []
     logger.info("Compiling; the first epoch takes a few seconds longer.")
     for epoch in range(state.epoch + 1, config.num_epochs + 1):
         start = time.perf_counter()
         if config.shuffle:
-            order = epoch_order(config.seed, epoch, len(training.targets))
-            training_batches = to_tensors(batches(training, config.batch_size, order))
+            order = epoch_order(config.seed, epoch, config.num_training)
+            training_batches = to_tensors(batches(splits.training, config.batch_size, order))
         totals = tf.zeros(3)
         for chunk, bounds in enumerate(_chunks(training_batches), start=1):
             totals = program.train(*training_batches, *bounds, totals)
             totals.numpy()  # waits for the result
             progress.update(epoch, chunk / CHUNKS_PER_EPOCH)
-        bounds = _bounds(0, len(groups))
-        val_totals = program.evaluate(
-            *val_batches, groups, *bounds, tf.zeros(2 + task.num_groups)
-        ).numpy()
+        loss, num_correct, gradient_norm = totals.numpy()
+        steps = len(training_batches.targets)
+        val_loss, val_accuracy, by_group = validation.run()
+        test_loss, test_accuracy, _ = test.run() if test else (None, None, None)
         seconds.append(time.perf_counter() - start)
-        record = _record(
-            epoch, totals.numpy(), val_totals, training_batches, val_batches, seconds[-1]
+        record = EpochRecord(
+            epoch,
+            float(loss / steps),
+            float(num_correct / (steps * config.batch_size)),
+            val_loss,
+            val_accuracy,
+            float(gradient_norm / steps),
+            round(seconds[-1], 3),
+            test_loss,
+            test_accuracy,
         )
         _check_finite(record, state.model)
         records.append(record)
         # The checkpoint comes last: on resume, records newer than it are discarded.
         results.append(run_dir.results_path, record)
         is_last = epoch == config.num_epochs or record.val_accuracy >= stop_at_accuracy
-        with np.errstate(invalid="ignore"):  # NaN for a group without answers
-            board.write_epoch(records, val_totals[2:] / group_sizes, is_last)
+        board.write_epoch(records, by_group, is_last)
         state.epoch = epoch
         state.save(run_dir)
         # The first epoch compiles, so only the later ones predict the time of an epoch.
@@ -391,31 +397,42 @@ def to_tensors(batches: Batches) -> Batches:
     return Batches(tf.constant(batches.tokens), tf.constant(batches.targets))
 
 
-def _groups(task: Task, split: Split, cut: Batches):
-    """Returns the group of each answer of the batches of a split, and the sizes of the groups."""
-    groups = batches(Split(split.tokens, task.groups(split)), cut.targets.shape[1]).targets
-    is_answer = cut.targets != NO_ANSWER
-    return tf.constant(groups), np.bincount(groups[is_answer], minlength=task.num_groups)
+class Evaluation:
+    """The results of a model on the full batches of a split.
 
+    Args:
+        program: of the model.
+        task: of the split.
+        split: N sequences.
+        batch_size: B.
+    """
 
-def _record(epoch, totals, val_totals, batches, val_batches, seconds) -> EpochRecord:
-    """Returns the record of an epoch from its totals over batches."""
-    steps, batch_size = batches.targets.shape[:2]
-    val_steps = len(val_batches.targets)
-    return EpochRecord(
-        epoch,
-        train_loss=float(totals[0] / steps),
-        train_accuracy=float(totals[1] / (steps * batch_size)),
-        val_loss=float(val_totals[0] / val_steps),
-        val_accuracy=float(val_totals[1] / (val_steps * batch_size)),
-        gradient_norm=float(totals[2] / steps),
-        seconds=round(seconds, 3),
-    )
+    def __init__(self, program: EpochProgram, task: Task, split: Split, batch_size: int):
+        cut = batches(split, batch_size)
+        groups = batches(Split(split.tokens, task.groups(split)), batch_size).targets
+        is_answer = cut.targets != NO_ANSWER
+        self._group_sizes = np.bincount(groups[is_answer], minlength=task.num_groups)
+        self._arguments = (*to_tensors(cut), tf.constant(groups), *_bounds(0, len(groups)))
+        self._program = program
+        self._steps, self._batch_size = len(groups), batch_size
+
+    def run(self) -> tuple[float, float, np.ndarray]:
+        """Returns loss, accuracy, and the accuracy of each group; NaN for one without answers."""
+        totals = self._program.evaluate(*self._arguments, tf.zeros(2 + len(self._group_sizes)))
+        loss, correct, *of_groups = totals.numpy()
+        with np.errstate(invalid="ignore"):
+            by_group = of_groups / self._group_sizes
+        return (
+            float(loss / self._steps),
+            float(correct / (self._steps * self._batch_size)),
+            by_group,
+        )
 
 
 def _check_finite(record: EpochRecord, model: keras.Model) -> None:
     """Raises a `UserError` if the results of an epoch, or the weights after it, are not finite."""
-    values = [dataclasses.astuple(record), *(weight.numpy() for weight in model.weights)]
+    measured = [value for value in dataclasses.astuple(record) if value is not None]
+    values = [measured, *(weight.numpy() for weight in model.weights)]
     if all(np.isfinite(value).all() for value in values):
         return
     kept = f"The checkpoint of epoch {record.epoch - 1} is kept. " if record.epoch > 1 else ""

@@ -31,6 +31,20 @@ class Split(NamedTuple):
     targets: np.ndarray
 
 
+class Splits(NamedTuple):
+    """The sequences of a run.
+
+    Attributes:
+        training: for the updates.
+        validation: for the results of every epoch.
+        test: for results that no choice may depend on. It can be empty.
+    """
+
+    training: Split
+    validation: Split
+    test: Split
+
+
 class Batches(NamedTuple):
     """The batches of a split.
 
