@@ -24,6 +24,7 @@ from benchmarks import (
     recall,
     recurrences,
     reproduce_blog,
+    reproduce_paper,
     sequence_length,
     tables,
 )
@@ -323,6 +324,7 @@ GENERATED = {
     "classifier_ratio": lambda: _classifier_ratio(xla=True),
     "classifier_ratio_without_xla": lambda: _classifier_ratio(xla=False),
     "character_memory": _character_memory,
+    "paper": lambda: reproduce_paper.table_of_errors(reproduce_paper.read_records()),
     "devices": devices.table_of_devices,
     "token_classifier": _token_classifier,
     "long_sequences": _long_sequences,

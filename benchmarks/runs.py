@@ -89,7 +89,11 @@ class Run:
         return records
 
 
-def run_all(runs: list[Run], jobs: int | None = None) -> None:
+def run_all(
+    runs: list[Run],
+    jobs: int | None = None,
+    on_end: Callable[[Run], object] = lambda run: None,
+) -> None:
     """Trains all runs and shows their progress.
 
     A run that fails does not stop the others. If this process ends early, all runs end too.
@@ -97,6 +101,7 @@ def run_all(runs: list[Run], jobs: int | None = None) -> None:
     Args:
         runs: to train or resume.
         jobs: how many to train at a time. Default: one on each core.
+        on_end: called after a run has ended without an error.
 
     Raises:
         UserError: if runs failed; names each with its error.
@@ -117,6 +122,8 @@ def run_all(runs: list[Run], jobs: int | None = None) -> None:
                 if process.returncode:
                     errors.seek(0)
                     failed[run] = errors.read().strip() or f"exit status {process.returncode}"
+                else:
+                    on_end(run)
             table.show(waiting, running, failed)
     finally:
         for process, _ in running.values():

@@ -31,6 +31,7 @@ OTHER_RECORDS = {
     "README.md",
     "classifier.jsonl",
     "devices.jsonl",
+    "paper.jsonl",
     "recall.jsonl",
     "sequence_length.jsonl",
     "training_speed.json",

@@ -1,0 +1,224 @@
+"""Reproduces table 1 of the paper: the test error of four networks with 20, 50 and 100 units.
+
+python benchmarks/reproduce_paper.py
+python benchmarks/reproduce_paper.py --quick
+
+The learning rate of each network is tuned with 50 units and seed 0: `RATES`, on validation
+sequences, in a quarter of the updates. Then each network is trained with every size and seed. The
+test error of a run is that of its best validation epoch. Trains in `checkpoints/paper/`, writes a
+line to `docs/results/paper.jsonl` after each run, and draws `docs/paper.png` at the end. The same
+command resumes after an interruption.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import statistics
+import sys
+
+# A script finds only the modules of its own directory. The project is one directory up.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from benchmarks.runs import RESULTS_DIR, ROOT, Run, run_all, run_main
+from benchmarks.tables import table
+from fast_weights.experiment import results, storage
+from fast_weights.experiment.config import Config
+from fast_weights.experiment.models import MODELS
+
+FAST = "Fast weights"
+# Label: model.
+NETWORKS = {"IRNN": "IRNN", "LSTM": "LSTM", "A-LSTM": "A-LSTM", FAST: "RNN-LN-FW"}
+UNITS = (20, 50, 100)
+SEEDS = (0, 1, 2, 3, 4)
+RATES = (5e-4, 1e-3, 2e-3, 4e-3)
+TUNING_UNITS = 50
+NUM_EPOCHS = 192
+TUNING_EPOCHS = 48
+# An update of A-LSTM takes about ten times as long as one of LSTM.
+A_LSTM_EPOCHS = 48
+QUICK_EPOCHS = 24
+# Test error in percent, from the paper.
+PUBLISHED = {
+    "IRNN": (62.11, 60.23, 0.34),
+    "LSTM": (60.81, 1.85, 0),
+    "A-LSTM": (60.13, 1.62, 0),
+    FAST: (1.81, 0, 0),
+}
+PATH = RESULTS_DIR / "paper.jsonl"
+SAVED = ("train_loss", "val_loss", "val_accuracy", "test_loss", "test_accuracy")
+
+
+def make_run(label, units, rate, seed, num_epochs=None, **settings) -> Run:
+    """Returns the run of a network, a key of `NETWORKS`.
+
+    Args:
+        label: of the network.
+        units: R.
+        rate: the learning rate.
+        seed: of weights and sequences.
+        num_epochs: default: the number for the network's cells of the table.
+        **settings: others than the defaults of the network of the paper.
+    """
+    num_epochs = num_epochs or (A_LSTM_EPOCHS if label == "A-LSTM" else NUM_EPOCHS)
+    config = Config.with_defaults(
+        network="paper",
+        model_name=NETWORKS[label],
+        units=units,
+        learning_rate=rate,
+        seed=seed,
+        num_epochs=num_epochs,
+        **settings,
+    )
+    others = [f"{name}-{value}" for name, value in settings.items()]
+    name = "-".join([config.model_name, str(units), f"{rate:g}", str(num_epochs), *others])
+    return Run(f"{name}-seed{seed}", config, ROOT / "checkpoints/paper" / f"{name}-{seed}")
+
+
+def tuning_runs(labels) -> list[Run]:
+    """Returns a run of each network with each learning rate."""
+    return [
+        make_run(label, TUNING_UNITS, rate, seed=0, num_epochs=TUNING_EPOCHS)
+        for label in labels
+        for rate in RATES
+    ]
+
+
+def best_rate(records: dict, label: str) -> float | None:
+    """Returns the learning rate with the highest validation accuracy, or `None` before tuning."""
+    runs = tuning_runs([label])
+    if any(run.name not in records for run in runs):
+        return None
+    best = max(runs, key=lambda run: max(records[run.name]["val_accuracy"]))
+    return best.config.learning_rate
+
+
+def table_runs(records: dict, labels, seeds) -> list[Run]:
+    """Returns the runs of the cells of the table, those of the first seed first."""
+    return [
+        make_run(label, units, best_rate(records, label), seed)
+        for seed in seeds
+        for label in labels
+        for units in UNITS
+    ]
+
+
+def read_records() -> dict[str, dict]:
+    """Returns the saved records by the name of the run."""
+    lines = storage.read_bytes(PATH).decode().splitlines() if storage.exists(PATH) else []
+    return {record["name"]: record for record in map(json.loads, lines)}
+
+
+def train(runs: list[Run], jobs: int | None) -> dict[str, dict]:
+    """Trains the runs that have no record, and returns all records."""
+    records = read_records()
+
+    def save(run):
+        epochs = results.read(run.run_dir.results_path)
+        records[run.name] = {
+            "name": run.name,
+            **dataclasses.asdict(run.config),
+            **{name: [round(getattr(one, name), 6) for one in epochs] for name in SAVED},
+            "seconds": round(sum(epoch.seconds for epoch in epochs), 1),
+        }
+        storage.write_text(PATH, "".join(f"{json.dumps(one)}\n" for one in records.values()))
+
+    missing = [run for run in runs if run.name not in records]
+    if missing:
+        run_all(missing, jobs, on_end=save)
+    return records
+
+
+def test_error(record: dict) -> float:
+    """Returns the test error in the best validation epoch, in percent."""
+    scores = zip(record["val_accuracy"], record["val_loss"], strict=True)
+    _, _, epoch = max((accuracy, -loss, i) for i, (accuracy, loss) in enumerate(scores))
+    return 100 * (1 - record["test_accuracy"][epoch])
+
+
+def errors(records: dict, label: str, units: int) -> list[float]:
+    """Returns the test errors of the seeds that have been trained."""
+    rate = best_rate(records, label)
+    names = [make_run(label, units, rate, seed).name for seed in SEEDS] if rate else []
+    return [test_error(records[name]) for name in names if name in records]
+
+
+def table_of_errors(records: dict) -> str:
+    """Returns the table: ours, mean and range, and the paper's."""
+    rows = []
+    for label, published in PUBLISHED.items():
+        rate = best_rate(records, label)
+        row = [label, f"{rate:g}" if rate else "-"]
+        for units, theirs in zip(UNITS, published, strict=True):
+            found = errors(records, label, units)
+            ours = "-"
+            if found:
+                mean, low, high = statistics.mean(found), min(found), max(found)
+                ours = f"{mean:.2f}% ({low:.2f} to {high:.2f}; {len(found)})"
+            row += [ours, f"{theirs:g}%"]
+        rows.append(row)
+    heads = ["network", "learning rate"]
+    for units in UNITS:
+        heads += [f"R = {units}", "paper"]
+    return table(heads, rows)
+
+
+def draw() -> pathlib.Path:
+    """Draws the test loss over updates with 50 units, as figure 2 of the paper."""
+    from matplotlib.ticker import StrMethodFormatter
+
+    from fast_weights.experiment.plots import style  # loads Matplotlib
+
+    records = read_records()
+    figure = style.new_figure(7, 4.5)
+    axes = figure.subplots()
+    for label, model_name in NETWORKS.items():
+        rate = best_rate(records, label)
+        runs = [make_run(label, TUNING_UNITS, rate, seed) for seed in SEEDS] if rate else []
+        look = {"color": MODELS[model_name].color, "linestyle": MODELS[model_name].linestyle}
+        for run in runs:
+            if run.name not in records:
+                continue
+            losses = records[run.name]["test_loss"]
+            steps = run.config.num_updates // run.config.num_epochs
+            updates = [steps * epoch / 1000 for epoch in range(1, len(losses) + 1)]
+            axes.plot(updates, losses, label=label if run is runs[0] else None, **look)
+    axes.set_title("Test loss with R = 50, five seeds")
+    axes.set_xlabel("updates in thousands")
+    axes.set_ylabel("negative log-likelihood in nats")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.grid(alpha=0.3)
+    style.remove_frame(axes)
+    axes.legend(frameon=False)
+    return style.write(ROOT / "docs/paper.png", figure.savefig)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--networks", default=",".join(NETWORKS), help="default: all four")
+    add("--seeds", type=int, default=len(SEEDS), help=f"number of seeds; default: {len(SEEDS)}")
+    add("--jobs", type=int, help="runs at a time; default: one on each core")
+    add("--quick", action="store_true", help="three networks with R = 50, a few epochs")
+    flags = parser.parse_args()
+    labels = flags.networks.split(",")
+    if flags.quick:
+        runs = [
+            make_run(label, TUNING_UNITS, 2e-3, seed=0, num_epochs=QUICK_EPOCHS)
+            for label in ("IRNN", "LSTM", FAST)
+        ]
+        run_all(runs, flags.jobs)
+        for run in runs:
+            record = results.read(run.run_dir.results_path)[-1]
+            print(f"{run.config.model_name}: test error {1 - record.test_accuracy:.2%}")
+        return
+    records = train(tuning_runs(labels), flags.jobs)
+    records = train(table_runs(records, labels, SEEDS[: flags.seeds]), flags.jobs)
+    if set(labels) == set(NETWORKS):
+        print(table_of_errors(records))
+        print(f"Wrote {draw()}. To update the pages: python -m benchmarks.fill_pages")
+
+
+if __name__ == "__main__":
+    run_main(main)
