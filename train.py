@@ -38,6 +38,19 @@ flags.DEFINE_float(
     lower_bound=0,
     upper_bound=1,
 )
+flags.DEFINE_enum(
+    "distribution_strategy",
+    "off",
+    ["off", "mirrored", "multi_worker_mirrored"],
+    "the devices that share each batch: one, those of this machine, or those of the workers of "
+    "TF_CONFIG or of Slurm",
+)
+flags.DEFINE_integer(
+    "num_devices",
+    None,
+    "number of virtual CPU devices (mirrored); default: all GPUs",
+    lower_bound=1,
+)
 flags.DEFINE_bool("quiet", False, "print only errors, warnings and the last line")
 
 
@@ -52,8 +65,11 @@ def main():
     if FLAGS.quiet:
         logging.getLogger("fast_weights").setLevel(logging.WARNING)
     with console.quiet_import():
+        from fast_weights.experiment.distribution import is_chief
         from fast_weights.experiment.training import train
 
+    if not is_chief(FLAGS.distribution_strategy):
+        logging.getLogger("fast_weights").setLevel(logging.WARNING)
     progress = None if FLAGS.quiet else console.ProgressTable(config.num_epochs)
     records = train(
         config,
@@ -63,7 +79,11 @@ def main():
         restart=FLAGS.restart,
         summary_every=FLAGS.summary_every,
         stop_at_accuracy=math.inf if FLAGS.stop_at_accuracy is None else FLAGS.stop_at_accuracy,
+        distribution_strategy=FLAGS.distribution_strategy,
+        num_devices=FLAGS.num_devices,
     )
+    if not is_chief(FLAGS.distribution_strategy):
+        return
     epoch = run_dir.checkpoint_epochs()[0]
     if not FLAGS.quiet:
         is_planned = epoch < run_dir.read_config().num_epochs

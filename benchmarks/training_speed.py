@@ -31,9 +31,10 @@ from fast_weights.experiment import dataset, storage, tasks
 from fast_weights.experiment.checkpoint import new_state
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.models import MODELS, build_layer, build_model
+from fast_weights.experiment.program import EpochProgram
 from fast_weights.experiment.run_dir import RunDirectory
 from fast_weights.experiment.tensorboard import TensorBoardWriter
-from fast_weights.experiment.training import EpochProgram, Progress, train
+from fast_weights.experiment.training import Progress, train
 
 tf1 = tf.compat.v1
 GRU = "Keras's `GRUCell`"

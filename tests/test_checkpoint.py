@@ -12,8 +12,8 @@ from fast_weights.experiment import storage
 from fast_weights.experiment.checkpoint import load_model, new_state
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import CorruptFileError, UserError
+from fast_weights.experiment.program import train_step
 from fast_weights.experiment.run_dir import RunDirectory
-from fast_weights.experiment.training import train_step
 
 TOKENS = (
     Config(num_pairs=2).make_task().generate(8, np.random.default_rng(0)).tokens.astype("int32")
@@ -36,7 +36,7 @@ def state(tiny_config):
     """A state after one update, so that no moment of the optimizer is zero."""
     state = new_state(tiny_config)
     targets = tf.constant(np.arange(8, dtype="int32"))
-    train_step(state.model, state.optimizer, tf.constant(TOKENS), targets, 8, 5.0)
+    train_step(state.model, state.optimizer, tf.constant(TOKENS), targets, 5.0)
     state.epoch = 1
     return state
 

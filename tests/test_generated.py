@@ -31,6 +31,7 @@ OTHER_RECORDS = {
     "README.md",
     "classifier.jsonl",
     "devices.jsonl",
+    "distributed_speed.jsonl",
     "paper.jsonl",
     "recall.jsonl",
     "sequence_length.jsonl",

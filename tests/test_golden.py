@@ -18,7 +18,7 @@ import tensorflow as tf
 from processes import OPTIMIZED, ROOT, records, run, run_directory
 
 from fast_weights import FastWeightsCell
-from fast_weights.experiment import results, training
+from fast_weights.experiment import program, results
 from fast_weights.experiment.checkpoint import new_state
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.models import BLOG_MODELS
@@ -128,7 +128,7 @@ def test_first_batch(golden_path):
     for kind in ("layer", "cell") if config.model_name == "RNN-LN-FW" else ("layer",):
         state = state_with(config, arrays, kind)
         assert_close(state.model(tokens), arrays["logits"], "logits")
-        loss, num_correct, gradients = training.loss_and_gradients(
+        loss, num_correct, gradients = program.loss_and_gradients(
             state.model, tokens, targets, config.batch_size
         )
         assert_close(loss, arrays["loss"], "loss")
@@ -149,9 +149,9 @@ def test_training_steps(golden_path):
     before = in_our_layout(arrays, "weight/", config)
     after = in_our_layout(arrays, "trained/", config)
     state = state_with(config, arrays, "layer")
-    program = training.EpochProgram(state)
+    compiled = program.EpochProgram(state)
     totals = [
-        program.train(*batches, tf.constant(i), tf.constant(i + 1), tf.zeros(3)).numpy()
+        compiled.train(*batches, tf.constant(i), tf.constant(i + 1), tf.zeros(3)).numpy()
         for i in range(steps)
     ]
     losses, num_correct, norms = np.transpose(totals)

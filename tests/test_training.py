@@ -2,16 +2,14 @@
 
 import dataclasses
 import itertools
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from event_files import events
-from processes import ROOT, checkpoint_arrays, records
+from processes import checkpoint_arrays, records
 
-from fast_weights.experiment import dataset, results, training
+from fast_weights.experiment import dataset, program, results, training
 from fast_weights.experiment.checkpoint import TrainingState, new_state
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import BLOG_MODELS
@@ -22,7 +20,7 @@ from fast_weights.experiment.tensorboard import TensorBoardWriter
 
 def batches_of(config):
     split = dataset.generate(config).training
-    return training.to_tensors(batches(split, config.batch_size))
+    return program.to_tensors(batches(split, config.batch_size))
 
 
 def bounds(start, stop):
@@ -44,15 +42,15 @@ def test_training_changes_every_weight_and_evaluation_none(tiny, changes):
     """Catches a weight that is not connected to the loss, and an evaluation that trains."""
     config = tiny(**changes)
     state = new_state(config)
-    program = training.EpochProgram(state)
+    compiled = program.EpochProgram(state)
     weights = state.model.trainable_variables
     before = [weight.numpy() for weight in weights]
     batches = batches_of(config)
     groups = tf.zeros_like(batches.targets)
-    program.evaluate(*batches, groups, *bounds(0, 2), tf.zeros(2 + config.num_pairs))
+    compiled.evaluate(*batches, groups, *bounds(0, 2), tf.zeros(2 + config.num_pairs))
     for weight, value in zip(weights, before, strict=True):
         np.testing.assert_array_equal(weight, value)
-    program.train(*batches, *bounds(0, 1), tf.zeros(3))
+    compiled.train(*batches, *bounds(0, 1), tf.zeros(3))
     for weight, value in zip(weights, before, strict=True):
         assert np.abs(weight.numpy() - value).max() > 1e-4, weight.path
     assert len(weights) == len(state.model.weights)
@@ -63,8 +61,8 @@ def test_model_without_inner_steps_trains(tiny):
     config = tiny(inner_steps=0)
     state = new_state(config)
     before = [weight.numpy() for weight in state.model.weights]
-    program = training.EpochProgram(state)
-    program.train(*batches_of(config), *bounds(0, 1), tf.zeros(3))
+    compiled = program.EpochProgram(state)
+    compiled.train(*batches_of(config), *bounds(0, 1), tf.zeros(3))
     weights = zip(state.model.weights, before, strict=True)
     unchanged = [one.name for one, value in weights if np.all(one.numpy() == value)]
     assert unchanged == ["gamma", "beta"]
@@ -77,10 +75,10 @@ def test_chunks_add_up_to_the_same_bits(tiny):
     outcomes = []
     for limits in ([0, 12], [0, 1, 5, 12]):
         state = new_state(config)
-        program = training.EpochProgram(state)
+        compiled = program.EpochProgram(state)
         totals = tf.zeros(3)
         for start, stop in itertools.pairwise(limits):
-            totals = program.train(*batches, *bounds(start, stop), totals)
+            totals = compiled.train(*batches, *bounds(start, stop), totals)
         outcomes.append((totals.numpy(), *(weight.numpy() for weight in state.model.weights)))
     for one, other in zip(*outcomes, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -92,7 +90,7 @@ def test_record_holds_means_over_the_splits(tiny, tmp_path, monkeypatch, task):
 
     The weights stay as drawn, so all batches of both splits can be evaluated afterwards.
     """
-    monkeypatch.setattr(training, "train_step", _evaluating_step)
+    monkeypatch.setattr(program, "train_step", _evaluating_step)
     config = tiny(model_name="CONTROL", num_epochs=1, task=task, num_test=24)
     (record,) = training.train(config, RunDirectory(tmp_path, "CONTROL"), tmp_path)
     model = new_state(config).model
@@ -120,13 +118,13 @@ def test_sequence_counts_as_the_mean_over_its_answers():
     targets[0, 1], targets[1, :3] = 2, (4, 0, 1)  # the last has no answer
     log_probabilities = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     several = np.mean([log_probabilities[1, i, target] for i, target in enumerate((4, 0, 1))])
-    loss = training._summed_loss(tf.constant(logits), tf.constant(targets))
+    loss = program._summed_loss(tf.constant(logits), tf.constant(targets))
     assert loss.numpy() == pytest.approx(-(log_probabilities[0, 1, 2] + several), rel=1e-5)
 
 
-def _evaluating_step(model, optimizer, tokens, targets, global_batch_size, max_gradient_norm):
+def _evaluating_step(model, optimizer, tokens, targets, max_gradient_norm):
     """Stands in for `train_step` and leaves the weights as they are."""
-    loss, num_correct, _ = training.loss_and_gradients(model, tokens, targets, global_batch_size)
+    loss, num_correct, _ = program.loss_and_gradients(model, tokens, targets, 8)
     return loss, num_correct, tf.constant(2.5)
 
 
@@ -298,8 +296,8 @@ def test_shuffle_uses_the_order_of_the_epoch(tiny, tmp_path, monkeypatch, shuffl
             seen.append(Split(tokens.numpy().reshape(-1, 7), targets.numpy().ravel()))
         return totals
 
-    monkeypatch.setattr(training.EpochProgram, "train", recorded_train)
-    monkeypatch.setattr(training.EpochProgram, "evaluate", lambda *args: tf.zeros(3))
+    monkeypatch.setattr(program.EpochProgram, "train", recorded_train)
+    monkeypatch.setattr(program.EpochProgram, "evaluate", lambda *args: tf.zeros(3))
     config = tiny(model_name="CONTROL", shuffle=shuffle)
     training.train(config, RunDirectory(tmp_path, "CONTROL"), tmp_path)
     split = dataset.generate(config).training
@@ -359,50 +357,6 @@ def test_model_learns(tiny, tmp_path):
     found = training.train(config, RunDirectory(tmp_path, "RNN-LN-FW"), tmp_path)
     assert found[-1].val_accuracy > 0.9
     assert found[-1].val_loss < found[0].val_loss
-
-
-DISTRIBUTED = """
-import numpy as np, tensorflow as tf
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-from fast_weights.experiment import checkpoint, dataset, tasks, training
-from fast_weights.experiment.config import Config
-# The norm is so small that every update is clipped.
-config = Config(batch_size=8, units=5, num_training=24, num_validation=8,
-                learning_rate=1e-2, max_gradient_norm=0.1)
-batches = tasks.batches(dataset.generate(config)[0], 8)
-single = checkpoint.new_state(config)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-with strategy.scope():
-    mirrored = checkpoint.new_state(config)
-
-@tf.function
-def step(tokens, targets):
-    def replica_step():
-        half = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return training.train_step(mirrored.model, mirrored.optimizer,
-            tf.reshape(tokens, (2, 4, -1))[half], tf.reshape(targets, (2, 4))[half], 8, 0.1)
-    loss, correct, norm = strategy.run(replica_step)
-    return strategy.reduce("SUM", loss, axis=None), norm.values[0]
-
-for tokens, targets in zip(*batches):
-    loss, _, norm = training.train_step(single.model, single.optimizer, tokens, targets, 8, 0.1)
-    both_loss, both_norm = step(tokens, targets)
-    np.testing.assert_allclose(both_loss, loss, rtol=1e-5)
-    np.testing.assert_allclose(both_norm, norm, rtol=1e-4)
-for a, b in zip(single.model.weights, mirrored.model.weights):
-    np.testing.assert_allclose(np.asarray(b), np.asarray(a), atol=1e-5)
-print("equal")
-"""
-
-
-@pytest.mark.slow
-def test_two_replicas_equal_one_device():
-    """Catches clipping of incomplete gradients, and a loss scaled by the batch of a replica."""
-    done = subprocess.run(
-        [sys.executable, "-c", DISTRIBUTED], capture_output=True, text=True, timeout=200, cwd=ROOT
-    )
-    assert done.stdout.strip() == "equal", done.stderr[-2000:]
 
 
 def test_training_on_another_backend_is_refused(monkeypatch, tmp_path, tiny_config):

@@ -46,7 +46,7 @@ class TrainingState:
         """
         arrays = {
             name: keras.ops.convert_to_numpy(variable)
-            for name, variable in self._variables().items()
+            for name, variable in self.variables().items()
         }
         storage.write_arrays(run_dir.checkpoint_path(self.epoch), arrays)
         # A checkpoint of a later epoch is corrupt, or training would have resumed from it.
@@ -59,9 +59,10 @@ class TrainingState:
         Raises:
             UserError: if all checkpoints are corrupt, or one cannot be read.
         """
-        self.epoch = _restore_newest(run_dir, self._variables())
+        self.epoch = _restore_newest(run_dir, self.variables())
 
-    def _variables(self) -> dict:
+    def variables(self) -> dict:
+        """Returns the variables of the model and the optimizer by name."""
         optimizer = {f"optimizer.{i}": one for i, one in enumerate(self.optimizer.variables)}
         return {**_weights(self.model), **optimizer}
 

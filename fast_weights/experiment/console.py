@@ -217,8 +217,9 @@ def quiet_import() -> Iterator[None]:
         with _deferred_interrupt():
             yield
         return
-    # Libraries that TensorFlow imports log through absl at INFO.
+    # Libraries that TensorFlow imports log at INFO, and so do its strategies.
     logging.getLogger("absl").setLevel(logging.WARNING)
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)
     gc.disable()  # the import takes a fifth less time without garbage collection
     sys.stderr.flush()
     stderr = os.dup(2)

@@ -1,8 +1,6 @@
-"""Training: the update, the compiled epoch and the loop over epochs.
+"""Training: the loop over epochs, and what it writes.
 
-A small recurrent network spends most of its time at the boundary between Python and the
-runtime. Therefore, each call of the compiled program makes the updates of a whole chunk of an
-epoch. Between chunks, Python shows the progress and can be interrupted.
+Between the calls of the compiled program, Python shows the progress and can be interrupted.
 """
 
 import contextlib
@@ -11,6 +9,7 @@ import logging
 import math
 import pathlib
 import time
+from collections.abc import Iterable, Iterator
 
 import keras
 import numpy as np
@@ -19,159 +18,23 @@ import tensorflow as tf
 from fast_weights.experiment import checkpoint, dataset, results
 from fast_weights.experiment.checkpoint import TrainingState
 from fast_weights.experiment.config import SUMMARY_EVERY, Config
+from fast_weights.experiment.distribution import Replicas, connect, reported_failures
 from fast_weights.experiment.errors import UserError, option
+from fast_weights.experiment.program import (
+    EpochProgram,
+    Evaluation,
+    ReplicatedProgram,
+    bounds,
+    to_tensors,
+)
 from fast_weights.experiment.results import EpochRecord
 from fast_weights.experiment.run_dir import RunDirectory, check_same_run
-from fast_weights.experiment.tasks import NO_ANSWER, Batches, Split, Splits, Task, batches
+from fast_weights.experiment.tasks import Batches, Splits, batches
 from fast_weights.experiment.tensorboard import TensorBoardWriter
 
 logger = logging.getLogger(__name__)
 # Progress is shown after each chunk of an epoch. Validation is the last chunk.
 CHUNKS_PER_EPOCH = 10
-
-
-def loss_and_gradients(model: keras.Model, tokens, targets, global_batch_size: int):
-    """Computes the softmax cross-entropy of one batch and its gradients.
-
-    Args:
-        model: from tokens to logits.
-        tokens: (B, T) int.
-        targets: (B,) or (B, T) int, as in `Split`.
-        global_batch_size: the number of sequences in one update: B, or the sum of B over
-            replicas.
-
-    Returns:
-        The loss, a scalar, summed over B and divided by `global_batch_size`; the number of
-        correct predictions, a scalar; and a list of gradients, one for each of
-        `model.trainable_variables`. A sequence with several answers counts as their mean.
-    """
-    with tf.GradientTape() as tape:
-        logits = model(tokens, training=True)
-        loss = _summed_loss(logits, targets) / global_batch_size
-    gradients = tape.gradient(loss, model.trainable_variables)
-    # With S = 0 the gain and bias of layer normalization are not used and have no gradient.
-    gradients = [
-        tf.zeros_like(weight) if gradient is None else gradient
-        for gradient, weight in zip(gradients, model.trainable_variables, strict=True)
-    ]
-    return loss, _sum_over_sequences(_is_correct(logits, targets), targets), gradients
-
-
-def train_step(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    tokens,
-    targets,
-    global_batch_size: int,
-    max_gradient_norm: float,
-):
-    """Updates the slow weights from one batch.
-
-    Under a distribution strategy, call it through `strategy.run`. Gradients are summed over
-    the replicas before they are clipped, so the update is the one that a single device makes
-    from the global batch.
-
-    Args:
-        model: from tokens to logits.
-        optimizer: built for the model's trainable variables.
-        tokens: (B, T) int, of this replica.
-        targets: (B,) or (B, T) int, of this replica.
-        global_batch_size: the sum of B over the replicas.
-        max_gradient_norm: the global norm that gradients are clipped to.
-
-    Returns:
-        Three scalars: this replica's share of the loss, its number of correct predictions,
-        and the global norm of the complete gradients before clipping.
-    """
-    loss, num_correct, gradients = loss_and_gradients(model, tokens, targets, global_batch_size)
-    replica = tf.distribute.get_replica_context()
-    if replica.num_replicas_in_sync > 1:
-        gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-    clipped, norm = tf.clip_by_global_norm(gradients, max_gradient_norm)
-    # Keras's optimizer sums over the replicas once more.
-    clipped = [gradient / replica.num_replicas_in_sync for gradient in clipped]
-    optimizer.apply_gradients(zip(clipped, model.trainable_variables, strict=True))
-    return loss, num_correct, norm
-
-
-def _summed_loss(logits, targets):
-    """Returns the cross-entropy summed over B, (); the mean over the answers of a sequence."""
-    labels = targets if targets.shape.rank == 1 else tf.maximum(targets, 0)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-    return _sum_over_sequences(losses, targets)
-
-
-def _sum_over_sequences(values, targets):
-    """Returns the sum over B of a value of each answer; the mean over the answers of a sequence."""
-    if targets.shape.rank == 1:
-        return tf.reduce_sum(values)
-    is_answer = tf.cast(targets != NO_ANSWER, values.dtype)
-    num_answers = tf.maximum(tf.reduce_sum(is_answer, axis=1), 1)
-    return tf.reduce_sum(tf.reduce_sum(values * is_answer, axis=1) / num_answers)
-
-
-def _is_correct(logits, targets):
-    """Returns 1 for a correct prediction, else 0, in the shape of the targets."""
-    predictions = tf.argmax(logits, axis=-1, output_type=targets.dtype)
-    return tf.cast(predictions == targets, tf.float32)
-
-
-class EpochProgram:
-    """The compiled loops over batches, for training and for evaluation.
-
-    Both loops take batches, the range of steps to run, and running totals. They return the
-    totals with that range added. Start and stop are tensors, so chunks of any length share one
-    compilation and give bit-identical totals. XLA would compile a loop over `tf.range` again for
-    each pair of bounds, because it needs them at compile time.
-    """
-
-    def __init__(self, state: TrainingState):
-        self._model = state.model
-        self._optimizer = state.optimizer
-        self._config = state.config
-
-    @tf.function(jit_compile=True)
-    def train(self, tokens, targets, start, stop, totals):
-        """Updates the weights. Totals are [loss, correct predictions, gradient norm], (3,)."""
-        step = start
-        while step < stop:
-            totals += tf.stack(
-                train_step(
-                    self._model,
-                    self._optimizer,
-                    tokens[step],
-                    targets[step],
-                    self._config.batch_size,
-                    self._config.max_gradient_norm,
-                )
-            )
-            step += 1
-        return totals
-
-    @tf.function(jit_compile=True)
-    def evaluate(self, tokens, targets, groups, start, stop, totals):
-        """Evaluates without an update.
-
-        Args:
-            tokens, targets: as for `train`.
-            groups: the group of each answer, in the shape of the targets.
-            start, stop: the range of steps.
-            totals: [loss, correct predictions, correct predictions of each group], (2 + G,).
-        """
-        num_groups = totals.shape[0] - 2
-        step = start
-        while step < stop:
-            logits = self._model(tokens[step], training=False)
-            loss = _summed_loss(logits, targets[step]) / self._config.batch_size
-            is_correct = _is_correct(logits, targets[step])
-            correct = _sum_over_sequences(is_correct, targets[step])
-            in_group = tf.one_hot(groups[step], num_groups)
-            of_groups = tf.reduce_sum(
-                in_group * is_correct[..., None], axis=range(targets.shape.rank - 1)
-            )
-            totals += tf.concat([[loss, correct], of_groups], axis=0)
-            step += 1
-        return totals
 
 
 class Progress:
@@ -198,6 +61,8 @@ def train(
     restart: bool = False,
     summary_every: int = SUMMARY_EVERY,
     stop_at_accuracy: float = math.inf,
+    distribution_strategy: str = "off",
+    num_devices: int | None = None,
 ) -> list[EpochRecord]:
     """Trains a model up to `config.num_epochs`, from its last checkpoint if there is one.
 
@@ -213,15 +78,20 @@ def train(
             the memory. There are also one before training and one at the end.
         stop_at_accuracy: training ends after an epoch with at least this validation accuracy, a
             fraction. Default: never.
+        distribution_strategy: `"off"`, one device; `"mirrored"`, all GPUs of this machine or
+            virtual devices of its CPU; `"multi_worker_mirrored"`, the workers of the cluster that
+            `TF_CONFIG` or Slurm describes. Each batch is divided among the devices.
+        num_devices: the number of virtual devices with `"mirrored"`. Default: all GPUs.
 
     Returns:
-        The records of all epochs, including those before an interruption.
+        The records of all epochs, including those before an interruption. A worker other than the
+        chief writes no files, and returns the records of the epochs that it has computed.
 
     Raises:
         UserError: if a file cannot be read or written or is corrupt, if another process
             trains in `run_dir`, if the settings are not those of the run to resume, if its
-            checkpoints are missing, if the loss or a weight is not finite, or if Keras has
-            another backend than TensorFlow.
+            checkpoints are missing, if the loss or a weight is not finite, if Keras has
+            another backend than TensorFlow, or if another worker cannot be reached or stops.
     """
     if keras.config.backend() != "tensorflow":
         raise UserError(
@@ -231,27 +101,32 @@ def train(
         )
     if run_dir is None:
         run_dir = RunDirectory("checkpoints", config.model_name, config.seed)
+    replicas = connect(distribution_strategy, num_devices, config)
     splits = dataset.load_or_generate(data_dir, config)
-    with run_dir.lock():
+    if replicas and not replicas.is_chief:
+        with reported_failures():
+            return _follow_chief(config, splits, replicas, stop_at_accuracy)
+    with run_dir.lock(), reported_failures():
         _make_room(run_dir, restart)
         state, planned = _new_or_restored(run_dir, config)
         records = results.read(run_dir.results_path)
-        reached = bool(records) and records[-1].val_accuracy >= stop_at_accuracy
-        if state.epoch < config.num_epochs and not reached:
+        has_reached = bool(records) and records[-1].val_accuracy >= stop_at_accuracy
+        if not _agree_on_start(state, replicas, has_reached):
             if state.epoch:
                 logger.info("Resuming after epoch %d from %s", state.epoch, run_dir)
-            logger.info("Training on %s", device_name())
+            logger.info("Training on %s", replicas or device_name())
             # A lower num_epochs ends this training early, but the planned number is kept.
             planned = max(planned, config.num_epochs)
             run_dir.write_config(dataclasses.replace(config, num_epochs=planned))
             board = TensorBoardWriter(
                 run_dir, config, state.model, splits.validation, summary_every
             )
+            program = ReplicatedProgram(state, replicas) if replicas else EpochProgram(state)
+            progress = progress or Progress()
             with contextlib.closing(board):
                 board.write_start(state.epoch)
-                _train_epochs(
-                    state, run_dir, splits, progress or Progress(), board, stop_at_accuracy
-                )
+                epochs = _epochs(state, splits, program, progress)
+                _write_epochs(epochs, state, run_dir, progress, board, stop_at_accuracy)
         return results.read(run_dir.results_path)
 
 
@@ -318,20 +193,14 @@ def _make_room(run_dir: RunDirectory, restart: bool) -> None:
         run_dir.clear()
 
 
-def _train_epochs(
-    state: TrainingState,
-    run_dir: RunDirectory,
-    splits: Splits,
-    progress: Progress,
-    board: TensorBoardWriter,
-    stop_at_accuracy: float,
-) -> None:
-    """Runs the remaining epochs: train, validate, record, save."""
-    config, program, task = state.config, EpochProgram(state), state.config.make_task()
+def _epochs(
+    state: TrainingState, splits: Splits, program: EpochProgram, progress: Progress
+) -> Iterator[tuple[EpochRecord, np.ndarray]]:
+    """Trains and yields the record and the accuracies by group after each remaining epoch."""
+    config, task = state.config, state.config.make_task()
     training_batches = to_tensors(batches(splits.training, config.batch_size))
     validation = Evaluation(program, task, splits.validation, config.batch_size)
     test = Evaluation(program, task, splits.test, config.batch_size) if config.num_test else None
-    records, seconds = results.read(run_dir.results_path), []
     logger.info("Compiling; the first epoch takes a few seconds longer.")
     for epoch in range(state.epoch + 1, config.num_epochs + 1):
         start = time.perf_counter()
@@ -339,15 +208,14 @@ def _train_epochs(
             order = epoch_order(config.seed, epoch, config.num_training)
             training_batches = to_tensors(batches(splits.training, config.batch_size, order))
         totals = tf.zeros(3)
-        for chunk, bounds in enumerate(_chunks(training_batches), start=1):
-            totals = program.train(*training_batches, *bounds, totals)
+        for chunk, limits in enumerate(_chunks(training_batches), start=1):
+            totals = program.train(*training_batches, *limits, totals)
             totals.numpy()  # waits for the result
             progress.update(epoch, chunk / CHUNKS_PER_EPOCH)
         loss, num_correct, gradient_norm = totals.numpy()
         steps = len(training_batches.targets)
         val_loss, val_accuracy, by_group = validation.run()
         test_loss, test_accuracy, _ = test.run() if test else (None, None, None)
-        seconds.append(time.perf_counter() - start)
         record = EpochRecord(
             epoch,
             float(loss / steps),
@@ -355,78 +223,69 @@ def _train_epochs(
             val_loss,
             val_accuracy,
             float(gradient_norm / steps),
-            round(seconds[-1], 3),
+            round(time.perf_counter() - start, 3),
             test_loss,
             test_accuracy,
         )
         _check_finite(record, state.model)
+        state.epoch = epoch
+        yield record, by_group
+
+
+def _write_epochs(
+    epochs: Iterable[tuple[EpochRecord, np.ndarray]],
+    state: TrainingState,
+    run_dir: RunDirectory,
+    progress: Progress,
+    board: TensorBoardWriter,
+    stop_at_accuracy: float,
+) -> None:
+    """Writes the results of every epoch, until the last."""
+    records, seconds = results.read(run_dir.results_path), []
+    num_epochs = state.config.num_epochs
+    for record, by_group in epochs:
         records.append(record)
+        seconds.append(record.seconds)
         # The checkpoint comes last: on resume, records newer than it are discarded.
         results.append(run_dir.results_path, record)
-        is_last = epoch == config.num_epochs or record.val_accuracy >= stop_at_accuracy
+        is_last = record.epoch == num_epochs or record.val_accuracy >= stop_at_accuracy
         board.write_epoch(records, by_group, is_last)
-        state.epoch = epoch
         state.save(run_dir)
         # The first epoch compiles, so only the later ones predict the time of an epoch.
         recent = seconds[1:][-9:]
-        left = float(np.median(recent)) * (config.num_epochs - epoch) if recent else None
+        left = float(np.median(recent)) * (num_epochs - record.epoch) if recent else None
         progress.end_epoch(record, max(one.val_accuracy for one in records), left)
         if is_last:
             break
 
 
-def _chunks(batches: Batches):
-    """Yields the bounds of the chunks of training in an epoch."""
-    steps = len(batches.targets)
-    num_chunks = min(CHUNKS_PER_EPOCH - 1, steps)
-    for chunk in range(num_chunks):
-        yield _bounds(chunk * steps // num_chunks, (chunk + 1) * steps // num_chunks)
+def _follow_chief(
+    config: Config, splits: Splits, replicas: Replicas, stop_at_accuracy: float
+) -> list[EpochRecord]:
+    """Trains as a worker that writes nothing, and returns the records of these epochs."""
+    state, records = checkpoint.new_state(config), []
+    if not _agree_on_start(state, replicas, has_reached=False):
+        program = ReplicatedProgram(state, replicas)
+        for record, _ in _epochs(state, splits, program, Progress()):
+            records.append(record)
+            if record.val_accuracy >= stop_at_accuracy:
+                break
+    return records
 
 
-def _bounds(start: int, stop: int):
-    return tf.constant(start), tf.constant(stop)
-
-
-def epoch_order(seed: int, epoch: int, num_sequences: int) -> np.ndarray:
-    """Returns the order of the training sequences in an epoch, a permutation."""
-    return np.random.default_rng([seed, epoch]).permutation(num_sequences)
-
-
-def to_tensors(batches: Batches) -> Batches:
-    """Returns batches as tensors."""
-    return Batches(tf.constant(batches.tokens), tf.constant(batches.targets))
-
-
-class Evaluation:
-    """The results of a model on the full batches of a split.
+def _agree_on_start(state: TrainingState, replicas: Replicas | None, has_reached: bool) -> bool:
+    """Gives all workers the chief's state. Returns whether the training has already ended.
 
     Args:
-        program: of the model.
-        task: of the split.
-        split: N sequences.
-        batch_size: B.
+        state: of this worker.
+        replicas: of the training.
+        has_reached: whether this worker knows that the run has reached the accuracy to stop at.
     """
-
-    def __init__(self, program: EpochProgram, task: Task, split: Split, batch_size: int):
-        cut = batches(split, batch_size)
-        groups = batches(Split(split.tokens, task.groups(split)), batch_size).targets
-        is_answer = cut.targets != NO_ANSWER
-        self._group_sizes = np.bincount(groups[is_answer], minlength=task.num_groups)
-        self._arguments = (*to_tensors(cut), tf.constant(groups), *_bounds(0, len(groups)))
-        self._program = program
-        self._steps, self._batch_size = len(groups), batch_size
-
-    def run(self) -> tuple[float, float, np.ndarray]:
-        """Returns loss, accuracy, and the accuracy of each group; NaN for one without answers."""
-        totals = self._program.evaluate(*self._arguments, tf.zeros(2 + len(self._group_sizes)))
-        loss, correct, *of_groups = totals.numpy()
-        with np.errstate(invalid="ignore"):
-            by_group = of_groups / self._group_sizes
-        return (
-            float(loss / self._steps),
-            float(correct / (self._steps * self._batch_size)),
-            by_group,
-        )
+    if replicas:
+        chiefs = replicas.gather(np.array([state.epoch, has_reached], "float64"))[0]
+        state.epoch, has_reached = int(chiefs[0]), bool(chiefs[1])
+        replicas.copy_from_chief(state.variables().values())
+    return state.epoch >= state.config.num_epochs or has_reached
 
 
 def _check_finite(record: EpochRecord, model: keras.Model) -> None:
@@ -441,3 +300,16 @@ def _check_finite(record: EpochRecord, model: keras.Model) -> None:
         f"Train again ({option('restart', True)}) with a lower {option('learning_rate')} or "
         f"{option('fast_learning_rate')}"
     )
+
+
+def _chunks(batches: Batches):
+    """Yields the bounds of the chunks of training in an epoch."""
+    steps = len(batches.targets)
+    num_chunks = min(CHUNKS_PER_EPOCH - 1, steps)
+    for chunk in range(num_chunks):
+        yield bounds(chunk * steps // num_chunks, (chunk + 1) * steps // num_chunks)
+
+
+def epoch_order(seed: int, epoch: int, num_sequences: int) -> np.ndarray:
+    """Returns the order of the training sequences in an epoch, a permutation."""
+    return np.random.default_rng([seed, epoch]).permutation(num_sequences)

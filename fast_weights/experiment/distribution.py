@@ -1,0 +1,309 @@
+"""Training on several devices or machines: the replicas, and what they exchange.
+
+Each replica computes the gradients of its share of every batch. One sum over all replicas brings
+loss and gradients together, and every process then makes the same update. The variables are plain
+ones: a process has them once, and passes their values to its replicas.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fast_weights.experiment.config import Config
+from fast_weights.experiment.errors import UserError, option
+
+# Workers that have not connected by then are reported as missing.
+START_SECONDS = 300
+STRATEGIES = ("off", "mirrored", "multi_worker_mirrored")
+
+
+class Replicas:
+    """The replicas of a training.
+
+    Args:
+        strategy: a `MirroredStrategy` or a `MultiWorkerMirroredStrategy`. It has no variables.
+
+    Attributes:
+        strategy: the strategy.
+        num_replicas: R, the number of replicas in all processes.
+        is_chief: whether this process writes the files of the run.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self.strategy = strategy
+        self.num_replicas = strategy.num_replicas_in_sync
+        resolver = strategy.cluster_resolver
+        is_worker = bool(resolver and resolver.cluster_spec())
+        self.is_chief = not is_worker or resolver.task_id == 0
+
+    def __str__(self):
+        return f"{self.num_replicas} devices"
+
+    def share(self, batch_size: int):
+        """Returns the slice of a batch that belongs to the replica that calls this."""
+        size = batch_size // self.num_replicas
+        start = tf.distribute.get_replica_context().replica_id_in_sync_group * size
+        return slice(start, start + size)
+
+    def sum(self, tensor):
+        """Returns the sum over the replicas. Called by each replica."""
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensor)
+
+    def run(self, function, arguments):
+        """Returns the result of a function that all replicas call, whose results are equal."""
+        results = self.strategy.run(function, arguments)
+        return self.strategy.experimental_local_results(results)[0]
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """Returns the values that each replica has, (R, n), from this process's values, (n,)."""
+
+        @tf.function
+        def gathered(values):
+            def rows(values):
+                index = tf.distribute.get_replica_context().replica_id_in_sync_group
+                own_row = tf.one_hot(index, self.num_replicas, dtype="float64")
+                return self.sum(own_row[:, None] * values)
+
+            return self.run(rows, (values,))
+
+        return gathered(tf.constant(values, "float64")).numpy()
+
+    def check_equal(self, config: Config) -> None:
+        """Raises a `UserError` unless all processes have the same settings and versions."""
+        values = {**json.loads(config.to_json()), **_versions()}
+        # 48 bits of a hash are exact in a float64.
+        hashes = [int(_hash(name, value)[:12], 16) for name, value in values.items()]
+        found = self.gather(np.array(hashes, "float64"))
+        differing = [
+            f"{name}={value}"
+            for name, value, column in zip(values, values.values(), found.T, strict=True)
+            if len(set(column)) > 1
+        ]
+        if differing:
+            raise UserError(
+                "all workers must have the same settings and versions. Another worker differs "
+                f"from this one's {', '.join(differing)}"
+            )
+
+    def copy_from_chief(self, variables) -> None:
+        """Assigns the chief's values of variables to those of all processes."""
+        # Exact: float64 holds float32 and the integers of an optimizer.
+        mine = np.concatenate([np.ravel(v).astype("float64") for v in map(_numpy, variables)])
+        chiefs = self.gather(mine)[0]
+        sizes = [int(np.prod(variable.shape)) for variable in variables]
+        for variable, part in zip(variables, np.split(chiefs, np.cumsum(sizes)[:-1]), strict=True):
+            variable.assign(part.reshape(variable.shape).astype(variable.dtype))
+
+
+def _numpy(variable):
+    return keras.ops.convert_to_numpy(variable)
+
+
+def _hash(name, value):
+    return hashlib.sha256(f"{name}={value}".encode()).hexdigest()
+
+
+def _versions():
+    return {
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "python": ".".join(map(str, sys.version_info[:2])),
+    }
+
+
+def is_chief(name: str) -> bool:
+    """Returns whether this process writes the files of a run, from the environment.
+
+    Args:
+        name: one of `STRATEGIES`.
+    """
+    if name != "multi_worker_mirrored":
+        return True
+    if "TF_CONFIG" not in os.environ:
+        return os.environ.get("SLURM_PROCID", "0") == "0"
+    return _read_cluster(os.environ["TF_CONFIG"])[1] == 0
+
+
+def connect(name: str, num_devices: int | None, config: Config) -> Replicas | None:
+    """Connects the replicas of a training. Must come before TensorFlow computes anything.
+
+    Args:
+        name: one of `STRATEGIES`.
+        num_devices: for `"mirrored"`, the number of virtual CPU devices. Default: all GPUs.
+        config: the settings.
+
+    Returns:
+        The replicas, or `None` with `"off"`.
+
+    Raises:
+        UserError: if there are no such devices, a worker cannot be reached, the cluster is not
+            described correctly, workers differ, or the batch cannot be divided.
+    """
+    if name not in STRATEGIES:
+        raise UserError(
+            f"`distribution_strategy` must be one of {', '.join(STRATEGIES)}. Received: {name!r}"
+        )
+    if num_devices is not None and name != "mirrored":
+        raise UserError(
+            f"{option('num_devices')} applies only to {option('distribution_strategy', 'mirrored')}"
+        )
+    if name == "off":
+        return None
+    if name == "mirrored":
+        replicas = Replicas(_mirrored(num_devices))
+    else:
+        with reported_failures():
+            replicas = Replicas(_multi_worker())
+            replicas.check_equal(config)
+    if config.batch_size % replicas.num_replicas:
+        raise UserError(
+            f"`batch_size` must divide by the {replicas.num_replicas} devices. "
+            f"Received: batch_size={config.batch_size}"
+        )
+    return replicas
+
+
+def _mirrored(num_devices):
+    """Returns a strategy for all GPUs, or for virtual CPU devices."""
+    if num_devices is None:
+        gpus = tf.config.list_logical_devices("GPU")
+        if not gpus:
+            raise UserError(
+                "TensorFlow finds no GPU. To use virtual devices of the CPU, give "
+                f"{option('num_devices', 2)}"
+            )
+        return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    devices = [tf.config.LogicalDeviceConfiguration() for _ in range(num_devices)]
+    try:
+        if tf.config.get_logical_device_configuration(cpu) != devices:
+            tf.config.set_logical_device_configuration(cpu, devices)
+    except RuntimeError:
+        raise UserError(
+            "the number of virtual devices can be chosen only before TensorFlow computes "
+            "anything. Start Python again"
+        ) from None
+    return tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(num_devices)])
+
+
+def _multi_worker():
+    """Returns a strategy for the cluster of `TF_CONFIG`, or else that of Slurm."""
+    resolver = tf.distribute.cluster_resolver
+    if "TF_CONFIG" in os.environ:
+        _read_cluster(os.environ["TF_CONFIG"])
+        found = resolver.TFConfigClusterResolver()
+    elif "SLURM_PROCID" in os.environ:
+        found = resolver.SlurmClusterResolver()
+    else:
+        raise UserError(
+            "multi_worker_mirrored needs a description of the cluster in the environment variable "
+            "TF_CONFIG, or to run under Slurm"
+        )
+    _wait_for_workers(found.cluster_spec().as_dict()["worker"], found.task_id)
+    return tf.distribute.MultiWorkerMirroredStrategy(found)
+
+
+def _read_cluster(text: str) -> tuple[list[str], int]:
+    """Returns the addresses of the workers and the index of this one, from a `TF_CONFIG`.
+
+    Raises:
+        UserError: if the text does not describe them.
+    """
+    example = (
+        '{"cluster": {"worker": ["10.0.0.1:5001", "10.0.0.2:5001"]}, '
+        '"task": {"type": "worker", "index": 0}}'
+    )
+    try:
+        values = json.loads(text)
+        workers, task = values["cluster"]["worker"], values["task"]
+        index = int(task["index"])
+        is_valid = (
+            list(values["cluster"]) == [task["type"]] == ["worker"]
+            and 0 <= index < len(workers) == len(set(workers))
+            and all(int(worker.rsplit(":", 1)[1]) > 0 for worker in workers)
+        )
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        is_valid = False
+    if not is_valid:
+        raise UserError(
+            f"TF_CONFIG must be JSON such as {example}: different addresses of workers, and the "
+            f"index of this one. Received: {text:.300}"
+        )
+    return workers, index
+
+
+def _wait_for_workers(workers: list[str], index: int) -> None:
+    """Returns when every worker of the cluster can be reached.
+
+    TensorFlow waits for them for an hour, in code that Python cannot interrupt. Until all have
+    come, this worker listens at its port, where TensorFlow listens afterwards.
+
+    Raises:
+        UserError: if another program uses the port, or after `START_SECONDS`.
+    """
+    port = int(workers[index].rsplit(":", 1)[1])
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("", port))
+        except OSError as error:
+            raise UserError(
+                f"port {port} of worker {index} cannot be used: {error.strerror}. End the program "
+                "that uses it, or give the worker another port in TF_CONFIG"
+            ) from None
+        listener.listen()
+        missing, end = list(workers), time.monotonic() + START_SECONDS
+        while missing := [worker for worker in missing if not _listens(worker)]:
+            if time.monotonic() > end:
+                raise UserError(
+                    f"no connection to {', '.join(missing)} within {START_SECONDS} s. Check the "
+                    "addresses of the workers, and start all of them"
+                )
+            time.sleep(0.2)
+
+
+def _listens(worker: str) -> bool:
+    """Returns whether a program listens at an address."""
+    host, port = worker.rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def reported_failures() -> Iterator[None]:
+    """Turns an error of the communication between workers into a `UserError`."""
+    try:
+        yield
+    except (
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.FailedPreconditionError,
+        tf.errors.InternalError,
+        tf.errors.UnavailableError,
+    ) as error:
+        raise UserError(
+            "another worker has stopped or cannot be reached. Every completed epoch is saved. To "
+            "resume, start all workers again with the same commands. TensorFlow says: "
+            f"{_reason(error)}"
+        ) from None
+
+
+def _reason(error) -> str:
+    """Returns the part of a long message of TensorFlow that names the reason."""
+    found = re.search(r'grpc_message:"([^"]+)"', str(error))
+    return found[1] if found else f"{str(error).strip().splitlines()[0]:.300}"

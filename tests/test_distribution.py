@@ -1,0 +1,275 @@
+"""Training on several devices and in several processes equals training on one device."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from processes import ROOT, TINY, assert_refused, records, run, run_directory, start
+
+from fast_weights.experiment import distribution
+from fast_weights.experiment.errors import UserError
+
+# Gradients are clipped in every update. The learning rate is high, so that faults show.
+SETTINGS = (*TINY, "--num_epochs=3", "--learning_rate=1e-2", "--max_gradient_norm=0.1", "--shuffle")
+MIRRORED = ("--distribution_strategy=mirrored", "--num_devices=2")
+WORKERS = "--distribution_strategy=multi_worker_mirrored"
+
+
+def free_ports(number):
+    """Returns ports that no program uses."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def environment(ports, index):
+    """Returns the environment of a worker."""
+    workers = [f"127.0.0.1:{port}" for port in ports]
+    task = {"type": "worker", "index": index}
+    return {**os.environ, "TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": task})}
+
+
+@contextlib.contextmanager
+def start_workers(directory, *flags, others=None):
+    """Starts two workers.
+
+    Args:
+        directory: of the run.
+        *flags: of both workers.
+        others: flags of the second worker. Default: the same.
+    """
+    ports = free_ports(2)
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                start("train.py", directory, WORKERS, *chosen, env=environment(ports, index))
+            )
+            for index, chosen in enumerate([flags, others or flags])
+        ]
+
+
+def run_workers(directory, *flags, **options):
+    """Runs two workers to their end and returns (status, output, errors) of each."""
+    with start_workers(directory, *flags, **options) as workers:
+        outputs = [worker.communicate(timeout=300) for worker in workers]
+        return [
+            (worker.returncode, *output) for worker, output in zip(workers, outputs, strict=True)
+        ]
+
+
+def assert_close(result, expected, name):
+    """Asserts equality up to rounding, of numbers or of `None`."""
+    if expected is None:
+        assert result is None, name
+    else:
+        assert result == pytest.approx(expected, rel=2e-3, abs=1e-5), name
+
+
+def assert_same_run(directory, other):
+    """Asserts equal results and weights of two runs, up to rounding."""
+    one, two = (run_directory(path) for path in (directory, other))
+    assert len(records(one)) == len(records(two)) > 0
+    for mine, theirs in zip(records(one), records(two), strict=True):
+        for name, value in vars(mine).items():
+            assert_close(vars(theirs)[name], value, name)
+    weights = []
+    for run_dir in (one, two):
+        with np.load(run_dir.checkpoint_path(run_dir.checkpoint_epochs()[0])) as archive:
+            weights.append({name: archive[name] for name in archive.files})
+    assert weights[0].keys() == weights[1].keys()
+    for name, value in weights[0].items():
+        np.testing.assert_allclose(weights[1][name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The directory of a run on one device."""
+    directory = tmp_path_factory.mktemp("alone")
+    run("train.py", directory, *SETTINGS)
+    return directory
+
+
+def test_two_devices_equal_one(alone, tmp_path):
+    """Catches clipping before the sum, a loss of one share, and a share that is used twice."""
+    done = run("train.py", tmp_path, *SETTINGS, *MIRRORED)
+    assert "Training on 2 devices" in done.stderr
+    assert_same_run(alone, tmp_path)
+
+
+def test_two_workers_equal_one_device(alone, tmp_path):
+    """Catches two writers, and a worker that prints or that trains on the same share."""
+    chief, other = run_workers(tmp_path, *SETTINGS)
+    assert chief[0] == other[0] == 0, chief[2] + other[2]
+    assert "RNN-LN-FW has completed epoch 3" in chief[1]
+    assert other[1] == ""
+    assert_same_run(alone, tmp_path)
+
+
+def test_run_moves_between_kinds_of_training(alone, tmp_path):
+    """Catches a checkpoint that only one kind of training can read, and a lost optimizer."""
+    run("train.py", tmp_path, *SETTINGS, "--num_epochs=1")
+    (status, _, errors), _ = run_workers(tmp_path, *SETTINGS, "--num_epochs=2")
+    assert status == 0, errors
+    run("train.py", tmp_path, *SETTINGS, *MIRRORED)
+    assert_same_run(alone, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--model_name=CONTROL",),
+        ("--model_name=RNN-LN",),
+        ("--model_name=GRU-LN",),
+        ("--model_name=A-LSTM", "--units=6"),
+        ("--inner_steps=0",),
+        ("--task=multi-query-recall", "--vocabulary_size=8"),
+        ("--num_test=24", "--weight_decay=0.1", "--network=paper", "--warmup_steps=4"),
+    ],
+    ids=" ".join,
+)
+def test_every_option_equals_one_device(tmp_path, flags):
+    """Catches a model, a task or a setting that the divided update computes differently."""
+    for name, devices in (("one", ()), ("two", MIRRORED)):
+        (tmp_path / name).mkdir()
+        run("train.py", tmp_path / name, *SETTINGS, *flags, *devices)
+    model_name = flags[0].removeprefix("--model_name=") if "model" in flags[0] else "RNN-LN-FW"
+    one, two = (
+        records(run_directory(tmp_path / name, model_name=model_name)) for name in ("one", "two")
+    )
+    for mine, theirs in zip(one, two, strict=True):
+        for name, value in vars(mine).items():
+            assert_close(vars(theirs)[name], value, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1], ids=["chief", "worker"])
+def test_death_of_a_worker_ends_the_others(alone, tmp_path, victim):
+    """Catches a worker that waits for ever, and a run that cannot be resumed."""
+    with start_workers(tmp_path, *SETTINGS, "--num_epochs=3000") as workers:
+        path = run_directory(tmp_path).results_path
+        while not (path.exists() and path.read_text().count("\n") > 1):
+            assert workers[0].poll() is None, workers[0].communicate()
+            time.sleep(0.1)
+        time.sleep(random.random())
+        workers[victim].kill()
+        killed = time.monotonic()
+        _, errors = workers[1 - victim].communicate(timeout=60)
+        assert time.monotonic() - killed < 60
+        assert workers[1 - victim].returncode == 2
+        assert re.search("^error: another worker has stopped", errors, re.MULTILINE)
+    completed = run_directory(tmp_path).checkpoint_epochs()[0]
+    results = run_workers(tmp_path, *SETTINGS, f"--num_epochs={completed + 1}")
+    assert [status for status, _, _ in results] == [0, 0], results
+    (tmp_path / "alone").mkdir()
+    run("train.py", tmp_path / "alone", *SETTINGS, f"--num_epochs={completed + 1}")
+    mine, theirs = (records(run_directory(path)) for path in (tmp_path, tmp_path / "alone"))
+    assert [one.epoch for one in mine] == [one.epoch for one in theirs]
+
+
+def test_other_settings_of_a_worker_are_named(tmp_path):
+    """Catches workers that train two different models together."""
+    for status, _, errors in run_workers(tmp_path, *SETTINGS, others=(*SETTINGS, "--units=4")):
+        assert status == 2
+        assert re.search(r"^error: .*same settings.* units=[45]$", errors, re.MULTILINE)
+    assert not run_directory(tmp_path).is_trained
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ((*MIRRORED, "--batch_size=5"), ["batch_size", "2 "]),
+        (("--distribution_strategy=mirrored",), ["no GPU", "--num_devices=2"]),
+        (("--num_devices=2",), ["--num_devices", "mirrored"]),
+        ((WORKERS,), ["TF_CONFIG", "Slurm"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_devices_that_do_not_exist_are_named(tmp_path, flags, words):
+    """Catches a traceback for a wrong flag or environment."""
+    clean = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
+    assert_refused(run("train.py", tmp_path, *TINY, *flags, status=2, env=clean), *words)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"ps": ["a:1"], "worker": ["a:2"]}, "task": {"type": "ps", "index": 0}}',
+    ],
+)
+def test_wrong_cluster_is_named(text):
+    """Catches a cluster that TensorFlow waits for in vain."""
+    with pytest.raises(UserError, match="TF_CONFIG must be JSON such as"):
+        distribution._read_cluster(text)
+
+
+def test_port_in_use_is_named():
+    """Catches a worker that cannot listen and blames the others."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port} of worker 1 cannot be used"):
+            distribution._wait_for_workers(["127.0.0.1:1", f"127.0.0.1:{port}"], 1)
+
+
+def test_missing_worker_is_named(monkeypatch):
+    """Catches a wait without end for a worker that never comes."""
+    monkeypatch.setattr(distribution, "START_SECONDS", 1)
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    with pytest.raises(UserError, match=f"no connection to {workers[1]} within 1 s"):
+        distribution._wait_for_workers(workers, 0)
+
+
+DATA_PARALLEL = """
+import keras, numpy as np, sys
+if len(keras.distribution.list_devices()) != 2:
+    sys.exit("two devices expected")
+from fast_weights import Control, FastWeights, LayerNormGRU, LayerNormRNN
+rng = np.random.default_rng(0)
+inputs = rng.normal(size=(32, 5, 3)).astype("float32")
+targets = rng.normal(size=(32, 4)).astype("float32")
+layers = [Control, LayerNormRNN, LayerNormGRU, FastWeights, lambda n: FastWeights(n, chunk_size=2)]
+for parallel in (False, True):
+    if parallel:
+        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    for layer in layers:
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((5, 3)), layer(4)])
+        model.compile(keras.optimizers.Adam(1e-2), "mse")
+        history = model.fit(inputs, targets, batch_size=16, epochs=3, verbose=0, shuffle=False)
+        devices = len(model.weights[0].value.sharding.device_set)
+        print(devices, *history.history["loss"])
+"""
+
+
+def test_layers_under_data_parallel_on_jax():
+    """Catches a layer whose states or sums depend on how `fit` divides a batch."""
+    pytest.importorskip("jax")
+    env = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", DATA_PARALLEL], env=env, cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [[float(number) for number in line.split()] for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines] == [1] * 5 + [2] * 5
+    np.testing.assert_allclose(np.array(lines)[5:, 1:], np.array(lines)[:5, 1:], rtol=1e-4)
