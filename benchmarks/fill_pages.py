@@ -18,8 +18,10 @@ import numpy as np
 
 from benchmarks import (
     ablations,
+    beyond_paper,
     classifier,
     devices,
+    distributed_speed,
     long_sequences,
     recall,
     recurrences,
@@ -325,6 +327,10 @@ GENERATED = {
     "classifier_ratio_without_xla": lambda: _classifier_ratio(xla=False),
     "character_memory": _character_memory,
     "paper": lambda: reproduce_paper.table_of_errors(reproduce_paper.read_records()),
+    "distributed_speed": distributed_speed.table_of_speed,
+    "distributed_sums": distributed_speed.table_of_sums,
+    "paper_tuning": lambda: reproduce_paper.table_of_tuning(reproduce_paper.read_records()),
+    "paper_variants": lambda: beyond_paper.table_of_variants(reproduce_paper.read_records()),
     "devices": devices.table_of_devices,
     "token_classifier": _token_classifier,
     "long_sequences": _long_sequences,

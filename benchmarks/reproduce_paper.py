@@ -31,7 +31,7 @@ FAST = "Fast weights"
 NETWORKS = {"IRNN": "IRNN", "LSTM": "LSTM", "A-LSTM": "A-LSTM", FAST: "RNN-LN-FW"}
 UNITS = (20, 50, 100)
 SEEDS = (0, 1, 2, 3, 4)
-RATES = (5e-4, 1e-3, 2e-3, 4e-3)
+RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 TUNING_UNITS = 50
 NUM_EPOCHS = 192
 TUNING_EPOCHS = 48
@@ -161,6 +161,16 @@ def table_of_errors(records: dict) -> str:
     for units in UNITS:
         heads += [f"R = {units}", "paper"]
     return table(heads, rows)
+
+
+def table_of_tuning(records: dict) -> str:
+    """Returns a table of the lowest validation error with each learning rate."""
+    rows = []
+    for label in NETWORKS:
+        found = [records.get(run.name) for run in tuning_runs([label])]
+        cells = [f"{100 * (1 - max(one['val_accuracy'])):.2f}%" if one else "-" for one in found]
+        rows.append([label, *cells])
+    return table(["network", *(f"{rate:g}" for rate in RATES)], rows)
 
 
 def draw() -> pathlib.Path:
