@@ -14,7 +14,7 @@ import functools
 import json
 import statistics
 
-from benchmarks.runs import RESULTS_DIR, ROOT, Run, run_all, run_main
+from benchmarks.runs import RESULTS_DIR, ROOT, Run, named_records, run_all, run_main
 from benchmarks.tables import table
 from fast_weights.experiment import results, storage
 from fast_weights.experiment.config import Config
@@ -126,8 +126,7 @@ def best_rates(records: dict) -> dict:
 
 def read_records() -> dict[str, dict]:
     """Returns the saved records by the name of the run."""
-    lines = storage.read_bytes(PATH).decode().splitlines() if storage.exists(PATH) else []
-    return {record["name"]: record for record in map(json.loads, lines)}
+    return named_records(PATH)
 
 
 def train(runs: list[Run], jobs: int | None) -> dict[str, dict]:

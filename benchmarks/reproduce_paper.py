@@ -20,7 +20,7 @@ import sys
 # A script finds only the modules of its own directory. The project is one directory up.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from benchmarks.runs import RESULTS_DIR, ROOT, Run, run_all, run_main
+from benchmarks.runs import RESULTS_DIR, ROOT, Run, named_records, run_all, run_main
 from benchmarks.tables import table
 from fast_weights.experiment import results, storage
 from fast_weights.experiment.config import Config
@@ -105,8 +105,7 @@ def table_runs(records: dict, labels, seeds) -> list[Run]:
 
 def read_records() -> dict[str, dict]:
     """Returns the saved records by the name of the run."""
-    lines = storage.read_bytes(PATH).decode().splitlines() if storage.exists(PATH) else []
-    return {record["name"]: record for record in map(json.loads, lines)}
+    return named_records(PATH)
 
 
 def train(runs: list[Run], jobs: int | None) -> dict[str, dict]:

@@ -6,6 +6,7 @@ An interrupted run resumes with the same command.
 import argparse
 import ctypes
 import dataclasses
+import json
 import math
 import os
 import pathlib
@@ -215,6 +216,12 @@ def train_and_draw(description: str, runs: list[Run], draw: Callable[[], pathlib
     for run in runs:
         run.save()
     print(f"Wrote {draw()}. To update the pages: python -m benchmarks.fill_pages")
+
+
+def named_records(path: pathlib.Path) -> dict[str, dict]:
+    """Returns the records of a file with one JSON object in a line, by their `name`."""
+    lines = storage.read_bytes(path).decode().splitlines() if storage.exists(path) else []
+    return {record["name"]: record for record in map(json.loads, lines)}
 
 
 def run_main(main: Callable[[], None]) -> None:
