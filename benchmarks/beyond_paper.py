@@ -10,11 +10,12 @@ import argparse
 import statistics
 
 from benchmarks import reproduce_paper
-from benchmarks.reproduce_paper import FAST, NUM_EPOCHS, SEEDS, test_error
+from benchmarks.reproduce_paper import FAST, SEEDS, test_error
 from benchmarks.runs import Run, run_main
 from benchmarks.tables import table
 
 UNITS = 20
+NUM_EPOCHS = reproduce_paper.NUM_EPOCHS[UNITS]
 RATE = 1e-3
 BEST = {"recurrence": "original", "decay_rate": 0.95, "weight_decay": 0.1}
 # Label: settings that differ from those of table 1.

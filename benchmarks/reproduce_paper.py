@@ -33,10 +33,12 @@ UNITS = (20, 50, 100)
 SEEDS = (0, 1, 2, 3, 4)
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 TUNING_UNITS = 50
-NUM_EPOCHS = 192
+# By the number of units: a large network learns in fewer updates, and each takes longer.
+NUM_EPOCHS = {20: 192, 50: 96, 100: 48}
 TUNING_EPOCHS = 48
-# An update of A-LSTM takes about ten times as long as one of LSTM.
-A_LSTM_EPOCHS = 48
+# An update of A-LSTM takes five to ten times as long as one of LSTM.
+A_LSTM_EPOCHS = {20: 24, 50: 24, 100: 12}
+A_LSTM_TUNING_EPOCHS = 12
 QUICK_EPOCHS = 24
 # Test error in percent, from the paper.
 PUBLISHED = {
@@ -60,7 +62,8 @@ def make_run(label, units, rate, seed, num_epochs=None, **settings) -> Run:
         num_epochs: default: the number for the network's cells of the table.
         **settings: others than the defaults of the network of the paper.
     """
-    num_epochs = num_epochs or (A_LSTM_EPOCHS if label == "A-LSTM" else NUM_EPOCHS)
+    epochs_by_units = A_LSTM_EPOCHS if label == "A-LSTM" else NUM_EPOCHS
+    num_epochs = num_epochs or epochs_by_units[units]
     config = Config.with_defaults(
         network="paper",
         model_name=NETWORKS[label],
@@ -77,11 +80,11 @@ def make_run(label, units, rate, seed, num_epochs=None, **settings) -> Run:
 
 def tuning_runs(labels) -> list[Run]:
     """Returns a run of each network with each learning rate."""
-    return [
-        make_run(label, TUNING_UNITS, rate, seed=0, num_epochs=TUNING_EPOCHS)
-        for label in labels
-        for rate in RATES
-    ]
+    runs = []
+    for label in labels:
+        num_epochs = A_LSTM_TUNING_EPOCHS if label == "A-LSTM" else TUNING_EPOCHS
+        runs += [make_run(label, TUNING_UNITS, rate, 0, num_epochs) for rate in RATES]
+    return runs
 
 
 def best_rate(records: dict, label: str) -> float | None:
