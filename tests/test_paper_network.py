@@ -45,6 +45,8 @@ def test_defaults_are_those_of_the_paper():
     assert (config.recurrence, config.shuffle) == ("paper", True)
     assert config.changes() == {"network": "paper"}
     assert Config.with_defaults() == Config()
+    constant = Config.with_defaults(network="paper", learning_rate_schedule="constant")
+    assert constant.warmup_steps == 0
 
 
 @pytest.mark.parametrize("model_name", MODEL_NAMES)
@@ -149,6 +151,7 @@ def test_trace_of_the_paper_network(paper):
         ({"learning_rate_schedule": "cosine", "warmup_steps": 500_000}, "less than the 500,000"),
         ({"num_test": 5}, "`num_test` must be at least `batch_size`"),
         ({"num_pairs": 27}, "from 1 to 26"),
+        ({"model_name": "A-LSTM", "units": 15}, "even for A-LSTM"),
     ],
 )
 def test_settings_that_do_not_go_together(settings, message):

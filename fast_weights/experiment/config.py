@@ -13,6 +13,7 @@ from fast_weights.experiment.errors import CorruptFileError, UserError, option
 from fast_weights.experiment.models import MODELS
 from fast_weights.experiment.tasks import TASKS, Task, make_task
 
+NETWORKS = ("blog", "paper")
 # Epochs between two TensorBoard snapshots. At 50, they take 2% to 3% of the time
 # (`python -m benchmarks.training_speed`).
 SUMMARY_EVERY = 50
@@ -110,7 +111,7 @@ class Config:
         "blog",
         "layers around the recurrent one: blog (none but the logits) or paper (an embedding, and "
         "100 ReLUs before and after)",
-        choices=("blog", "paper"),
+        choices=NETWORKS,
     )
     learning_rate_schedule: str = _setting(
         "constant",
@@ -144,6 +145,11 @@ class Config:
                     f"`{name}` must be at least `batch_size`, so that there is one full batch. "
                     f"Received: {name}={size}, batch_size={self.batch_size}"
                 )
+        if self.model_name == "A-LSTM" and self.units % 2:
+            raise UserError(
+                "`units` must be even for A-LSTM, because two numbers make a complex one. "
+                f"Received: units={self.units}"
+            )
         self._check_schedule()
         self.make_task()
 
@@ -173,7 +179,10 @@ class Config:
         >>> Config.with_defaults(network="paper", units=20).num_test
         20000
         """
-        return cls(**{**_defaults_of(settings.get("network", "blog")), **settings})
+        defaults = _defaults_of(settings.get("network", "blog"))
+        if settings.get("learning_rate_schedule") == "constant":
+            defaults["warmup_steps"] = 0
+        return cls(**{**defaults, **settings})
 
     @property
     def num_updates(self) -> int:
