@@ -65,11 +65,8 @@ def main():
     if FLAGS.quiet:
         logging.getLogger("fast_weights").setLevel(logging.WARNING)
     with console.quiet_import():
-        from fast_weights.experiment.distribution import is_chief
         from fast_weights.experiment.training import train
 
-    if not is_chief(FLAGS.distribution_strategy):
-        logging.getLogger("fast_weights").setLevel(logging.WARNING)
     progress = None if FLAGS.quiet else console.ProgressTable(config.num_epochs)
     records = train(
         config,
@@ -82,7 +79,7 @@ def main():
         distribution_strategy=FLAGS.distribution_strategy,
         num_devices=FLAGS.num_devices,
     )
-    if not is_chief(FLAGS.distribution_strategy):
+    if records is None:  # in a worker other than the chief
         return
     epoch = run_dir.checkpoint_epochs()[0]
     if not FLAGS.quiet:

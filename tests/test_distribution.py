@@ -12,7 +12,16 @@ import time
 
 import numpy as np
 import pytest
-from processes import ROOT, TINY, assert_refused, records, run, run_directory, start
+from processes import (
+    ROOT,
+    TINY,
+    assert_refused,
+    checkpoint_arrays,
+    records,
+    run,
+    run_directory,
+    start,
+)
 
 from fast_weights.experiment import distribution
 from fast_weights.experiment.errors import UserError
@@ -41,7 +50,7 @@ def environment(ports, index):
 
 @contextlib.contextmanager
 def start_workers(directory, *flags, others=None):
-    """Starts two workers.
+    """Starts two workers, the second in a directory of its own, `directory/worker`.
 
     Args:
         directory: of the run.
@@ -49,12 +58,14 @@ def start_workers(directory, *flags, others=None):
         others: flags of the second worker. Default: the same.
     """
     ports = free_ports(2)
+    (directory / "worker").mkdir(parents=True, exist_ok=True)
+    workers = [(directory, flags), (directory / "worker", others or flags)]
     with contextlib.ExitStack() as stack:
         yield [
             stack.enter_context(
-                start("train.py", directory, WORKERS, *chosen, env=environment(ports, index))
+                start("train.py", path, WORKERS, *chosen, env=environment(ports, index))
             )
-            for index, chosen in enumerate([flags, others or flags])
+            for index, (path, chosen) in enumerate(workers)
         ]
 
 
@@ -112,6 +123,7 @@ def test_two_workers_equal_one_device(alone, tmp_path):
     assert chief[0] == other[0] == 0, chief[2] + other[2]
     assert "RNN-LN-FW has completed epoch 3" in chief[1]
     assert other[1] == ""
+    assert not (tmp_path / "worker/checkpoints").exists()
     assert_same_run(alone, tmp_path)
 
 
@@ -155,7 +167,7 @@ def test_every_option_equals_one_device(tmp_path, flags):
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1], ids=["chief", "worker"])
 def test_death_of_a_worker_ends_the_others(alone, tmp_path, victim):
-    """Catches a worker that waits for ever, and a run that cannot be resumed."""
+    """Catches a worker that waits for ever, and a resumed run that differs from a whole one."""
     with start_workers(tmp_path, *SETTINGS, "--num_epochs=3000") as workers:
         path = run_directory(tmp_path).results_path
         while not (path.exists() and path.read_text().count("\n") > 1):
@@ -169,12 +181,12 @@ def test_death_of_a_worker_ends_the_others(alone, tmp_path, victim):
         assert workers[1 - victim].returncode == 2
         assert re.search("^error: another worker has stopped", errors, re.MULTILINE)
     completed = run_directory(tmp_path).checkpoint_epochs()[0]
-    results = run_workers(tmp_path, *SETTINGS, f"--num_epochs={completed + 1}")
-    assert [status for status, _, _ in results] == [0, 0], results
-    (tmp_path / "alone").mkdir()
-    run("train.py", tmp_path / "alone", *SETTINGS, f"--num_epochs={completed + 1}")
-    mine, theirs = (records(run_directory(path)) for path in (tmp_path, tmp_path / "alone"))
-    assert [one.epoch for one in mine] == [one.epoch for one in theirs]
+    for directory in (tmp_path, tmp_path / "whole"):
+        results = run_workers(directory, *SETTINGS, f"--num_epochs={completed + 20}")
+        assert [status for status, _, _ in results] == [0, 0], results
+    resumed, whole = (run_directory(path) for path in (tmp_path, tmp_path / "whole"))
+    assert records(resumed) == records(whole)
+    assert checkpoint_arrays(resumed) == checkpoint_arrays(whole)
 
 
 def test_other_settings_of_a_worker_are_named(tmp_path):
@@ -216,6 +228,31 @@ def test_wrong_cluster_is_named(text):
     """Catches a cluster that TensorFlow waits for in vain."""
     with pytest.raises(UserError, match="TF_CONFIG must be JSON such as"):
         distribution._read_cluster(text)
+
+
+@pytest.mark.parametrize(
+    ("node", "local", "index"), [("n9", 0, 2), ("n9", 1, 3), ("n10", 0, 0), ("n10", 1, 1)]
+)
+def test_tasks_of_slurm_are_workers(monkeypatch, node, local, index):
+    """Catches two tasks with the same index, and nodes without a GPU."""
+    step = {"NODELIST": "n[9-10]", "TASKS_PER_NODE": "2(x2)", "NUM_TASKS": "4"}
+    variables = {f"SLURM_STEP_{name}": value for name, value in step.items()}
+    rank = 2 * (node == "n10") + local
+    variables |= {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(local), "SLURMD_NODENAME": node}
+    for name, value in {**variables, "CUDA_VISIBLE_DEVICES": ""}.items():
+        monkeypatch.setenv(name, value)
+    found = distribution._read_slurm()
+    addresses = ["n10:8888", "n10:8889", "n9:8888", "n9:8889"]
+    assert found.cluster_spec().as_dict() == {"worker": addresses}
+    assert (found.task_id, found.num_accelerators()) == (index, {})
+
+
+def test_slurm_without_srun_is_named(monkeypatch):
+    """Catches a traceback in a script of sbatch that starts `train.py` itself."""
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(UserError, match="with srun"):
+        distribution._multi_worker()
 
 
 def test_port_in_use_is_named():

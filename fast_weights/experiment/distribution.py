@@ -8,8 +8,10 @@ ones: a process has them once, and passes their values to its replicas.
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
+import shutil
 import socket
 import sys
 import time
@@ -24,6 +26,8 @@ from fast_weights.experiment.errors import UserError, option
 
 # Workers that have not connected by then are reported as missing.
 START_SECONDS = 300
+# Of the first task on a node, as in TensorFlow's `SlurmClusterResolver`.
+SLURM_PORT = 8888
 STRATEGIES = ("off", "mirrored", "multi_worker_mirrored")
 
 
@@ -122,19 +126,6 @@ def _versions():
     }
 
 
-def is_chief(name: str) -> bool:
-    """Returns whether this process writes the files of a run, from the environment.
-
-    Args:
-        name: one of `STRATEGIES`.
-    """
-    if name != "multi_worker_mirrored":
-        return True
-    if "TF_CONFIG" not in os.environ:
-        return os.environ.get("SLURM_PROCID", "0") == "0"
-    return _read_cluster(os.environ["TF_CONFIG"])[1] == 0
-
-
 def connect(name: str, num_devices: int | None, config: Config) -> Replicas | None:
     """Connects the replicas of a training. Must come before TensorFlow computes anything.
 
@@ -166,6 +157,8 @@ def connect(name: str, num_devices: int | None, config: Config) -> Replicas | No
         with reported_failures():
             replicas = Replicas(_multi_worker())
             replicas.check_equal(config)
+        if not replicas.is_chief:
+            logging.getLogger("fast_weights").setLevel(logging.WARNING)
     if config.batch_size % replicas.num_replicas:
         raise UserError(
             f"`batch_size` must divide by the {replicas.num_replicas} devices. "
@@ -199,12 +192,11 @@ def _mirrored(num_devices):
 
 def _multi_worker():
     """Returns a strategy for the cluster of `TF_CONFIG`, or else that of Slurm."""
-    resolver = tf.distribute.cluster_resolver
     if "TF_CONFIG" in os.environ:
         _read_cluster(os.environ["TF_CONFIG"])
-        found = resolver.TFConfigClusterResolver()
+        found = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     elif "SLURM_PROCID" in os.environ:
-        found = resolver.SlurmClusterResolver()
+        found = _read_slurm()
     else:
         raise UserError(
             "multi_worker_mirrored needs a description of the cluster in the environment variable "
@@ -212,6 +204,35 @@ def _multi_worker():
         )
     _wait_for_workers(found.cluster_spec().as_dict()["worker"], found.task_id)
     return tf.distribute.MultiWorkerMirroredStrategy(found)
+
+
+def _read_slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
+    """Returns the resolver of the cluster whose workers are the tasks of this Slurm step.
+
+    Raises:
+        UserError: if `srun` did not start this process.
+    """
+    resolver = tf.distribute.cluster_resolver
+    if "SLURM_STEP_NUM_TASKS" not in os.environ:
+        raise UserError(
+            "the workers of a Slurm job are started by srun. Start this command with srun"
+        )
+    if os.environ.get("CUDA_VISIBLE_DEVICES", shutil.which("nvidia-smi")):
+        slurm = resolver.SlurmClusterResolver()
+        gpus = slurm.num_accelerators()
+    else:  # TensorFlow's resolver fails without GPUs, so it counts one for each task
+        tasks = int(os.environ["SLURM_STEP_NUM_TASKS"])
+        slurm = resolver.SlurmClusterResolver(
+            gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False
+        )
+        gpus = {}
+    spec = slurm.cluster_spec()
+    # The resolver sorts node10 before node2, so the rank of a task is not always its index.
+    port = SLURM_PORT + int(os.environ["SLURM_LOCALID"])
+    index = spec.as_dict()["worker"].index(f"{os.environ['SLURMD_NODENAME']}:{port}")
+    return resolver.SimpleClusterResolver(
+        spec, task_type="worker", task_id=index, num_accelerators=gpus, rpc_layer="grpc"
+    )
 
 
 def _read_cluster(text: str) -> tuple[list[str], int]:

@@ -63,7 +63,7 @@ def train(
     stop_at_accuracy: float = math.inf,
     distribution_strategy: str = "off",
     num_devices: int | None = None,
-) -> list[EpochRecord]:
+) -> list[EpochRecord] | None:
     """Trains a model up to `config.num_epochs`, from its last checkpoint if there is one.
 
     Args:
@@ -85,7 +85,7 @@ def train(
 
     Returns:
         The records of all epochs, including those before an interruption. A worker other than the
-        chief writes no files, and returns the records of the epochs that it has computed.
+        chief writes no files and returns `None`.
 
     Raises:
         UserError: if a file cannot be read or written or is corrupt, if another process
@@ -105,7 +105,8 @@ def train(
     splits = dataset.load_or_generate(data_dir, config)
     if replicas and not replicas.is_chief:
         with reported_failures():
-            return _follow_chief(config, splits, replicas, stop_at_accuracy)
+            _follow_chief(config, splits, replicas, stop_at_accuracy)
+        return None
     with run_dir.lock(), reported_failures():
         _make_room(run_dir, restart)
         state, planned = _new_or_restored(run_dir, config)
@@ -261,16 +262,14 @@ def _write_epochs(
 
 def _follow_chief(
     config: Config, splits: Splits, replicas: Replicas, stop_at_accuracy: float
-) -> list[EpochRecord]:
-    """Trains as a worker that writes nothing, and returns the records of these epochs."""
-    state, records = checkpoint.new_state(config), []
+) -> None:
+    """Trains as a worker that writes nothing."""
+    state = checkpoint.new_state(config)
     if not _agree_on_start(state, replicas, has_reached=False):
         program = ReplicatedProgram(state, replicas)
         for record, _ in _epochs(state, splits, program, Progress()):
-            records.append(record)
             if record.val_accuracy >= stop_at_accuracy:
                 break
-    return records
 
 
 def _agree_on_start(state: TrainingState, replicas: Replicas | None, has_reached: bool) -> bool:
