@@ -25,15 +25,15 @@ from fast_weights.experiment.run_dir import RunDirectory, find_runs
 
 FLAGS = flags.FLAGS
 
-console.define_config_flags("model_name", "seed")
+console.define_config_flags("model_name", "seed", "network")
 console.define_directory_flags()
 flags.DEFINE_enum(
     "figure",
     "curves",
     ("curves", "memory", "attention", "weights"),
-    "curves: accuracy, loss and gradient norm of all runs, or of those that --model_name and "
-    "--seed select (a single curve includes training); memory: one sequence step by step, "
-    "as an image and as a GIF; attention: mean over the validation sequences; weights: slow "
+    "curves: accuracy, loss and gradient norm of all runs, or of those that --model_name, "
+    "--seed and --network select (a single curve includes training); memory: one sequence step by "
+    "step, as an image and as a GIF; attention: mean over the validation sequences; weights: slow "
     "weights before and after training",
 )
 flags.DEFINE_string("sample", None, "sequence for --figure=memory, such as g5o8k1??g")
@@ -79,6 +79,7 @@ def curves():
         for run_dir in find_runs(FLAGS.checkpoint_dir)
         if run_dir.model_name == FLAGS.model_name or not FLAGS["model_name"].present
         if run_dir.seed == FLAGS.seed or not FLAGS["seed"].present
+        if console.network() in (None, run_dir.read_config().network)
     }
     # A run in its first epoch has no records yet.
     runs = {run_dir: records for run_dir, records in read.items() if records}
@@ -151,7 +152,7 @@ def _order(config):
 
 def memory():
     """Plots one sequence, as an image and as an animation."""
-    task = console.run_dir().trained_or_bundled().read_config().make_task()
+    task = _config().make_task()
     sample = task.default_sample if FLAGS.sample is None else FLAGS.sample
     task.encode_sample(sample)
     model, config, caption = _load()
@@ -164,7 +165,7 @@ def memory():
 
 def attention():
     """Plots the mean attention over the validation sequences."""
-    if console.run_dir().trained_or_bundled().read_config().inner_steps == 0:
+    if _config().inner_steps == 0:
         raise UserError(
             "--figure=attention shows what the inner loop reads, so it needs a model trained with "
             "one inner step or more. Received: inner_steps=0"
@@ -215,13 +216,18 @@ def _file_name(text):
     return name if name == text else f"{name}-{zlib.crc32(text.encode()):08x}"
 
 
+def _config():
+    """Returns the configuration of the model that the flags name."""
+    return console.run_dir().trained_or_bundled(console.network()).read_config()
+
+
 def _load():
     """Returns the model that the flags name, its configuration, and a caption for its figures."""
-    console.run_dir().trained_or_bundled()  # a missing model is reported before TensorFlow loads
+    _config()  # a missing model is reported before TensorFlow loads
     with console.quiet_import():
         from fast_weights.experiment.checkpoint import load_epoch
 
-    model, config, epochs = load_epoch(console.run_dir())
+    model, config, epochs = load_epoch(console.run_dir(), console.network())
     settings = [f"{name}={value}" for name, value in config.changes().items()]
     parts = [config.model_name, f"seed {config.seed}", *settings, f"after {epochs:,} epochs"]
     return model, config, "\n".join(textwrap.wrap(", ".join(parts), CAPTION_WIDTH))

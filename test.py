@@ -16,7 +16,7 @@ from fast_weights.experiment.errors import UserError
 
 FLAGS = flags.FLAGS
 
-console.define_config_flags("model_name", "seed")
+console.define_config_flags("model_name", "seed", "network")
 console.define_directory_flags()
 flags.DEFINE_multi_string(
     "sample", [], "sequence to predict, such as g5o8k1??g; may be given several times"
@@ -31,11 +31,11 @@ def main():
         raise UserError("--sample and --evaluate cannot be combined. Give one of them")
     run_dir = console.run_dir()
     # The flags are checked before TensorFlow takes seconds to load.
-    config = run_dir.trained_or_bundled().read_config()
+    found = run_dir.trained_or_bundled(console.network())
+    config = found.read_config()
     if FLAGS.split == "test" and not config.num_test:
         raise UserError(
-            f"{run_dir} has no test sequences. Use --split=validation, or train with "
-            "--num_test=20000"
+            f"{found} has no test sequences. Use --split=validation, or train with --num_test=20000"
         )
     task = config.make_task()
     samples = FLAGS.sample or [task.default_sample]
@@ -45,7 +45,7 @@ def main():
         from fast_weights.experiment import evaluation
         from fast_weights.experiment.checkpoint import load_model
 
-    model, config = load_model(run_dir)
+    model, config = load_model(run_dir, console.network())
     if FLAGS.evaluate:
         split = getattr(load_or_generate(FLAGS.data_dir, config), FLAGS.split)
         accuracy, by_group = evaluation.accuracy_by_group(model, task, split)

@@ -22,6 +22,7 @@ from benchmarks import (
     classifier,
     devices,
     distributed_speed,
+    harder_than_paper,
     long_sequences,
     recall,
     recurrences,
@@ -226,7 +227,7 @@ def _bundled():
     """Returns RNN-LN-FW with the bundled weights, and its configuration."""
     from fast_weights.experiment.checkpoint import load_model  # loads TensorFlow
 
-    return load_model(RunDirectory(PRETRAINED_DIR, "RNN-LN-FW"))
+    return load_model(RunDirectory(PRETRAINED_DIR / "blog", "RNN-LN-FW"))
 
 
 def _trace(model):
@@ -330,6 +331,7 @@ GENERATED = {
     "distributed_speed": distributed_speed.table_of_speed,
     "distributed_sums": distributed_speed.table_of_sums,
     "paper_tuning": lambda: reproduce_paper.table_of_tuning(reproduce_paper.read_records()),
+    "paper_limits": lambda: harder_than_paper.table_of_limits(reproduce_paper.read_records()),
     "paper_variants": lambda: beyond_paper.table_of_variants(reproduce_paper.read_records()),
     "devices": devices.table_of_devices,
     "token_classifier": _token_classifier,

@@ -5,7 +5,7 @@ python benchmarks/reproduce_blog.py --quick
 
 Trains each model with each seed in `checkpoints/`, then overwrites the project's own records
 (`docs/results/<MODEL_NAME>-seed<N>.jsonl` and `.json`), figures (`docs/*.png`) and bundled
-weights (`fast_weights/experiment/pretrained/`). For another number of epochs, it uses
+weights (`fast_weights/experiment/pretrained/blog/`). For another number of epochs, it uses
 `checkpoints/blog-<epochs>/` and `figures/blog-<epochs>/` instead.
 """
 
@@ -18,11 +18,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks import tables
 from benchmarks.runs import RESULTS_DIR, ROOT, Run, run_all, run_main
-from fast_weights.experiment import storage
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.models import BLOG_MODELS, MODELS
 from fast_weights.experiment.results import EpochRecord
-from fast_weights.experiment.run_dir import PRETRAINED_DIR, RunDirectory
 
 NUM_EPOCHS = 1000
 SEEDS = (0, 1, 2)
@@ -63,15 +61,6 @@ def records_by_model(
     return {name: seeds for name, seeds in found.items() if seeds}
 
 
-def bundle(run: Run) -> None:
-    """Writes the weights of a run to the package, without its optimizer."""
-    arrays = storage.read_arrays(run.run_dir.checkpoint_path(NUM_EPOCHS))
-    weights = {name: value for name, value in arrays.items() if not name.startswith("optimizer.")}
-    bundled = RunDirectory(PRETRAINED_DIR, run.config.model_name, run.config.seed)
-    storage.write_arrays(bundled.checkpoint_path(NUM_EPOCHS), weights)
-    bundled.write_config(run.config)
-
-
 def integers(text: str) -> list[int]:
     """Returns the integers of a list such as `0,1,2`."""
     return [int(part) for part in text.split(",")]
@@ -101,7 +90,7 @@ def main():
     for run in runs:
         run.save(output_dir / "results")
         if is_full_length and run.config.seed == 0:
-            bundle(run)
+            run.bundle()
     found = records_by_model(saved_runs() if is_full_length else runs, output_dir / "results")
     from fast_weights.experiment.plots import plot_curves  # loads Matplotlib
 

@@ -6,8 +6,9 @@ python benchmarks/reproduce_paper.py --quick
 The learning rate of each network is tuned with 50 units and seed 0: `RATES`, on validation
 sequences, in a quarter of the updates. Then each network is trained with every size and seed. The
 test error of a run is that of its best validation epoch. Trains in `checkpoints/paper/`, writes a
-line to `docs/results/paper.jsonl` after each run, and draws `docs/paper.png` at the end. The same
-command resumes after an interruption.
+line to `docs/results/paper.jsonl` after each run, draws `docs/paper.png` at the end, and overwrites
+the bundled weights (`fast_weights/experiment/pretrained/paper/`). The same command resumes after
+an interruption.
 """
 
 import argparse
@@ -37,9 +38,10 @@ TUNING_UNITS = 50
 NUM_EPOCHS = {20: 192, 50: 96, 100: 48}
 TUNING_EPOCHS = 48
 # An update of A-LSTM takes five to ten times as long as one of LSTM.
-A_LSTM_EPOCHS = {20: 24, 50: 24, 100: 12}
+A_LSTM_EPOCHS = {20: 24, 50: 12, 100: 8}
 A_LSTM_TUNING_EPOCHS = 12
 QUICK_EPOCHS = 24
+BUNDLED_UNITS = 50
 # Test error in percent, from the paper.
 PUBLISHED = {
     "IRNN": (62.11, 60.23, 0.34),
@@ -78,13 +80,18 @@ def make_run(label, units, rate, seed, num_epochs=None, **settings) -> Run:
     return Run(f"{name}-seed{seed}", config, ROOT / "checkpoints/paper" / f"{name}-{seed}")
 
 
+def tuning_epochs(label: str) -> int:
+    """Returns the number of epochs of the tuning of a network."""
+    return A_LSTM_TUNING_EPOCHS if label == "A-LSTM" else TUNING_EPOCHS
+
+
 def tuning_runs(labels) -> list[Run]:
     """Returns a run of each network with each learning rate."""
-    runs = []
-    for label in labels:
-        num_epochs = A_LSTM_TUNING_EPOCHS if label == "A-LSTM" else TUNING_EPOCHS
-        runs += [make_run(label, TUNING_UNITS, rate, 0, num_epochs) for rate in RATES]
-    return runs
+    return [
+        make_run(label, TUNING_UNITS, rate, seed=0, num_epochs=tuning_epochs(label))
+        for label in labels
+        for rate in RATES
+    ]
 
 
 def best_rate(records: dict, label: str) -> float | None:
@@ -103,6 +110,15 @@ def table_runs(records: dict, labels, seeds) -> list[Run]:
         for seed in seeds
         for label in labels
         for units in UNITS
+    ]
+
+
+def bundled_runs() -> list[Run]:
+    """Returns the runs of the table whose weights are bundled."""
+    records = read_records()
+    tuned = [label for label in NETWORKS if best_rate(records, label)]
+    return [
+        run for run in table_runs(records, tuned, SEEDS[:1]) if run.config.units == BUNDLED_UNITS
     ]
 
 
@@ -175,6 +191,12 @@ def table_of_tuning(records: dict) -> str:
     return table(["network", *(f"{rate:g}" for rate in RATES)], rows)
 
 
+def look(label: str) -> dict:
+    """Returns how figures draw the curve of a network."""
+    model = MODELS[NETWORKS[label]]
+    return {"color": model.color, "linestyle": model.linestyle}
+
+
 def draw() -> pathlib.Path:
     """Draws the test loss over updates with 50 units, as figure 2 of the paper."""
     from matplotlib.ticker import StrMethodFormatter
@@ -184,17 +206,16 @@ def draw() -> pathlib.Path:
     records = read_records()
     figure = style.new_figure(7, 4.5)
     axes = figure.subplots()
-    for label, model_name in NETWORKS.items():
+    for label in NETWORKS:
         rate = best_rate(records, label)
         runs = [make_run(label, TUNING_UNITS, rate, seed) for seed in SEEDS] if rate else []
-        look = {"color": MODELS[model_name].color, "linestyle": MODELS[model_name].linestyle}
         for run in runs:
             if run.name not in records:
                 continue
             losses = records[run.name]["test_loss"]
             steps = run.config.num_updates // run.config.num_epochs
             updates = [steps * epoch / 1000 for epoch in range(1, len(losses) + 1)]
-            axes.plot(updates, losses, label=label if run is runs[0] else None, **look)
+            axes.plot(updates, losses, label=label if run is runs[0] else None, **look(label))
     axes.set_title("Test loss with R = 50, five seeds")
     axes.set_xlabel("updates in thousands")
     axes.set_ylabel("negative log-likelihood in nats")
@@ -227,6 +248,9 @@ def main():
         return
     records = train(tuning_runs(labels), flags.jobs)
     records = train(table_runs(records, labels, SEEDS[: flags.seeds]), flags.jobs)
+    for run in bundled_runs():
+        if run.run_dir.is_trained:
+            run.bundle()
     if set(labels) == set(NETWORKS):
         print(table_of_errors(records))
         print(f"Wrote {draw()}. To update the pages: python -m benchmarks.fill_pages")

@@ -24,7 +24,7 @@ from fast_weights.experiment.config import Config
 from fast_weights.experiment.console import format_duration
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.results import EpochRecord
-from fast_weights.experiment.run_dir import RunDirectory
+from fast_weights.experiment.run_dir import PRETRAINED_DIR, RunDirectory
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS_DIR = ROOT / "docs/results"
@@ -76,6 +76,18 @@ class Run:
         for path in (self.run_dir.results_path, self.run_dir.config_path):
             target = results_dir / f"{self.name}{path.suffix}"
             storage.write_text(target, path.read_text(encoding="utf-8"))
+
+    def bundle(self) -> None:
+        """Writes the weights after the last epoch to the package, without the optimizer."""
+        epoch = self.config.num_epochs
+        arrays = storage.read_arrays(self.run_dir.checkpoint_path(epoch))
+        weights = {
+            name: value for name, value in arrays.items() if not name.startswith("optimizer.")
+        }
+        directory = PRETRAINED_DIR / self.config.network
+        bundled = RunDirectory(directory, self.config.model_name, self.config.seed)
+        storage.write_arrays(bundled.checkpoint_path(epoch), weights)
+        bundled.write_config(self.config)
 
     def records(self, results_dir: pathlib.Path = RESULTS_DIR) -> list[EpochRecord]:
         """Returns the saved records.

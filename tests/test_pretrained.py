@@ -5,6 +5,7 @@ import logging
 import pytest
 from processes import ROOT
 
+from benchmarks import reproduce_paper
 from fast_weights.experiment import dataset, results, storage
 from fast_weights.experiment.checkpoint import load_model
 from fast_weights.experiment.config import Config
@@ -36,19 +37,32 @@ def test_bundled_weights_are_those_of_the_records(tmp_path, caplog, validation, 
     assert accuracy == pytest.approx(records[-1].val_accuracy, abs=2e-4)
 
 
+@pytest.mark.parametrize("run", reproduce_paper.bundled_runs(), ids=lambda run: run.name)
+def test_bundled_weights_of_the_paper_are_those_of_the_records(tmp_path, caplog, run):
+    """Catches weights of another run or of the blog's network, and settings that are not theirs."""
+    caplog.set_level(logging.INFO)
+    record = reproduce_paper.read_records()[run.name]
+    model, config = load_model(RunDirectory(tmp_path, run.config.model_name), "paper")
+    assert config == run.config
+    assert "--network=paper" in caplog.text
+    test = dataset.generate(config).test
+    accuracy, _ = accuracy_by_group(model, config.make_task(), test)
+    # A batch that is not full is left out in training.
+    assert accuracy == pytest.approx(record["test_accuracy"][-1], abs=1e-3)
+
+
 def test_other_seeds_are_not_bundled(tmp_path):
     """Catches the weights of seed 0 under the name of another seed."""
     with pytest.raises(UserError, match="--seed=3"):
         load_model(RunDirectory(tmp_path, "RNN-LN-FW", seed=3))
 
 
-@pytest.mark.parametrize("model_name", BLOG_MODELS)
-def test_bundled_weights_have_no_optimizer(model_name):
+def test_bundled_weights_have_no_optimizer():
     """Catches a package that is three times as large as its users need."""
-    run_dir = RunDirectory(PRETRAINED_DIR, model_name)
-    (epoch,) = run_dir.checkpoint_epochs()
-    arrays = storage.read_arrays(run_dir.checkpoint_path(epoch))
-    assert not [name for name in arrays if name.startswith("optimizer")]
+    paths = sorted(PRETRAINED_DIR.rglob("*.npz"))
+    assert len(paths) == 8
+    for path in paths:
+        assert not [name for name in storage.read_arrays(path) if name.startswith("optimizer")]
 
 
 def test_distribution_lists_every_package_and_the_weights():

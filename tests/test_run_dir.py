@@ -64,6 +64,22 @@ def test_untrained_model_is_refused_with_its_command(tmp_path):
         assert flag in str(caught.value)
 
 
+def test_bundled_weights_are_those_of_the_network(tmp_path):
+    """Catches the blog's weights in the place of the paper's, and the paper's as default."""
+    fast_weights = RunDirectory(tmp_path, "RNN-LN-FW")
+    assert fast_weights.trained_or_bundled().read_config().network == "blog"
+    assert fast_weights.trained_or_bundled("paper").read_config().network == "paper"
+    lstm = RunDirectory(tmp_path, "LSTM").trained_or_bundled()
+    assert lstm == RunDirectory(tmp_path, "LSTM").trained_or_bundled("paper")
+
+
+def test_trained_run_of_another_network_is_refused(trained):
+    """Catches the bundled weights, or the run, in the place of the network that was asked for."""
+    assert trained.trained_or_bundled("blog") == trained
+    with pytest.raises(UserError, match=r"--network=blog.*--checkpoint_dir"):
+        trained.trained_or_bundled("paper")
+
+
 def test_corrupt_config_is_refused(trained):
     """Catches a resume with defaults in place of the settings of the run."""
     trained.config_path.write_bytes(trained.config_path.read_bytes()[:50] + b"\xff")

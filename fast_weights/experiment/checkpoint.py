@@ -13,7 +13,7 @@ import numpy as np
 
 from fast_weights.experiment import storage
 from fast_weights.experiment.config import Config
-from fast_weights.experiment.errors import CorruptFileError, UserError, option
+from fast_weights.experiment.errors import IN_CHECKOUT, CorruptFileError, UserError, option
 from fast_weights.experiment.models import build_model
 from fast_weights.experiment.run_dir import RunDirectory
 
@@ -98,11 +98,13 @@ def _learning_rate(config: Config):
     )
 
 
-def load_model(run_dir: RunDirectory) -> tuple[keras.Model, Config]:
+def load_model(run_dir: RunDirectory, network: str | None = None) -> tuple[keras.Model, Config]:
     """Loads a trained model, or the bundled weights if it has not been trained.
 
     Args:
         run_dir: the directory of the run.
+        network: the setting that the model must have. Default: the run's own, and of bundled
+            weights the blog's if there are several.
 
     Returns:
         The model, from tokens to logits, as `build_model` returns it, and its configuration.
@@ -110,7 +112,8 @@ def load_model(run_dir: RunDirectory) -> tuple[keras.Model, Config]:
     Raises:
         CorruptFileError: if the configuration is corrupt.
         UserError: if the model has not been trained and no bundled weights have its seed, if
-            a file cannot be read, or if all checkpoints are corrupt.
+            the run has another network, if a file cannot be read, or if all checkpoints are
+            corrupt.
 
     Example:
 
@@ -118,21 +121,26 @@ def load_model(run_dir: RunDirectory) -> tuple[keras.Model, Config]:
     >>> tuple(model(np.zeros((2, config.make_task().length), "int32")).shape)
     (2, 37)
     """
-    model, config, _ = load_epoch(run_dir)
+    model, config, _ = load_epoch(run_dir, network)
     return model, config
 
 
-def load_epoch(run_dir: RunDirectory) -> tuple[keras.Model, Config, int]:
+def load_epoch(
+    run_dir: RunDirectory, network: str | None = None
+) -> tuple[keras.Model, Config, int]:
     """Returns the model, its configuration, and the number of epochs of its checkpoint."""
-    found = run_dir.trained_or_bundled()
+    found = run_dir.trained_or_bundled(network)
+    config = found.read_config()
     if found != run_dir:
+        command = run_dir.train_command
+        if IN_CHECKOUT and config.network == "paper":
+            command += " --network=paper"
         logger.info(
             "%s has no checkpoint in %s; using the bundled weights. To train your own: %s",
             run_dir.model_name,
             run_dir.path.absolute(),
-            run_dir.train_command,
+            command,
         )
-    config = found.read_config()
     model = build_model(config)
     epoch = _restore_newest(found, _weights(model))
     if epoch < config.num_epochs:

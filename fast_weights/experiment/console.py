@@ -96,6 +96,11 @@ def run_dir() -> RunDirectory:
     return RunDirectory(FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed)
 
 
+def network() -> str | None:
+    """Returns the value of `--network`, or `None` if it was not given."""
+    return FLAGS.network if FLAGS["network"].present else None
+
+
 def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
     """Parses the flags, runs `main` and exits; in a notebook, it returns instead.
 

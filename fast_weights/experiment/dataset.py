@@ -39,10 +39,14 @@ def load_or_generate(data_dir: str | pathlib.Path, config: Config) -> Splits:
     start = time.perf_counter()
     splits = generate(config)
     _save(path, splits, config)
-    sizes = [f"{len(split.targets):,} {name}" for name, split in splits._asdict().items()]
+    sizes = [
+        f"{len(split.targets):,} {name}"
+        for name, split in splits._asdict().items()
+        if len(split.targets)
+    ]
     logger.info(
         "Generated %s sequences in %.1f s: %s",
-        " and ".join(size for size in sizes if not size.startswith("0 ")),
+        " and ".join([", ".join(sizes[:-1]), sizes[-1]]),
         time.perf_counter() - start,
         path,
     )

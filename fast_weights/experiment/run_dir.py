@@ -23,7 +23,7 @@ import subprocess
 from collections.abc import Iterator
 
 from fast_weights.experiment import errors, storage
-from fast_weights.experiment.config import Config
+from fast_weights.experiment.config import NETWORKS, Config
 from fast_weights.experiment.errors import UserError, option
 
 PRETRAINED_DIR = pathlib.Path(__file__).parent / "pretrained"
@@ -100,27 +100,39 @@ class RunDirectory:
             command += f" --checkpoint_dir={_quote(str(self.checkpoint_dir))}"
         return command
 
-    def trained_or_bundled(self) -> "RunDirectory":
+    def trained_or_bundled(self, network: str | None = None) -> "RunDirectory":
         """Returns this directory if it holds a trained model, or else that of bundled weights.
 
+        Args:
+            network: the setting that the model must have. Default: the run's own, and of bundled
+                weights the blog's if there are several.
+
         Raises:
-            UserError: if the directory holds a run without a checkpoint, or if the model has not
-                been trained and no bundled weights have its seed.
+            UserError: if the directory holds a run without a checkpoint or of another network, or
+                if the model has not been trained and no bundled weights have its seed.
         """
         if self.is_trained:
+            found = self.read_config().network
+            if network not in (None, found):
+                raise UserError(
+                    f"{self} holds a run of {option('network', found)}. Omit "
+                    f"{option('network', network)}, or use another {option('checkpoint_dir')}"
+                )
             return self
         if storage.exists(self.config_path):
             raise UserError(
                 f"{self.path.absolute()} has no checkpoint: its training ended before the end of "
                 f"the first epoch, or its checkpoints were deleted. Train it: {self.train_command}"
             )
-        bundled = RunDirectory(PRETRAINED_DIR, self.model_name, self.seed)
-        if not bundled.is_trained:
-            raise UserError(
-                f"{self.model_name} has no checkpoint in {self.path.absolute()}. "
-                f"Train it: {self.train_command}"
-            )
-        return bundled
+        for one in [network] if network else NETWORKS:
+            bundled = RunDirectory(PRETRAINED_DIR / one, self.model_name, self.seed)
+            if bundled.is_trained:
+                return bundled
+        which = f" with {option('network', network)}" if network else ""
+        raise UserError(
+            f"{self.model_name} has no checkpoint in {self.path.absolute()}, and there are no "
+            f"bundled weights of it{which}. Train it: {self.train_command}"
+        )
 
     def read_config(self) -> Config:
         """Returns the settings of the run.
