@@ -11,11 +11,12 @@ import fast_weights.experiment.requirements  # noqa: F401  ends here if somethin
 # isort: split
 import logging
 import math
+import os
 
 from absl import flags
 
 from fast_weights.experiment import console
-from fast_weights.experiment.config import SUMMARY_EVERY, Config
+from fast_weights.experiment.config import STRATEGIES, SUMMARY_EVERY, Config
 from fast_weights.experiment.run_dir import resolve_config
 
 FLAGS = flags.FLAGS
@@ -41,7 +42,7 @@ flags.DEFINE_float(
 flags.DEFINE_enum(
     "distribution_strategy",
     "off",
-    ["off", "mirrored", "multi_worker_mirrored"],
+    STRATEGIES,
     "the devices that share each batch: one, those of this machine, or those of the workers of "
     "TF_CONFIG or of Slurm",
 )
@@ -64,6 +65,9 @@ def main():
         config = resolve_config(run_dir, settings)
     if FLAGS.quiet:
         logging.getLogger("fast_weights").setLevel(logging.WARNING)
+    if FLAGS.distribution_strategy == "multi_worker_mirrored":
+        # TensorFlow would print a page about a worker that stops, before this program's one line.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with console.quiet_import():
         from fast_weights.experiment.training import train
 

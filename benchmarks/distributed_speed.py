@@ -23,18 +23,21 @@ from benchmarks.tables import table
 from fast_weights.experiment import results, storage
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.models import build_model
 from fast_weights.experiment.run_dir import RunDirectory
 
 RESULTS = RESULTS_DIR / "distributed_speed.jsonl"
 # Label: units, batch size, pairs, batches of an epoch.
 SIZES = {
     "blog": (50, 128, 3, 500),
-    "large": (256, 1024, 26, 4),
+    "large": (256, 1024, 26, 8),
 }
 KINDS = ("one device", "two workers", "two virtual devices")
-ROUNDS = 2
+ROUNDS = 5
 NUM_EPOCHS = 3
 SUMS = 200
+# Devices for which `table_of_expectations` reckons.
+NUM_DEVICES = (2, 8, 16)
 
 
 def run_workers(commands, cores):
@@ -132,6 +135,29 @@ def table_of_sums() -> str:
     return table(["numbers", "time of a sum"], rows)
 
 
+def table_of_expectations() -> str:
+    """Returns a table of the gain to expect of more devices, from the measured times.
+
+    An update of R devices takes 1/R of the time of one device, and a sum. With a ring, a sum has
+    2(R - 1) steps, in each of which a device sends 1/R of the numbers. The time of a step is a + b
+    times the numbers that it sends; a and b are those of the two workers' sums.
+    """
+    *records, sums = map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines())
+    (_, short), *_, (most, long) = ((int(n), time) for n, time in sums["sum_ms"].items())
+    # Two workers: 2 steps, with half of the numbers each.
+    a, b = short / 2, (long - short) / most
+    rows = []
+    for record in records:
+        alone = statistics.median(record["ms"][KINDS[0]])
+        row = [record["units"], record["batch_size"], f"{record['num_weights']:,}"]
+        for devices in NUM_DEVICES:
+            numbers = record["num_weights"] / devices
+            row.append(f"{alone / (alone / devices + 2 * (devices - 1) * (a + b * numbers)):.1f}")
+        rows.append(row)
+    heads = ["units", "batch", "weights", *(f"{devices} devices" for devices in NUM_DEVICES)]
+    return table(heads, rows)
+
+
 def main():
     if sys.argv[1:] == ["--sum"]:
         measure_sum()
@@ -143,12 +169,18 @@ def main():
             for kind in KINDS:
                 found[kind].append(milliseconds(kind, size))
                 print(size, kind, f"{found[kind][-1]:.2f} ms", flush=True)
-        sizes = {"units": units, "batch_size": batch_size, "num_pairs": num_pairs}
+        model = build_model(Config(units=units, num_pairs=num_pairs))
+        sizes = {
+            "units": units,
+            "batch_size": batch_size,
+            "num_pairs": num_pairs,
+            "num_weights": model.count_params(),
+        }
         records.append({**sizes, "ms": found})
     command = ["-m", "benchmarks.distributed_speed", "--sum"]
     records.append({"sum_ms": json.loads(run_workers([command, command], ["0", "1"])[0])})
     storage.write_text(RESULTS, "".join(f"{json.dumps(record)}\n" for record in records))
-    print(table_of_speed(), table_of_sums(), sep="\n\n")
+    print(table_of_speed(), table_of_sums(), table_of_expectations(), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -330,6 +330,7 @@ GENERATED = {
     "paper": lambda: reproduce_paper.table_of_errors(reproduce_paper.read_records()),
     "distributed_speed": distributed_speed.table_of_speed,
     "distributed_sums": distributed_speed.table_of_sums,
+    "distributed_expectations": distributed_speed.table_of_expectations,
     "paper_tuning": lambda: reproduce_paper.table_of_tuning(reproduce_paper.read_records()),
     "paper_limits": lambda: harder_than_paper.table_of_limits(reproduce_paper.read_records()),
     "paper_variants": lambda: beyond_paper.table_of_variants(reproduce_paper.read_records()),

@@ -45,27 +45,34 @@ def environment(ports, index):
     """Returns the environment of a worker."""
     workers = [f"127.0.0.1:{port}" for port in ports]
     task = {"type": "worker", "index": index}
-    return {**os.environ, "TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": task})}
+    config = json.dumps({"cluster": {"worker": workers}, "task": task})
+    # conftest.py hides TensorFlow's log. Users leave its level alone.
+    inherited = {k: value for k, value in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    return {**inherited, "TF_CONFIG": config}
 
 
 @contextlib.contextmanager
-def start_workers(directory, *flags, others=None):
+def start_workers(directory, *flags, others=None, script_of_other="train.py"):
     """Starts two workers, the second in a directory of its own, `directory/worker`.
 
     Args:
         directory: of the run.
         *flags: of both workers.
         others: flags of the second worker. Default: the same.
+        script_of_other: of the second worker.
     """
     ports = free_ports(2)
     (directory / "worker").mkdir(parents=True, exist_ok=True)
-    workers = [(directory, flags), (directory / "worker", others or flags)]
+    workers = [
+        ("train.py", directory, flags),
+        (script_of_other, directory / "worker", others or flags),
+    ]
     with contextlib.ExitStack() as stack:
         yield [
             stack.enter_context(
-                start("train.py", path, WORKERS, *chosen, env=environment(ports, index))
+                start(script, path, WORKERS, *chosen, env=environment(ports, index))
             )
-            for index, (path, chosen) in enumerate(workers)
+            for index, (script, path, chosen) in enumerate(workers)
         ]
 
 
@@ -113,7 +120,7 @@ def alone(tmp_path_factory):
 def test_two_devices_equal_one(alone, tmp_path):
     """Catches clipping before the sum, a loss of one share, and a share that is used twice."""
     done = run("train.py", tmp_path, *SETTINGS, *MIRRORED)
-    assert "Training on 2 devices" in done.stderr
+    assert "Training on 2 CPU devices" in done.stderr
     assert_same_run(alone, tmp_path)
 
 
@@ -179,7 +186,9 @@ def test_death_of_a_worker_ends_the_others(alone, tmp_path, victim):
         _, errors = workers[1 - victim].communicate(timeout=60)
         assert time.monotonic() - killed < 60
         assert workers[1 - victim].returncode == 2
-        assert re.search("^error: another worker has stopped", errors, re.MULTILINE)
+        lines = [line for line in errors.splitlines() if not line.startswith("note: ")]
+        (error,) = lines
+        assert error.startswith("error: another worker has stopped")
     completed = run_directory(tmp_path).checkpoint_epochs()[0]
     for directory in (tmp_path, tmp_path / "whole"):
         results = run_workers(directory, *SETTINGS, f"--num_epochs={completed + 20}")
@@ -195,6 +204,29 @@ def test_other_settings_of_a_worker_are_named(tmp_path):
         assert status == 2
         assert re.search(r"^error: .*same settings.* units=[45]$", errors, re.MULTILINE)
     assert not run_directory(tmp_path).is_trained
+
+
+OTHER_KERAS = f"""
+import runpy, sys
+sys.path.insert(0, {str(ROOT)!r})
+from fast_weights.experiment import console
+with console.quiet_import():
+    from fast_weights.experiment import distribution
+versions = distribution._versions()
+distribution._versions = lambda: {{**versions, "keras": "3.0.0"}}
+runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
+"""
+
+
+def test_other_versions_of_a_worker_are_named(tmp_path):
+    """Catches workers whose packages round differently."""
+    script = tmp_path / "other_keras.py"
+    script.write_text(OTHER_KERAS, encoding="utf-8")
+    for status, _, errors in run_workers(tmp_path, *SETTINGS, script_of_other=script):
+        assert status == 2
+        assert re.search(
+            r"^error: .*same settings and versions.* keras=3\S+$", errors, re.MULTILINE
+        )
 
 
 @pytest.mark.parametrize(

@@ -21,14 +21,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fast_weights.experiment.config import Config
+from fast_weights.experiment.config import STRATEGIES, Config
 from fast_weights.experiment.errors import UserError, option
 
 # Workers that have not connected by then are reported as missing.
 START_SECONDS = 300
 # Of the first task on a node, as in TensorFlow's `SlurmClusterResolver`.
 SLURM_PORT = 8888
-STRATEGIES = ("off", "mirrored", "multi_worker_mirrored")
 
 
 class Replicas:
@@ -51,7 +50,8 @@ class Replicas:
         self.is_chief = not is_worker or resolver.task_id == 0
 
     def __str__(self):
-        return f"{self.num_replicas} devices"
+        kind = tf.DeviceSpec.from_string(self.strategy.extended.worker_devices[0]).device_type
+        return f"{self.num_replicas} {kind} devices"
 
     def share(self, batch_size: int):
         """Returns the slice of a batch that belongs to the replica that calls this."""
