@@ -216,7 +216,7 @@ def draw() -> pathlib.Path:
             steps = run.config.num_updates // run.config.num_epochs
             updates = [steps * epoch / 1000 for epoch in range(1, len(losses) + 1)]
             axes.plot(updates, losses, label=label if run is runs[0] else None, **look(label))
-    axes.set_title("Test loss with R = 50, five seeds")
+    axes.set_title(f"Test loss with R = {TUNING_UNITS}, one curve for each seed")
     axes.set_xlabel("updates in thousands")
     axes.set_ylabel("negative log-likelihood in nats")
     axes.set_yscale("log")

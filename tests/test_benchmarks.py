@@ -19,6 +19,7 @@ from benchmarks import (
     recall,
     recurrences,
     reproduce_blog,
+    reproduce_paper,
     runs,
     sequence_length,
     training_speed,
@@ -136,7 +137,8 @@ def test_short_reproduction_spares_the_committed_results(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "benchmark", [ablations, long_sequences, recall, recurrences, sequence_length]
+    "benchmark",
+    [ablations, long_sequences, recall, recurrences, reproduce_paper, sequence_length],
 )
 def test_figures(tmp_path, monkeypatch, benchmark):
     """Catches a figure that can no longer be drawn from the committed records."""
