@@ -2,8 +2,8 @@
 
 python -m benchmarks.beyond_paper
 
-Trains the variants of `VARIANTS` with two seeds, and `BEST` with five. Runs, records and the
-meaning of the test error are those of `benchmarks/reproduce_paper.py`.
+Trains the variants of `VARIANTS` with two seeds, and those of `BEST` with five. Runs, records and
+the meaning of the test error are those of `benchmarks/reproduce_paper.py`.
 """
 
 import argparse
@@ -17,7 +17,8 @@ from benchmarks.tables import table
 UNITS = 20
 NUM_EPOCHS = reproduce_paper.NUM_EPOCHS[UNITS]
 RATE = 1e-3
-BEST = {"recurrence": "original", "decay_rate": 0.95, "weight_decay": 0.1}
+GOOD = {"recurrence": "original", "decay_rate": 0.95, "weight_decay": 0.1}
+BEST = (GOOD, {**GOOD, "num_epochs": 2 * NUM_EPOCHS})
 # Label: settings that differ from those of table 1.
 VARIANTS = {
     "as in table 1": {},
@@ -27,14 +28,14 @@ VARIANTS = {
     "λ = 0.95, weight decay 0.1": {"decay_rate": 0.95, "weight_decay": 0.1},
     "original recurrence": {"recurrence": "original"},
     "original recurrence, weight decay 0.1": {"recurrence": "original", "weight_decay": 0.1},
-    "original recurrence, λ = 0.95, weight decay 0.1": BEST,
-    "the same, S = 2": {**BEST, "inner_steps": 2},
-    "the same, η = 1": {**BEST, "fast_learning_rate": 1.0},
-    "the same, λ = 1": {**BEST, "decay_rate": 1.0},
-    "the same, weight decay 0.3": {**BEST, "weight_decay": 0.3},
-    "the same, gradients clipped to 1": {**BEST, "max_gradient_norm": 1.0},
-    "the same, learning rate 2e-3": {**BEST, "learning_rate": 2e-3},
-    "the same, twice the updates": {**BEST, "num_epochs": 2 * NUM_EPOCHS},
+    "original recurrence, λ = 0.95, weight decay 0.1": GOOD,
+    "the same, S = 2": {**GOOD, "inner_steps": 2},
+    "the same, η = 1": {**GOOD, "fast_learning_rate": 1.0},
+    "the same, λ = 1": {**GOOD, "decay_rate": 1.0},
+    "the same, weight decay 0.3": {**GOOD, "weight_decay": 0.3},
+    "the same, gradients clipped to 1": {**GOOD, "max_gradient_norm": 1.0},
+    "the same, learning rate 2e-3": {**GOOD, "learning_rate": 2e-3},
+    "the same, twice the updates": BEST[1],
 }
 VARIANT_SEEDS = SEEDS[:2]
 
@@ -48,12 +49,12 @@ def make_run(settings: dict, seed: int) -> Run:
 
 def seeds_of(settings: dict) -> tuple[int, ...]:
     """Returns the seeds that a variant is trained with."""
-    return SEEDS if settings == BEST else VARIANT_SEEDS
+    return SEEDS if settings in BEST else VARIANT_SEEDS
 
 
 def runs() -> list[Run]:
-    """Returns all runs: the best setting first, then seed by seed."""
-    best = [make_run(BEST, seed) for seed in SEEDS]
+    """Returns all runs: the best settings first, then seed by seed."""
+    best = [make_run(one, seed) for one in BEST for seed in SEEDS]
     variants = [make_run(one, seed) for seed in VARIANT_SEEDS for one in VARIANTS.values()]
     return list({run.name: run for run in [*best, *variants]}.values())
 
