@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -172,8 +173,9 @@ def test_every_option_equals_one_device(tmp_path, flags):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("end", ["kill", "terminate"])
 @pytest.mark.parametrize("victim", [0, 1], ids=["chief", "worker"])
-def test_death_of_a_worker_ends_the_others(alone, tmp_path, victim):
+def test_death_of_a_worker_ends_the_others(alone, tmp_path, victim, end):
     """Catches a worker that waits for ever, and a resumed run that differs from a whole one."""
     with start_workers(tmp_path, *SETTINGS, "--num_epochs=3000") as workers:
         path = run_directory(tmp_path).results_path
@@ -181,7 +183,7 @@ def test_death_of_a_worker_ends_the_others(alone, tmp_path, victim):
             assert workers[0].poll() is None, workers[0].communicate()
             time.sleep(0.1)
         time.sleep(random.random())
-        workers[victim].kill()
+        getattr(workers[victim], end)()
         killed = time.monotonic()
         _, errors = workers[1 - victim].communicate(timeout=60)
         assert time.monotonic() - killed < 60
@@ -232,7 +234,7 @@ def test_other_versions_of_a_worker_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ((*MIRRORED, "--batch_size=5"), ["batch_size", "2 "]),
+        ((*MIRRORED, "--batch_size=5"), ["batch_size", "2."]),
         (("--distribution_strategy=mirrored",), ["no GPU", "--num_devices=2"]),
         (("--num_devices=2",), ["--num_devices", "mirrored"]),
         ((WORKERS,), ["TF_CONFIG", "Slurm"]),
@@ -252,6 +254,7 @@ def test_devices_that_do_not_exist_are_named(tmp_path, flags, words):
         "{}",
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
         '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:70000"]}, "task": {"type": "worker", "index": 0}}',
         '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
         '{"cluster": {"ps": ["a:1"], "worker": ["a:2"]}, "task": {"type": "ps", "index": 0}}',
     ],
@@ -303,6 +306,17 @@ def test_missing_worker_is_named(monkeypatch):
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
     with pytest.raises(UserError, match=f"no connection to {workers[1]} within 1 s"):
         distribution._wait_for_workers(workers, 0)
+
+
+def test_other_cluster_of_a_worker_is_named():
+    """Catches two workers with the same index, which would wait for each other for ever."""
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    greeting = json.dumps([0, workers[::-1]]).encode()
+    with socket.create_server(("127.0.0.1", int(workers[1].rsplit(":")[1]))) as other:
+        threading.Thread(target=distribution._greet, args=(other, greeting), daemon=True).start()
+        with pytest.raises(UserError, match=f"{workers[1]} has read another TF_CONFIG"):
+            distribution._wait_for_workers(workers, 0)
+        other.shutdown(socket.SHUT_RDWR)
 
 
 DATA_PARALLEL = """

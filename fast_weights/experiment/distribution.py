@@ -9,11 +9,14 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import shutil
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -21,6 +24,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import fast_weights
 from fast_weights.experiment.config import STRATEGIES, Config
 from fast_weights.experiment.errors import UserError, option
 
@@ -82,9 +86,10 @@ class Replicas:
 
         return gathered(tf.constant(values, "float64")).numpy()
 
-    def check_equal(self, config: Config) -> None:
+    def check_equal(self, config: Config, stop_at_accuracy: float) -> None:
         """Raises a `UserError` unless all processes have the same settings and versions."""
         values = {**json.loads(config.to_json()), **_versions()}
+        values["stop_at_accuracy"] = stop_at_accuracy
         # 48 bits of a hash are exact in a float64.
         hashes = [int(_hash(name, value)[:12], 16) for name, value in values.items()]
         found = self.gather(np.array(hashes, "float64"))
@@ -119,6 +124,7 @@ def _hash(name, value):
 
 def _versions():
     return {
+        "fast_weights": fast_weights.__version__,
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "numpy": np.__version__,
@@ -126,13 +132,16 @@ def _versions():
     }
 
 
-def connect(name: str, num_devices: int | None, config: Config) -> Replicas | None:
+def connect(
+    name: str, num_devices: int | None, config: Config, stop_at_accuracy: float = math.inf
+) -> Replicas | None:
     """Connects the replicas of a training. Must come before TensorFlow computes anything.
 
     Args:
         name: one of `STRATEGIES`.
         num_devices: for `"mirrored"`, the number of virtual CPU devices. Default: all GPUs.
         config: the settings.
+        stop_at_accuracy: of the training.
 
     Returns:
         The replicas, or `None` with `"off"`.
@@ -156,12 +165,15 @@ def connect(name: str, num_devices: int | None, config: Config) -> Replicas | No
     else:
         with reported_failures():
             replicas = Replicas(_multi_worker())
-            replicas.check_equal(config)
+            replicas.check_equal(config, stop_at_accuracy)
+        if threading.current_thread() is threading.main_thread():
+            # TensorFlow handles it as a notice of preemption, and goes on.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if not replicas.is_chief:
             logging.getLogger("fast_weights").setLevel(logging.WARNING)
     if config.batch_size % replicas.num_replicas:
         raise UserError(
-            f"`batch_size` must divide by the {replicas.num_replicas} devices. "
+            f"`batch_size` must be a multiple of the number of devices, {replicas.num_replicas}. "
             f"Received: batch_size={config.batch_size}"
         )
     return replicas
@@ -252,7 +264,7 @@ def _read_cluster(text: str) -> tuple[list[str], int]:
         is_valid = (
             list(values["cluster"]) == [task["type"]] == ["worker"]
             and 0 <= index < len(workers) == len(set(workers))
-            and all(int(worker.rsplit(":", 1)[1]) > 0 for worker in workers)
+            and all(0 < int(worker.rsplit(":", 1)[1]) < 2**16 for worker in workers)
         )
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         is_valid = False
@@ -268,10 +280,12 @@ def _wait_for_workers(workers: list[str], index: int) -> None:
     """Returns when every worker of the cluster can be reached.
 
     TensorFlow waits for them for an hour, in code that Python cannot interrupt. Until all have
-    come, this worker listens at its port, where TensorFlow listens afterwards.
+    come, this worker listens at its port, where TensorFlow listens afterwards, and tells the others
+    its index and the cluster that it has read.
 
     Raises:
-        UserError: if another program uses the port, or after `START_SECONDS`.
+        UserError: if another program uses the port, if another worker has read another cluster, or
+            after `START_SECONDS`.
     """
     port = int(workers[index].rsplit(":", 1)[1])
     with socket.socket() as listener:
@@ -284,24 +298,55 @@ def _wait_for_workers(workers: list[str], index: int) -> None:
                 "that uses it, or give the worker another port in TF_CONFIG"
             ) from None
         listener.listen()
-        missing, end = list(workers), time.monotonic() + START_SECONDS
-        while missing := [worker for worker in missing if not _listens(worker)]:
+        greeting = json.dumps([index, workers]).encode()
+        threading.Thread(target=_greet, args=(listener, greeting), daemon=True).start()
+        missing, end = set(range(len(workers))), time.monotonic() + START_SECONDS
+        while missing := {other for other in missing if not _listens(workers, other)}:
             if time.monotonic() > end:
+                addresses = ", ".join(workers[other] for other in sorted(missing))
                 raise UserError(
-                    f"no connection to {', '.join(missing)} within {START_SECONDS} s. Check the "
-                    "addresses of the workers, and start all of them"
+                    f"no connection to {addresses} within {START_SECONDS} s. Check the addresses "
+                    "of the workers, and start all of them"
                 )
             time.sleep(0.2)
+        listener.shutdown(socket.SHUT_RDWR)  # ends the thread
 
 
-def _listens(worker: str) -> bool:
-    """Returns whether a program listens at an address."""
-    host, port = worker.rsplit(":", 1)
+def _greet(listener: socket.socket, greeting: bytes) -> None:
+    """Sends a greeting to everyone who connects, until the listener is shut down."""
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(greeting)
+
+
+def _listens(workers: list[str], index: int) -> bool:
+    """Returns whether a worker can be reached.
+
+    Raises:
+        UserError: if its cluster or its index is another.
+    """
+    host, port = workers[index].rsplit(":", 1)
     try:
-        socket.create_connection((host, int(port)), timeout=1).close()
+        connection = socket.create_connection((host, int(port)), timeout=1)
     except OSError:
         return False
-    return True
+    with connection:
+        try:
+            found = connection.recv(2**16)
+        except TimeoutError:
+            return True  # TensorFlow already listens there
+        except OSError:
+            return False
+    if found.startswith(b"[") and json.loads(found) != [index, workers]:
+        time.sleep(2)  # until that worker has read this one's greeting
+        raise UserError(
+            f"the worker at {workers[index]} has read another TF_CONFIG. Give all workers the same "
+            "list of addresses, in the same order, and each its own index in it. Received from "
+            f"there: index and addresses {found.decode():.300}"
+        )
+    return bool(found)
 
 
 @contextlib.contextmanager

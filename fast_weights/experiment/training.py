@@ -101,7 +101,7 @@ def train(
         )
     if run_dir is None:
         run_dir = RunDirectory("checkpoints", config.model_name, config.seed)
-    replicas = connect(distribution_strategy, num_devices, config)
+    replicas = connect(distribution_strategy, num_devices, config, stop_at_accuracy)
     splits = dataset.load_or_generate(data_dir, config)
     if replicas and not replicas.is_chief:
         with reported_failures():
