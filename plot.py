@@ -79,7 +79,7 @@ def curves():
         for run_dir in find_runs(FLAGS.checkpoint_dir)
         if run_dir.model_name == FLAGS.model_name or not FLAGS["model_name"].present
         if run_dir.seed == FLAGS.seed or not FLAGS["seed"].present
-        if console.network() in (None, run_dir.read_config().network)
+        if not FLAGS["network"].present or run_dir.read_config().network == FLAGS.network
     }
     # A run in its first epoch has no records yet.
     runs = {run_dir: records for run_dir, records in read.items() if records}
