@@ -37,7 +37,7 @@ TUNING_UNITS = 50
 # By the number of units: a large network learns in fewer updates, and each takes longer.
 NUM_EPOCHS = {20: 192, 50: 96, 100: 48}
 TUNING_EPOCHS = 48
-# An update of A-LSTM takes five to ten times as long as one of LSTM.
+# An update of A-LSTM takes five to twelve times as long as one of LSTM.
 A_LSTM_EPOCHS = {20: 24, 50: 12, 100: 8}
 A_LSTM_TUNING_EPOCHS = 12
 QUICK_EPOCHS = 24
