@@ -143,9 +143,10 @@ def table_of_expectations() -> str:
     times the numbers that it sends; a and b are those of the two workers' sums.
     """
     *records, sums = map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines())
-    (_, short), *_, (most, long) = ((int(n), time) for n, time in sums["sum_ms"].items())
-    # Two workers: 2 steps, with half of the numbers each.
-    a, b = short / 2, (long - short) / most
+    (few, short), *_, (many, long) = ((int(n), time) for n, time in sums["sum_ms"].items())
+    # Two workers: 2 steps, with half of the numbers each, which take 2 a + b n.
+    b = (long - short) / (many - few)
+    a = (short - b * few) / 2
     rows = []
     for record in records:
         alone = statistics.median(record["ms"][KINDS[0]])
