@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import random
 import re
@@ -24,7 +25,8 @@ from processes import (
     start,
 )
 
-from fast_weights.experiment import distribution
+from fast_weights.experiment import dataset, distribution, storage
+from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
 
 # Gradients are clipped in every update. The learning rate is high, so that faults show.
@@ -94,9 +96,9 @@ def assert_close(result, expected, name):
         assert result == pytest.approx(expected, rel=2e-3, abs=1e-5), name
 
 
-def assert_same_run(directory, other):
+def assert_same_run(directory, other, model_name="RNN-LN-FW"):
     """Asserts equal results and weights of two runs, up to rounding."""
-    one, two = (run_directory(path) for path in (directory, other))
+    one, two = (run_directory(path, model_name) for path in (directory, other))
     assert len(records(one)) == len(records(two)) > 0
     for mine, theirs in zip(records(one), records(two), strict=True):
         for name, value in vars(mine).items():
@@ -145,6 +147,7 @@ def test_run_moves_between_kinds_of_training(alone, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["devices", "workers"])
 @pytest.mark.parametrize(
     "flags",
     [
@@ -158,18 +161,32 @@ def test_run_moves_between_kinds_of_training(alone, tmp_path):
     ],
     ids=" ".join,
 )
-def test_every_option_equals_one_device(tmp_path, flags):
+def test_every_option_equals_one_device(tmp_path, flags, kind):
     """Catches a model, a task or a setting that the divided update computes differently."""
-    for name, devices in (("one", ()), ("two", MIRRORED)):
+    for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        run("train.py", tmp_path / name, *SETTINGS, *flags, *devices)
+    run("train.py", tmp_path / "one", *SETTINGS, *flags)
+    if kind == "devices":
+        run("train.py", tmp_path / "two", *SETTINGS, *flags, *MIRRORED)
+    else:
+        (status, _, errors), _ = run_workers(tmp_path / "two", *SETTINGS, *flags)
+        assert status == 0, errors
     model_name = flags[0].removeprefix("--model_name=") if "model" in flags[0] else "RNN-LN-FW"
-    one, two = (
-        records(run_directory(tmp_path / name, model_name=model_name)) for name in ("one", "two")
-    )
-    for mine, theirs in zip(one, two, strict=True):
-        for name, value in vars(mine).items():
-            assert_close(vars(theirs)[name], value, name)
+    assert_same_run(tmp_path / "one", tmp_path / "two", model_name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1], ids=["chief", "worker"])
+def test_death_while_compiling_ends_the_others(tmp_path, victim):
+    """Catches a worker that waits for ever for one that died before the first update."""
+    with start_workers(tmp_path, *SETTINGS, "--model_name=GRU-LN") as workers:
+        assert any("Compiling" in line for line in workers[0].stderr), workers[0].communicate()
+        workers[victim].kill()
+        _, errors = workers[1 - victim].communicate(timeout=60)
+        assert workers[1 - victim].returncode == 2
+        (error,) = (line for line in errors.splitlines() if not line.startswith("note: "))
+        assert error.startswith("error: another worker has stopped")
+    assert not run_directory(tmp_path, "GRU-LN").is_trained
 
 
 @pytest.mark.slow
@@ -220,15 +237,28 @@ runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
 """
 
 
+def test_other_sequences_of_a_worker_are_named(tmp_path):
+    """Catches workers that learn from different data."""
+    config = Config.with_defaults(batch_size=8, num_pairs=2, num_training=100, num_validation=40)
+    paths = [dataset.data_path(path / "data", config) for path in (tmp_path, tmp_path / "worker")]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        dataset.load_or_generate(path.parent, config)
+    arrays = storage.read_arrays(paths[1])
+    arrays["training_tokens"] = arrays["training_tokens"][::-1]
+    storage.write_arrays(paths[1], arrays)
+    for status, _, errors in run_workers(tmp_path, *SETTINGS):
+        assert status == 2
+        assert re.search(r"^error: .*same .*sequences.* sequences=\w{12}$", errors, re.MULTILINE)
+
+
 def test_other_versions_of_a_worker_are_named(tmp_path):
     """Catches workers whose packages round differently."""
     script = tmp_path / "other_keras.py"
     script.write_text(OTHER_KERAS, encoding="utf-8")
     for status, _, errors in run_workers(tmp_path, *SETTINGS, script_of_other=script):
         assert status == 2
-        assert re.search(
-            r"^error: .*same settings and versions.* keras=3\S+$", errors, re.MULTILINE
-        )
+        assert re.search(r"^error: .*same settings, versions.* keras=3\S+$", errors, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -300,12 +330,15 @@ def test_port_in_use_is_named():
             distribution._wait_for_workers(["127.0.0.1:1", f"127.0.0.1:{port}"], 1)
 
 
-def test_missing_worker_is_named(monkeypatch):
-    """Catches a wait without end for a worker that never comes."""
+def test_missing_worker_is_named(monkeypatch, caplog):
+    """Catches a wait without end, or without a word, for a worker that never comes."""
     monkeypatch.setattr(distribution, "START_SECONDS", 1)
+    monkeypatch.setattr(distribution, "NOTE_SECONDS", 0)
+    caplog.set_level(logging.INFO)
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
     with pytest.raises(UserError, match=f"no connection to {workers[1]} within 1 s"):
         distribution._wait_for_workers(workers, 0)
+    assert caplog.messages == [f"Waiting for the workers at {workers[1]}"]
 
 
 def test_other_cluster_of_a_worker_is_named():

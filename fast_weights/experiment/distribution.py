@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -27,11 +28,16 @@ import tensorflow as tf
 import fast_weights
 from fast_weights.experiment.config import STRATEGIES, Config
 from fast_weights.experiment.errors import UserError, option
+from fast_weights.experiment.tasks import Splits
 
 # Workers that have not connected by then are reported as missing.
 START_SECONDS = 300
+# The chief names the missing workers after this time.
+NOTE_SECONDS = 5
 # Of the first task on a node, as in TensorFlow's `SlurmClusterResolver`.
 SLURM_PORT = 8888
+
+logger = logging.getLogger(__name__)
 
 
 class Replicas:
@@ -86,23 +92,25 @@ class Replicas:
 
         return gathered(tf.constant(values, "float64")).numpy()
 
-    def check_equal(self, config: Config, stop_at_accuracy: float) -> None:
-        """Raises a `UserError` unless all processes have the same settings and versions."""
-        values = {**json.loads(config.to_json()), **_versions()}
-        values["stop_at_accuracy"] = stop_at_accuracy
+    def check_equal(self, values: dict[str, object]) -> None:
+        """Raises a `UserError` that names the values that differ between processes."""
+        lines = [f"{name}={value}" for name, value in values.items()]
+        hashes = [_hash(line.encode()) for line in lines]
         # 48 bits of a hash are exact in a float64.
-        hashes = [int(_hash(name, value)[:12], 16) for name, value in values.items()]
-        found = self.gather(np.array(hashes, "float64"))
+        found = self.gather(np.array([int(one, 16) for one in hashes], "float64"))
         differing = [
-            f"{name}={value}"
-            for name, value, column in zip(values, values.values(), found.T, strict=True)
-            if len(set(column)) > 1
+            line for line, column in zip(lines, found.T, strict=True) if len(set(column)) > 1
         ]
         if differing:
             raise UserError(
-                "all workers must have the same settings and versions. Another worker differs "
-                f"from this one's {', '.join(differing)}"
+                "all workers must have the same settings, versions and sequences. Another worker "
+                f"differs from this one's {', '.join(differing)}"
             )
+
+    def check_same_sequences(self, splits: Splits) -> None:
+        """Raises a `UserError` if another process has other sequences."""
+        arrays = (array for split in splits for array in split)
+        self.check_equal({"sequences": _hash(b"".join(array.tobytes() for array in arrays))})
 
     def copy_from_chief(self, variables) -> None:
         """Assigns the chief's values of variables to those of all processes."""
@@ -118,13 +126,17 @@ def _numpy(variable):
     return keras.ops.convert_to_numpy(variable)
 
 
-def _hash(name, value):
-    return hashlib.sha256(f"{name}={value}".encode()).hexdigest()
+def _hash(content: bytes) -> str:
+    """Returns 12 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
-def _versions():
+def _versions() -> dict[str, str]:
+    """Returns all versions that can change the result of an update."""
+    package = pathlib.Path(fast_weights.__file__).parent
+    source = b"".join(path.read_bytes() for path in sorted(package.rglob("*.py")))
     return {
-        "fast_weights": fast_weights.__version__,
+        "fast_weights": f"{fast_weights.__version__} (source {_hash(source)})",
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "numpy": np.__version__,
@@ -165,7 +177,8 @@ def connect(
     else:
         with reported_failures():
             replicas = Replicas(_multi_worker())
-            replicas.check_equal(config, stop_at_accuracy)
+            settings = {**json.loads(config.to_json()), "stop_at_accuracy": stop_at_accuracy}
+            replicas.check_equal({**settings, **_versions()})
         if threading.current_thread() is threading.main_thread():
             # TensorFlow handles it as a notice of preemption, and goes on.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -293,21 +306,26 @@ def _wait_for_workers(workers: list[str], index: int) -> None:
         try:
             listener.bind(("", port))
         except OSError as error:
+            other = ", or give the worker another port in TF_CONFIG"
             raise UserError(
                 f"port {port} of worker {index} cannot be used: {error.strerror}. End the program "
-                "that uses it, or give the worker another port in TF_CONFIG"
+                f"that uses it{other if 'TF_CONFIG' in os.environ else ''}"
             ) from None
         listener.listen()
         greeting = json.dumps([index, workers]).encode()
         threading.Thread(target=_greet, args=(listener, greeting), daemon=True).start()
-        missing, end = set(range(len(workers))), time.monotonic() + START_SECONDS
+        missing, start, is_noted = set(range(len(workers))), time.monotonic(), index != 0
         while missing := {other for other in missing if not _listens(workers, other)}:
-            if time.monotonic() > end:
-                addresses = ", ".join(workers[other] for other in sorted(missing))
+            seconds = time.monotonic() - start
+            addresses = ", ".join(workers[other] for other in sorted(missing))
+            if seconds > START_SECONDS:
                 raise UserError(
                     f"no connection to {addresses} within {START_SECONDS} s. Check the addresses "
                     "of the workers, and start all of them"
                 )
+            if seconds > NOTE_SECONDS and not is_noted:
+                logger.info("Waiting for the workers at %s", addresses)
+                is_noted = True
             time.sleep(0.2)
         listener.shutdown(socket.SHUT_RDWR)  # ends the thread
 

@@ -103,6 +103,9 @@ def train(
         run_dir = RunDirectory("checkpoints", config.model_name, config.seed)
     replicas = connect(distribution_strategy, num_devices, config, stop_at_accuracy)
     splits = dataset.load_or_generate(data_dir, config)
+    if replicas:
+        with reported_failures():
+            replicas.check_same_sequences(splits)
     if replicas and not replicas.is_chief:
         with reported_failures():
             _follow_chief(config, splits, replicas, stop_at_accuracy)
