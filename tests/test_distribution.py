@@ -109,7 +109,8 @@ def assert_same_run(directory, other, model_name="RNN-LN-FW"):
             weights.append({name: archive[name] for name in archive.files})
     assert weights[0].keys() == weights[1].keys()
     for name, value in weights[0].items():
-        np.testing.assert_allclose(weights[1][name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+        # A tenth of an update: Adam divides small gradients by their size, and so their rounding.
+        np.testing.assert_allclose(weights[1][name], value, rtol=1e-3, atol=1e-3, err_msg=name)
 
 
 @pytest.fixture(scope="module")

@@ -389,5 +389,6 @@ def reported_failures() -> Iterator[None]:
 
 def _reason(error) -> str:
     """Returns the part of a long message of TensorFlow that names the reason."""
-    found = re.search(r'grpc_message:"([^"]+)"', str(error))
-    return found[1] if found else f"{str(error).strip().splitlines()[0]:.300}"
+    text = str(error).strip().replace(r"\n", "\n")
+    found = re.search(r'(?:grpc_message:"|Collective ops is aborted by: )([^"\n]+)', text)
+    return found[1] if found else f"{text.splitlines()[0]:.300}"
