@@ -43,13 +43,13 @@ flags.DEFINE_enum(
     "distribution_strategy",
     "off",
     STRATEGIES,
-    "the devices that share each batch: one, those of this machine, or those of the workers of "
-    "TF_CONFIG or of Slurm",
+    "the devices that share each batch: one (off), all of this machine (mirrored), or those of all "
+    "workers of TF_CONFIG or of a Slurm job (multi_worker_mirrored)",
 )
 flags.DEFINE_integer(
     "num_devices",
     None,
-    "number of virtual CPU devices (mirrored); default: all GPUs",
+    "number of virtual CPU devices with mirrored; default: mirrored uses all GPUs",
     lower_bound=1,
 )
 flags.DEFINE_bool("quiet", False, "print only errors, warnings and the last line")
@@ -66,7 +66,7 @@ def main():
     if FLAGS.quiet:
         logging.getLogger("fast_weights").setLevel(logging.WARNING)
     if FLAGS.distribution_strategy == "multi_worker_mirrored":
-        # TensorFlow would print a page about a worker that stops, before this program's one line.
+        # When a worker stops, TensorFlow would print a page of log before our one line.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with console.quiet_import():
         from fast_weights.experiment.training import train

@@ -132,7 +132,7 @@ def table_of_sums() -> str:
     """Returns a table of the time of a sum between two workers."""
     *_, record = map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines())
     rows = [[f"{int(n):,}", f"{value:.2f} ms"] for n, value in record["sum_ms"].items()]
-    return table(["numbers", "time of a sum"], rows)
+    return table(["values", "time of a sum"], rows)
 
 
 def table_of_expectations() -> str:

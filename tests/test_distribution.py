@@ -348,7 +348,7 @@ def test_other_cluster_of_a_worker_is_named():
     greeting = json.dumps([0, workers[::-1]]).encode()
     with socket.create_server(("127.0.0.1", int(workers[1].rsplit(":")[1]))) as other:
         threading.Thread(target=distribution._greet, args=(other, greeting), daemon=True).start()
-        with pytest.raises(UserError, match=f"{workers[1]} has read another TF_CONFIG"):
+        with pytest.raises(UserError, match=f"{workers[1]} has another index or other addresses"):
             distribution._wait_for_workers(workers, 0)
         other.shutdown(socket.SHUT_RDWR)
 

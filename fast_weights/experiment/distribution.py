@@ -1,8 +1,8 @@
 """Training on several devices or machines: the replicas, and what they exchange.
 
-Each replica computes the gradients of its share of every batch. One sum over all replicas brings
-loss and gradients together, and every process then makes the same update. The variables are plain
-ones: a process has them once, and passes their values to its replicas.
+Each replica computes the gradients of its share of every batch. One all-reduce sums the loss and
+the gradients over all replicas, and every process then makes the same update. The variables are
+ordinary ones: each process has one copy, and passes its values to its replicas.
 """
 
 import contextlib
@@ -30,11 +30,11 @@ from fast_weights.experiment.config import STRATEGIES, Config
 from fast_weights.experiment.errors import UserError, option
 from fast_weights.experiment.tasks import Splits
 
-# Workers that have not connected by then are reported as missing.
+# Waiting for the other workers to connect fails after this time.
 START_SECONDS = 300
 # The chief names the missing workers after this time.
 NOTE_SECONDS = 5
-# Of the first task on a node, as in TensorFlow's `SlurmClusterResolver`.
+# The port of the first task on a node, as in TensorFlow's `SlurmClusterResolver`.
 SLURM_PORT = 8888
 
 logger = logging.getLogger(__name__)
@@ -70,11 +70,11 @@ class Replicas:
         return slice(start, start + size)
 
     def sum(self, tensor):
-        """Returns the sum over the replicas. Called by each replica."""
+        """Returns the sum of a tensor over all replicas. Every replica must call it."""
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensor)
 
     def run(self, function, arguments):
-        """Returns the result of a function that all replicas call, whose results are equal."""
+        """Calls a function on every replica and returns one result. All results must be equal."""
         results = self.strategy.run(function, arguments)
         return self.strategy.experimental_local_results(results)[0]
 
@@ -103,8 +103,9 @@ class Replicas:
         ]
         if differing:
             raise UserError(
-                "all workers must have the same settings, versions and sequences. Another worker "
-                f"differs from this one's {', '.join(differing)}"
+                "all workers must have the same settings, versions and sequences, but another "
+                "worker has different ones. Use the same command, packages and data on all "
+                f"workers. Received on this worker: {', '.join(differing)}"
             )
 
     def check_same_sequences(self, splits: Splits) -> None:
@@ -113,7 +114,7 @@ class Replicas:
         self.check_equal({"sequences": _hash(b"".join(array.tobytes() for array in arrays))})
 
     def copy_from_chief(self, variables) -> None:
-        """Assigns the chief's values of variables to those of all processes."""
+        """Sets the variables of every process to the chief's values."""
         # Exact: float64 holds float32 and the integers of an optimizer.
         mine = np.concatenate([np.ravel(v).astype("float64") for v in map(_numpy, variables)])
         chiefs = self.gather(mine)[0]
@@ -153,14 +154,15 @@ def connect(
         name: one of `STRATEGIES`.
         num_devices: for `"mirrored"`, the number of virtual CPU devices. Default: all GPUs.
         config: the settings.
-        stop_at_accuracy: of the training.
+        stop_at_accuracy: as in `train`. All workers must have the same value.
 
     Returns:
         The replicas, or `None` with `"off"`.
 
     Raises:
-        UserError: if there are no such devices, a worker cannot be reached, the cluster is not
-            described correctly, workers differ, or the batch cannot be divided.
+        UserError: if the devices do not exist, a worker cannot be reached, the description of the
+            cluster is missing or invalid, the workers' settings or versions differ, or
+            `batch_size` is not a multiple of the number of devices.
     """
     if name not in STRATEGIES:
         raise UserError(
@@ -169,6 +171,7 @@ def connect(
     if num_devices is not None and name != "mirrored":
         raise UserError(
             f"{option('num_devices')} applies only to {option('distribution_strategy', 'mirrored')}"
+            f". Received: distribution_strategy={name!r}"
         )
     if name == "off":
         return None
@@ -180,7 +183,7 @@ def connect(
             settings = {**json.loads(config.to_json()), "stop_at_accuracy": stop_at_accuracy}
             replicas.check_equal({**settings, **_versions()})
         if threading.current_thread() is threading.main_thread():
-            # TensorFlow handles it as a notice of preemption, and goes on.
+            # TensorFlow's handler would treat it as a notice of preemption and keep training.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if not replicas.is_chief:
             logging.getLogger("fast_weights").setLevel(logging.WARNING)
@@ -198,7 +201,7 @@ def _mirrored(num_devices):
         gpus = tf.config.list_logical_devices("GPU")
         if not gpus:
             raise UserError(
-                "TensorFlow finds no GPU. To use virtual devices of the CPU, give "
+                "TensorFlow found no GPU. To train on virtual devices of the CPU, set "
                 f"{option('num_devices', 2)}"
             )
         return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
@@ -209,8 +212,9 @@ def _mirrored(num_devices):
             tf.config.set_logical_device_configuration(cpu, devices)
     except RuntimeError:
         raise UserError(
-            "the number of virtual devices can be chosen only before TensorFlow computes "
-            "anything. Start Python again"
+            "the number of virtual devices cannot be set after TensorFlow has started computing. "
+            "Restart Python, or the kernel of a notebook, and train before anything else uses "
+            f"TensorFlow. Received: num_devices={num_devices}"
         ) from None
     return tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(num_devices)])
 
@@ -224,8 +228,9 @@ def _multi_worker():
         found = _read_slurm()
     else:
         raise UserError(
-            "multi_worker_mirrored needs a description of the cluster in the environment variable "
-            "TF_CONFIG, or to run under Slurm"
+            "multi_worker_mirrored found no cluster: the environment variable TF_CONFIG is not "
+            "set, and this process does not run under Slurm. Set TF_CONFIG, or start the workers "
+            "with srun"
         )
     _wait_for_workers(found.cluster_spec().as_dict()["worker"], found.task_id)
     return tf.distribute.MultiWorkerMirroredStrategy(found)
@@ -239,13 +244,11 @@ def _read_slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
     """
     resolver = tf.distribute.cluster_resolver
     if "SLURM_STEP_NUM_TASKS" not in os.environ:
-        raise UserError(
-            "the workers of a Slurm job are started by srun. Start this command with srun"
-        )
+        raise UserError("in a Slurm job, srun must start the workers. Run this command with srun")
     if os.environ.get("CUDA_VISIBLE_DEVICES", shutil.which("nvidia-smi")):
         slurm = resolver.SlurmClusterResolver()
         gpus = slurm.num_accelerators()
-    else:  # TensorFlow's resolver fails without GPUs, so it counts one for each task
+    else:  # TensorFlow's resolver fails without GPUs, so claim one for each task
         tasks = int(os.environ["SLURM_STEP_NUM_TASKS"])
         slurm = resolver.SlurmClusterResolver(
             gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False
@@ -283,8 +286,8 @@ def _read_cluster(text: str) -> tuple[list[str], int]:
         is_valid = False
     if not is_valid:
         raise UserError(
-            f"TF_CONFIG must be JSON such as {example}: different addresses of workers, and the "
-            f"index of this one. Received: {text:.300}"
+            f"TF_CONFIG must be JSON such as {example}, with a different address for each worker "
+            f"and the index of this one. Received: {text:.300}"
         )
     return workers, index
 
@@ -292,13 +295,13 @@ def _read_cluster(text: str) -> tuple[list[str], int]:
 def _wait_for_workers(workers: list[str], index: int) -> None:
     """Returns when every worker of the cluster can be reached.
 
-    TensorFlow waits for them for an hour, in code that Python cannot interrupt. Until all have
-    come, this worker listens at its port, where TensorFlow listens afterwards, and tells the others
-    its index and the cluster that it has read.
+    TensorFlow waits for them for an hour, in code that Python cannot interrupt. Until all are
+    connected, this worker listens on its port and sends its index and its list of addresses to
+    each worker that connects. TensorFlow uses the same port afterwards.
 
     Raises:
-        UserError: if another program uses the port, if another worker has read another cluster, or
-            after `START_SECONDS`.
+        UserError: if the port is in use, if another worker has other addresses, or if a worker is
+            still missing after `START_SECONDS`.
     """
     port = int(workers[index].rsplit(":", 1)[1])
     with socket.socket() as listener:
@@ -343,7 +346,7 @@ def _listens(workers: list[str], index: int) -> bool:
     """Returns whether a worker can be reached.
 
     Raises:
-        UserError: if its cluster or its index is another.
+        UserError: if that worker has other addresses or an unexpected index.
     """
     host, port = workers[index].rsplit(":", 1)
     try:
@@ -360,9 +363,9 @@ def _listens(workers: list[str], index: int) -> bool:
     if found.startswith(b"[") and json.loads(found) != [index, workers]:
         time.sleep(2)  # until that worker has read this one's greeting
         raise UserError(
-            f"the worker at {workers[index]} has read another TF_CONFIG. Give all workers the same "
-            "list of addresses, in the same order, and each its own index in it. Received from "
-            f"there: index and addresses {found.decode():.300}"
+            f"the worker at {workers[index]} has another index or other addresses than expected. "
+            "Give all workers the same list of addresses, in the same order, and each its own "
+            f"index. Received from that worker: {found.decode():.300}"
         )
     return bool(found)
 
@@ -382,8 +385,8 @@ def reported_failures() -> Iterator[None]:
     ) as error:
         raise UserError(
             "another worker has stopped or cannot be reached. Every completed epoch is saved. To "
-            "resume, start all workers again with the same commands. TensorFlow says: "
-            f"{_reason(error)}"
+            f"resume, run the same commands on all workers, without {option('restart', True)}. "
+            f"TensorFlow reported: {_reason(error)}"
         ) from None
 
 

@@ -103,14 +103,16 @@ def train(
         run_dir = RunDirectory("checkpoints", config.model_name, config.seed)
     replicas = connect(distribution_strategy, num_devices, config, stop_at_accuracy)
     splits = dataset.load_or_generate(data_dir, config)
+    has_workers = distribution_strategy == "multi_worker_mirrored"
+    failures = reported_failures if has_workers else contextlib.nullcontext
     if replicas:
-        with reported_failures():
+        with failures():
             replicas.check_same_sequences(splits)
     if replicas and not replicas.is_chief:
-        with reported_failures():
+        with failures():
             _follow_chief(config, splits, replicas, stop_at_accuracy)
         return None
-    with run_dir.lock(), reported_failures():
+    with run_dir.lock(), failures():
         _make_room(run_dir, restart)
         state, planned = _new_or_restored(run_dir, config)
         records = results.read(run_dir.results_path)
