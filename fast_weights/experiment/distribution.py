@@ -6,6 +6,7 @@ ordinary ones: each process has one copy, and passes its values to its replicas.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import logging
@@ -92,26 +93,16 @@ class Replicas:
 
         return gathered(tf.constant(values, "float64")).numpy()
 
-    def check_equal(self, values: dict[str, object]) -> None:
-        """Raises a `UserError` that names the values that differ between processes."""
-        lines = [f"{name}={value}" for name, value in values.items()]
-        hashes = [_hash(line.encode()) for line in lines]
-        # 48 bits of a hash are exact in a float64.
-        found = self.gather(np.array([int(one, 16) for one in hashes], "float64"))
-        differing = [
-            line for line, column in zip(lines, found.T, strict=True) if len(set(column)) > 1
-        ]
-        if differing:
-            raise UserError(
-                "all workers must have the same settings, versions and sequences, but another "
-                "worker has different ones. Use the same command, packages and data on all "
-                f"workers. Received on this worker: {', '.join(differing)}"
-            )
-
     def check_same_sequences(self, splits: Splits) -> None:
         """Raises a `UserError` if another process has other sequences."""
-        arrays = (array for split in splits for array in split)
-        self.check_equal({"sequences": _hash(b"".join(array.tobytes() for array in arrays))})
+        content = b"".join(array.tobytes() for split in splits for array in split)
+        # 48 bits of a hash are exact in a float64.
+        found = self.gather(np.array([int(_hash(content), 16)], "float64"))
+        if len(np.unique(found)) > 1:
+            raise UserError(
+                "another worker has other sequences. Delete the data file in the "
+                f"{option('data_dir')} of every worker, which then generates it again"
+            )
 
     def copy_from_chief(self, variables) -> None:
         """Sets the variables of every process to the chief's values."""
@@ -179,9 +170,8 @@ def connect(
         replicas = Replicas(_mirrored(num_devices))
     else:
         with reported_failures():
-            replicas = Replicas(_multi_worker())
-            settings = {**json.loads(config.to_json()), "stop_at_accuracy": stop_at_accuracy}
-            replicas.check_equal({**settings, **_versions()})
+            settings = {**dataclasses.asdict(config), "stop_at_accuracy": stop_at_accuracy}
+            replicas = Replicas(_multi_worker({**settings, **_versions()}))
         if threading.current_thread() is threading.main_thread():
             # TensorFlow's handler would treat it as a notice of preemption and keep training.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -219,8 +209,12 @@ def _mirrored(num_devices):
     return tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(num_devices)])
 
 
-def _multi_worker():
-    """Returns a strategy for the cluster of `TF_CONFIG`, or else that of Slurm."""
+def _multi_worker(values: dict):
+    """Returns a strategy for the cluster of `TF_CONFIG`, or else that of Slurm.
+
+    Args:
+        values: settings and versions, which must be the same in all workers.
+    """
     if "TF_CONFIG" in os.environ:
         _read_cluster(os.environ["TF_CONFIG"])
         found = tf.distribute.cluster_resolver.TFConfigClusterResolver()
@@ -232,7 +226,9 @@ def _multi_worker():
             "set, and this process does not run under Slurm. Set TF_CONFIG, or start the workers "
             "with srun"
         )
-    _wait_for_workers(found.cluster_spec().as_dict()["worker"], found.task_id)
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    workers = found.cluster_spec().as_dict()["worker"]
+    _wait_for_workers(workers, found.task_id, {**values, "number of GPUs": gpus})
     return tf.distribute.MultiWorkerMirroredStrategy(found)
 
 
@@ -292,16 +288,21 @@ def _read_cluster(text: str) -> tuple[list[str], int]:
     return workers, index
 
 
-def _wait_for_workers(workers: list[str], index: int) -> None:
+def _wait_for_workers(workers: list[str], index: int, values: dict) -> None:
     """Returns when every worker of the cluster can be reached.
 
     TensorFlow waits for them for an hour, in code that Python cannot interrupt. Until all are
-    connected, this worker listens on its port and sends its index and its list of addresses to
-    each worker that connects. TensorFlow uses the same port afterwards.
+    connected, this worker listens on its port and sends a greeting to each worker that connects.
+    TensorFlow uses the same port afterwards.
+
+    Args:
+        workers: the addresses of all workers.
+        index: of this worker.
+        values: must be the same in all workers.
 
     Raises:
-        UserError: if the port is in use, if another worker has other addresses, or if a worker is
-            still missing after `START_SECONDS`.
+        UserError: if the port is in use, if another worker has other addresses or values, or if a
+            worker is still missing after `START_SECONDS`.
     """
     port = int(workers[index].rsplit(":", 1)[1])
     with socket.socket() as listener:
@@ -315,10 +316,10 @@ def _wait_for_workers(workers: list[str], index: int) -> None:
                 f"that uses it{other if 'TF_CONFIG' in os.environ else ''}"
             ) from None
         listener.listen()
-        greeting = json.dumps([index, workers]).encode()
+        greeting = {"index": index, "workers": workers, "values": values}
         threading.Thread(target=_greet, args=(listener, greeting), daemon=True).start()
         missing, start, is_noted = set(range(len(workers))), time.monotonic(), index != 0
-        while missing := {other for other in missing if not _listens(workers, other)}:
+        while missing := {other for other in missing if not _is_ready(other, greeting)}:
             seconds = time.monotonic() - start
             addresses = ", ".join(workers[other] for other in sorted(missing))
             if seconds > START_SECONDS:
@@ -333,41 +334,68 @@ def _wait_for_workers(workers: list[str], index: int) -> None:
         listener.shutdown(socket.SHUT_RDWR)  # ends the thread
 
 
-def _greet(listener: socket.socket, greeting: bytes) -> None:
+def _greet(listener: socket.socket, greeting: dict) -> None:
     """Sends a greeting to everyone who connects, until the listener is shut down."""
     with contextlib.suppress(OSError):
         while True:
             connection, _ = listener.accept()
             with connection:
-                connection.sendall(greeting)
+                connection.sendall(json.dumps(greeting).encode())
 
 
-def _listens(workers: list[str], index: int) -> bool:
-    """Returns whether a worker can be reached.
+def _is_ready(other: int, greeting: dict) -> bool:
+    """Returns whether another worker listens at its address.
+
+    Args:
+        other: the index of that worker.
+        greeting: of this worker.
 
     Raises:
-        UserError: if that worker has other addresses or an unexpected index.
+        UserError: if that worker has another index than expected, or other addresses or values.
     """
-    host, port = workers[index].rsplit(":", 1)
+    address = greeting["workers"][other]
+    host, port = address.rsplit(":", 1)
     try:
-        connection = socket.create_connection((host, int(port)), timeout=1)
-    except OSError:
+        with (
+            socket.create_connection((host, int(port)), timeout=1) as connection,
+            connection.makefile("rb") as stream,
+        ):
+            start = stream.read(4)
+            # TensorFlow's server sends an HTTP/2 frame of this type, and no other program does.
+            if start[3:] == b"\x04" or not start.startswith(b"{"):
+                return start[3:] == b"\x04"
+            theirs = json.loads(start + stream.read())
+    except (OSError, ValueError):
         return False
-    with connection:
-        try:
-            found = connection.recv(2**16)
-        except TimeoutError:
-            return True  # TensorFlow already listens there
-        except OSError:
-            return False
-    if found.startswith(b"[") and json.loads(found) != [index, workers]:
+    try:
+        _check_greeting(other, greeting, theirs)
+    except UserError:
         time.sleep(2)  # until that worker has read this one's greeting
+        raise
+    return True
+
+
+def _check_greeting(other: int, mine: dict, theirs: dict) -> None:
+    """Raises a `UserError` if the worker with the index `other` is not as expected."""
+    address = mine["workers"][other]
+    if theirs["workers"] != mine["workers"]:
         raise UserError(
-            f"the worker at {workers[index]} has another index or other addresses than expected. "
-            "Give all workers the same list of addresses, in the same order, and each its own "
-            f"index. Received from that worker: {found.decode():.300}"
+            f"the worker at {address} has other addresses. Give all workers the same addresses, in "
+            f"the same order. Received from that worker: {', '.join(theirs['workers'])}"
         )
-    return bool(found)
+    if theirs["index"] != other:
+        raise UserError(
+            f"the worker at {address} has index {theirs['index']}, but its index must be {other}. "
+            "Give each worker its own index, and workers on one machine different ports"
+        )
+    names = sorted(mine["values"].keys() | theirs["values"].keys())
+    pairs = [(name, mine["values"].get(name), theirs["values"].get(name)) for name in names]
+    differing = [f"{name}={one} and {name}={two}" for name, one, two in pairs if one != two]
+    if differing:
+        raise UserError(
+            "all workers must have the same settings and versions. Use the same command and "
+            f"packages. Received here and at {address}: {', '.join(differing)}"
+        )
 
 
 @contextlib.contextmanager

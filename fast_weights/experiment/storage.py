@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import pathlib
+import secrets
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -39,7 +40,8 @@ def atomic_write(path) -> Iterator[BinaryIO]:
         UserError: if the file cannot be written. The old file, if any, is unchanged.
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}{path.suffix}")
+    # Machines that share a disk can have equal process numbers.
+    temporary = path.with_name(f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
