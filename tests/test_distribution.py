@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -174,6 +175,32 @@ def test_every_option_equals_one_device(tmp_path, flags, kind):
         assert status == 0, errors
     model_name = flags[0].removeprefix("--model_name=") if "model" in flags[0] else "RNN-LN-FW"
     assert_same_run(tmp_path / "one", tmp_path / "two", model_name)
+
+
+DIES_WHILE_CONNECTING = f"""
+import os, runpy, sys
+sys.path.insert(0, {str(ROOT)!r})
+from fast_weights.experiment import console
+with console.quiet_import():
+    from fast_weights.experiment import distribution
+wait = distribution._wait_for_workers
+def wait_and_die(*arguments):
+    wait(*arguments)
+    os._exit(1)
+distribution._wait_for_workers = wait_and_die
+runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_death_while_connecting_ends_the_others(tmp_path):
+    """Catches TensorFlow's wait of an hour, in code that Python cannot interrupt."""
+    script = tmp_path / "dies.py"
+    script.write_text(DIES_WHILE_CONNECTING, encoding="utf-8")
+    chief, other = run_workers(tmp_path, *SETTINGS, script_of_other=script)
+    assert other[0] == 1
+    assert chief[0] == -signal.SIGKILL
+    assert re.fullmatch(r"(note: .*\n)?error: another worker has stopped while .*\n", chief[2])
 
 
 @pytest.mark.slow
@@ -365,15 +392,15 @@ def other_worker(handle, *arguments):
 def test_other_greeting_of_a_worker_is_named(change, message):
     """Catches workers that would wait for each other for ever, or train different models."""
     greeting = {"index": 1, "values": {"units": 5}}
-    with other_worker(distribution._greet, greeting) as workers:
+    with other_worker(distribution._greet, greeting, set()) as workers:
         greeting.update({"workers": workers, **change})
         with pytest.raises(UserError, match=message):
             distribution._wait_for_workers(workers, 0, {"units": 5})
 
 
-@pytest.mark.parametrize("reply", [b"", b"SSH-2.0-OpenSSH\r\n", b"{"])
+@pytest.mark.parametrize("reply", [b"", b"SSH-2.0-OpenSSH\r\n"])
 def test_another_program_is_no_worker(monkeypatch, reply):
-    """Catches a program at a worker's address that is taken for TensorFlow's server."""
+    """Catches a wait without end for a program at a worker's address that is not a worker."""
     monkeypatch.setattr(distribution, "START_SECONDS", 1)
     kept = []
 

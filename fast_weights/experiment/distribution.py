@@ -17,6 +17,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -33,6 +34,8 @@ from fast_weights.experiment.tasks import Splits
 
 # Waiting for the other workers to connect fails after this time.
 START_SECONDS = 300
+# TensorFlow connects the workers within a few seconds, or not at all.
+CONNECT_SECONDS = 50
 # The chief names the missing workers after this time.
 NOTE_SECONDS = 5
 # The port of the first task on a node, as in TensorFlow's `SlurmClusterResolver`.
@@ -229,7 +232,34 @@ def _multi_worker(values: dict):
     gpus = len(tf.config.list_physical_devices("GPU"))
     workers = found.cluster_spec().as_dict()["worker"]
     _wait_for_workers(workers, found.task_id, {**values, "number of GPUs": gpus})
-    return tf.distribute.MultiWorkerMirroredStrategy(found)
+    with _time_limit():
+        return tf.distribute.MultiWorkerMirroredStrategy(found)
+
+
+# Reads the time limit and waits for the end of its input.
+_WATCH = """
+import os, select, signal, sys
+if not select.select([sys.stdin], [], [], float(sys.argv[1]))[0]:
+    print(sys.argv[2], file=sys.stderr)
+    os.kill(os.getppid(), signal.SIGKILL)
+"""
+
+
+@contextlib.contextmanager
+def _time_limit() -> Iterator[None]:
+    """Kills this process with a message if the block takes longer than `CONNECT_SECONDS`.
+
+    If another worker dies while TensorFlow connects the workers, TensorFlow waits for an hour and
+    keeps Python's lock, so that nothing in this process can interrupt it.
+    """
+    message = (
+        f"error: another worker has stopped while the workers connected, {CONNECT_SECONDS} s ago. "
+        "Start all workers again"
+    )
+    command = [sys.executable, "-c", _WATCH, str(CONNECT_SECONDS), message]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as watch:
+        yield
+        watch.communicate()
 
 
 def _read_slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
@@ -289,11 +319,11 @@ def _read_cluster(text: str) -> tuple[list[str], int]:
 
 
 def _wait_for_workers(workers: list[str], index: int, values: dict) -> None:
-    """Returns when every worker of the cluster can be reached.
+    """Returns when all workers of the cluster have exchanged greetings.
 
     TensorFlow waits for them for an hour, in code that Python cannot interrupt. Until all are
-    connected, this worker listens on its port and sends a greeting to each worker that connects.
-    TensorFlow uses the same port afterwards.
+    connected, this worker listens on its port, which TensorFlow uses afterwards, and sends a
+    greeting to each worker that connects.
 
     Args:
         workers: the addresses of all workers.
@@ -317,9 +347,13 @@ def _wait_for_workers(workers: list[str], index: int, values: dict) -> None:
             ) from None
         listener.listen()
         greeting = {"index": index, "workers": workers, "values": values}
-        threading.Thread(target=_greet, args=(listener, greeting), daemon=True).start()
-        missing, start, is_noted = set(range(len(workers))), time.monotonic(), index != 0
-        while missing := {other for other in missing if not _is_ready(other, greeting)}:
+        others = set(range(len(workers))) - {index}
+        met: set[int] = set()
+        greeted: set[int] = set()
+        threading.Thread(target=_greet, args=(listener, greeting, greeted), daemon=True).start()
+        start, is_noted = time.monotonic(), index != 0
+        while missing := others - (met & greeted):
+            met |= {other for other in others - met if _meets(other, greeting)}
             seconds = time.monotonic() - start
             addresses = ", ".join(workers[other] for other in sorted(missing))
             if seconds > START_SECONDS:
@@ -334,17 +368,25 @@ def _wait_for_workers(workers: list[str], index: int, values: dict) -> None:
         listener.shutdown(socket.SHUT_RDWR)  # ends the thread
 
 
-def _greet(listener: socket.socket, greeting: dict) -> None:
-    """Sends a greeting to everyone who connects, until the listener is shut down."""
+def _greet(listener: socket.socket, greeting: dict, greeted: set[int]) -> None:
+    """Sends a greeting to everyone who connects, until the listener is shut down.
+
+    Args:
+        listener: of this worker.
+        greeting: of this worker.
+        greeted: receives the indices of the workers that have read the greeting.
+    """
     with contextlib.suppress(OSError):
         while True:
             connection, _ = listener.accept()
-            with connection:
-                connection.sendall(json.dumps(greeting).encode())
+            with connection, contextlib.suppress(OSError, ValueError):
+                connection.settimeout(1)
+                connection.sendall(json.dumps(greeting).encode() + b"\n")
+                greeted.add(int(connection.recv(16)))
 
 
-def _is_ready(other: int, greeting: dict) -> bool:
-    """Returns whether another worker listens at its address.
+def _meets(other: int, greeting: dict) -> bool:
+    """Reads the greeting of another worker. Returns whether there is one at its address.
 
     Args:
         other: the index of that worker.
@@ -353,25 +395,20 @@ def _is_ready(other: int, greeting: dict) -> bool:
     Raises:
         UserError: if that worker has another index than expected, or other addresses or values.
     """
-    address = greeting["workers"][other]
-    host, port = address.rsplit(":", 1)
+    host, port = greeting["workers"][other].rsplit(":", 1)
     try:
         with (
             socket.create_connection((host, int(port)), timeout=1) as connection,
             connection.makefile("rb") as stream,
         ):
-            start = stream.read(4)
-            # TensorFlow's server sends an HTTP/2 frame of this type, and no other program does.
-            if start[3:] == b"\x04" or not start.startswith(b"{"):
-                return start[3:] == b"\x04"
-            theirs = json.loads(start + stream.read())
-    except (OSError, ValueError):
-        return False
-    try:
-        _check_greeting(other, greeting, theirs)
+            theirs = json.loads(stream.readline())
+            _check_greeting(other, greeting, theirs)
+            connection.sendall(str(greeting["index"]).encode())
     except UserError:
         time.sleep(2)  # until that worker has read this one's greeting
         raise
+    except (OSError, ValueError):
+        return False
     return True
 
 
