@@ -253,8 +253,8 @@ def _time_limit() -> Iterator[None]:
     keeps Python's lock, so that nothing in this process can interrupt it.
     """
     message = (
-        f"error: another worker has stopped while the workers connected, {CONNECT_SECONDS} s ago. "
-        "Start all workers again"
+        f"error: TensorFlow has not connected the workers within {CONNECT_SECONDS} s. Another "
+        "worker has stopped. Start all workers again"
     )
     command = [sys.executable, "-c", _WATCH, str(CONNECT_SECONDS), message]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as watch:
