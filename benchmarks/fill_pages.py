@@ -307,6 +307,11 @@ def _int8():
     return "\n".join(["```", *lines, "```"])
 
 
+def _long_irnn():
+    records = reproduce_paper.read_records()
+    return f"{reproduce_paper.test_error(records[reproduce_paper.long_run(records).name]):.0f}%"
+
+
 GENERATED = {
     "results": _results,
     "progress": _progress,
@@ -327,9 +332,12 @@ GENERATED = {
     "classifier_ratio_without_xla": lambda: _classifier_ratio(xla=False),
     "character_memory": _character_memory,
     "paper": lambda: reproduce_paper.table_of_errors(reproduce_paper.read_records()),
+    "paper_means": lambda: reproduce_paper.table_of_means(reproduce_paper.read_records()),
     "distributed_speed": distributed_speed.table_of_speed,
     "distributed_sums": distributed_speed.table_of_sums,
     "distributed_expectations": distributed_speed.table_of_expectations,
+    "paper_hours": lambda: f"{reproduce_paper.hours(reproduce_paper.read_records()):.0f}",
+    "paper_long_irnn": _long_irnn,
     "paper_tuning": lambda: reproduce_paper.table_of_tuning(reproduce_paper.read_records()),
     "paper_variants": lambda: beyond_paper.table_of_variants(reproduce_paper.read_records()),
     "devices": devices.table_of_devices,

@@ -113,6 +113,11 @@ def table_runs(records: dict, labels, seeds) -> list[Run]:
     ]
 
 
+def long_run(records: dict) -> Run:
+    """Returns a run of IRNN with 100 units and as many epochs as with 20, to see if these help."""
+    return make_run("IRNN", 100, best_rate(records, "IRNN"), SEEDS[0], NUM_EPOCHS[20])
+
+
 def bundled_runs() -> list[Run]:
     """Returns the runs of the table whose weights are bundled."""
     records = read_records()
@@ -154,6 +159,12 @@ def test_error(record: dict) -> float:
     return 100 * (1 - record["test_accuracy"][epoch])
 
 
+def hours(records: dict) -> float:
+    """Returns the time of the tuning and of the table, in hours of one core."""
+    runs = [*tuning_runs(NETWORKS), *table_runs(records, NETWORKS, SEEDS)]
+    return sum(records[run.name]["seconds"] for run in runs) / 3600
+
+
 def errors(records: dict, label: str, units: int) -> list[float]:
     """Returns the test errors of the seeds that have been trained."""
     rate = best_rate(records, label)
@@ -172,13 +183,23 @@ def table_of_errors(records: dict) -> str:
             ours = "-"
             if found:
                 mean, low, high = statistics.mean(found), min(found), max(found)
-                ours = f"{mean:.2f}% ({low:.2f} to {high:.2f}; {len(found)})"
+                ours = f"{mean:.2f}% ({low:.2f} to {high:.2f})"
             row += [ours, f"{theirs:g}%"]
         rows.append(row)
     heads = ["network", "learning rate"]
     for units in UNITS:
         heads += [f"R = {units}", "paper"]
     return table(heads, rows)
+
+
+def table_of_means(records: dict) -> str:
+    """Returns a table of the mean test errors, each with the paper's in brackets."""
+    rows = []
+    for label, published in PUBLISHED.items():
+        found = [errors(records, label, units) for units in UNITS]
+        means = [f"{statistics.mean(one):.2f}%" if one else "-" for one in found]
+        rows.append([label, *(f"{m} ({p:g}%)" for m, p in zip(means, published, strict=True))])
+    return table(["network", *(f"R = {units}" for units in UNITS)], rows)
 
 
 def table_of_tuning(records: dict) -> str:
@@ -248,6 +269,8 @@ def main():
         return
     records = train(tuning_runs(labels), flags.jobs)
     records = train(table_runs(records, labels, SEEDS[: flags.seeds]), flags.jobs)
+    if "IRNN" in labels:
+        records = train([long_run(records)], flags.jobs)
     for run in bundled_runs():
         if run.run_dir.is_trained:
             run.bundle()
