@@ -21,9 +21,9 @@ BEST = {**EARLIER, "decay_rate": 1.0}
 # Label: settings that differ from those of table 1, and the number of seeds.
 VARIANTS = {
     "as in table 1": ({}, 5),
-    "earlier: original recurrence, λ = 0.95, weight decay 0.1": (EARLIER, 5),
-    "earlier, twice the updates": ({**EARLIER, "num_epochs": 2 * NUM_EPOCHS}, 2),
-    "best: original recurrence, λ = 1, weight decay 0.1": (BEST, 5),
+    "λ = 0.95, original recurrence, weight decay 0.1": (EARLIER, 5),
+    "λ = 0.95, twice the updates": ({**EARLIER, "num_epochs": 2 * NUM_EPOCHS}, 2),
+    "best: λ = 1, original recurrence, weight decay 0.1": (BEST, 5),
     "best, but the paper's recurrence": ({"decay_rate": 1.0, "weight_decay": 0.1}, 1),
     "best, but no weight decay": ({"recurrence": "original", "decay_rate": 1.0}, 1),
     "best, but S = 2": ({**BEST, "inner_steps": 2}, 1),

@@ -4,7 +4,7 @@ python benchmarks/reproduce_paper.py
 python benchmarks/reproduce_paper.py --quick
 
 The learning rate of each network is tuned with 50 units and seed 0: `RATES`, on validation
-sequences, in a quarter of the updates. Then each network is trained with every size and seed. The
+sequences. Then each network is trained with every size and seed. The
 test error of a run is that of its best validation epoch. Trains in `checkpoints/paper/`, writes a
 line to `docs/results/paper.jsonl` after each run, draws `docs/paper.png` at the end, and overwrites
 the bundled weights (`fast_weights/experiment/pretrained/paper/`). The same command resumes after
@@ -37,7 +37,7 @@ TUNING_UNITS = 50
 # By the number of units: a large network learns in fewer updates, and each takes longer.
 NUM_EPOCHS = {20: 192, 50: 96, 100: 48}
 TUNING_EPOCHS = 48
-# An update of A-LSTM takes five to twelve times as long as one of LSTM.
+# An update of A-LSTM takes about five times as long as one of LSTM.
 A_LSTM_EPOCHS = {20: 24, 50: 12, 100: 8}
 A_LSTM_TUNING_EPOCHS = 12
 QUICK_EPOCHS = 24
