@@ -26,7 +26,7 @@ from processes import (
     start,
 )
 
-from fast_weights.experiment import dataset, distribution, storage
+from fast_weights.experiment import cluster, dataset, storage
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
 
@@ -182,12 +182,12 @@ import os, runpy, sys
 sys.path.insert(0, {str(ROOT)!r})
 from fast_weights.experiment import console
 with console.quiet_import():
-    from fast_weights.experiment import distribution
-wait = distribution._wait_for_workers
+    from fast_weights.experiment import cluster
+wait = cluster.wait_for_workers
 def wait_and_die(*arguments):
     wait(*arguments)
     os._exit(1)
-distribution._wait_for_workers = wait_and_die
+cluster.wait_for_workers = wait_and_die
 runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
 """
 
@@ -321,7 +321,7 @@ def test_devices_that_do_not_exist_are_named(tmp_path, flags, words):
 def test_wrong_cluster_is_named(text):
     """Catches a cluster that TensorFlow waits for in vain."""
     with pytest.raises(UserError, match="TF_CONFIG must be JSON such as"):
-        distribution._read_cluster(text)
+        cluster._check_cluster(text)
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_tasks_of_slurm_are_workers(monkeypatch, node, local, index):
     variables |= {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(local), "SLURMD_NODENAME": node}
     for name, value in {**variables, "CUDA_VISIBLE_DEVICES": ""}.items():
         monkeypatch.setenv(name, value)
-    found = distribution._read_slurm()
+    found = cluster._read_slurm()
     addresses = ["n10:8888", "n10:8889", "n9:8888", "n9:8889"]
     assert found.cluster_spec().as_dict() == {"worker": addresses}
     assert (found.task_id, found.num_accelerators()) == (index, {})
@@ -346,7 +346,7 @@ def test_slurm_without_srun_is_named(monkeypatch):
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(UserError, match="with srun"):
-        distribution._multi_worker({})
+        cluster.find()
 
 
 def test_port_in_use_is_named():
@@ -356,17 +356,17 @@ def test_port_in_use_is_named():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"port {port} of worker 1 cannot be used"):
-            distribution._wait_for_workers(["127.0.0.1:1", f"127.0.0.1:{port}"], 1, {})
+            cluster.wait_for_workers(["127.0.0.1:1", f"127.0.0.1:{port}"], 1, {})
 
 
 def test_missing_worker_is_named(monkeypatch, caplog):
     """Catches a wait without end, or without a word, for a worker that never comes."""
-    monkeypatch.setattr(distribution, "START_SECONDS", 1)
-    monkeypatch.setattr(distribution, "NOTE_SECONDS", 0)
+    monkeypatch.setattr(cluster, "START_SECONDS", 1)
+    monkeypatch.setattr(cluster, "NOTE_SECONDS", 0)
     caplog.set_level(logging.INFO)
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
     with pytest.raises(UserError, match=f"no connection to {workers[1]} within 1 s"):
-        distribution._wait_for_workers(workers, 0, {})
+        cluster.wait_for_workers(workers, 0, {})
     assert caplog.messages == [f"Waiting for the workers at {workers[1]}"]
 
 
@@ -392,16 +392,16 @@ def other_worker(handle, *arguments):
 def test_other_greeting_of_a_worker_is_named(change, message):
     """Catches workers that would wait for each other for ever, or train different models."""
     greeting = {"index": 1, "values": {"units": 5}}
-    with other_worker(distribution._greet, greeting, set()) as workers:
+    with other_worker(cluster._greet, greeting, set()) as workers:
         greeting.update({"workers": workers, **change})
         with pytest.raises(UserError, match=message):
-            distribution._wait_for_workers(workers, 0, {"units": 5})
+            cluster.wait_for_workers(workers, 0, {"units": 5})
 
 
 @pytest.mark.parametrize("reply", [b"", b"SSH-2.0-OpenSSH\r\n"])
 def test_another_program_is_no_worker(monkeypatch, reply):
     """Catches a wait without end for a program at a worker's address that is not a worker."""
-    monkeypatch.setattr(distribution, "START_SECONDS", 1)
+    monkeypatch.setattr(cluster, "START_SECONDS", 1)
     kept = []
 
     def answer(listener):
@@ -414,7 +414,7 @@ def test_another_program_is_no_worker(monkeypatch, reply):
         other_worker(answer) as workers,
         pytest.raises(UserError, match=f"no connection to {workers[1]} within 1 s"),
     ):
-        distribution._wait_for_workers(workers, 0, {})
+        cluster.wait_for_workers(workers, 0, {})
 
 
 DATA_PARALLEL = """
