@@ -2,8 +2,8 @@
 
 python -m benchmarks.harder_than_paper
 
-Trains each network with seed 0 and the learning rate and number of epochs of its tuning, first with
-the sizes in `UNITS`, then with 50 units and the numbers of pairs in `PAIRS`. Records and the
+Trains each network with seed 0, its tuned learning rate and as many epochs as in the tuning, first
+with the sizes in `UNITS`, then with 50 units and the numbers of pairs in `PAIRS`. Records and the
 meaning of the test error are those of `benchmarks/reproduce_paper.py`. Draws
 `docs/paper_limits.png`.
 """
@@ -34,6 +34,12 @@ def make_run(records: dict, label: str, units: int, pairs: int) -> Run | None:
     others = {} if pairs == PAIRS[0] else {"num_pairs": pairs}
     num_epochs = reproduce_paper.tuning_epochs(label)
     return reproduce_paper.make_run(label, units, rate, 0, num_epochs, **others)
+
+
+def runs(records: dict, labels) -> list[Run]:
+    """Returns the runs of all cases."""
+    found = [make_run(records, label, *case) for case in CASES for label in labels]
+    return [run for run in found if run]
 
 
 def error(records: dict, label: str, case: tuple[int, int]) -> float | None:
@@ -71,9 +77,9 @@ def draw() -> pathlib.Path:
             axes.plot(*zip(*shown, strict=True), marker="o", label=label, **look)
         axes.set_xlabel(name)
         axes.set_xticks(places)
-        axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         style.remove_frame(axes)
+    left.set_ylim(bottom=0)
     left.set_ylabel("test error in percent")
     left.legend(frameon=False)
     return style.write(ROOT / "docs/paper_limits.png", figure.savefig)
@@ -87,8 +93,7 @@ def main():
     flags = parser.parse_args()
     labels = flags.networks.split(",")
     records = reproduce_paper.train(reproduce_paper.tuning_runs(labels), flags.jobs)
-    runs = [make_run(records, label, *case) for case in CASES for label in labels]
-    records = reproduce_paper.train([run for run in runs if run], flags.jobs)
+    records = reproduce_paper.train(runs(records, labels), flags.jobs)
     if set(labels) == set(NETWORKS):
         print(table_of_limits(records))
         print(f"Wrote {draw()}. To update the pages: python -m benchmarks.fill_pages")

@@ -15,6 +15,7 @@ import pytest
 from benchmarks import (
     ablations,
     classifier,
+    harder_than_paper,
     long_sequences,
     recall,
     recurrences,
@@ -138,7 +139,15 @@ def test_short_reproduction_spares_the_committed_results(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "benchmark",
-    [ablations, long_sequences, recall, recurrences, reproduce_paper, sequence_length],
+    [
+        ablations,
+        harder_than_paper,
+        long_sequences,
+        recall,
+        recurrences,
+        reproduce_paper,
+        sequence_length,
+    ],
 )
 def test_figures(tmp_path, monkeypatch, benchmark):
     """Catches a figure that can no longer be drawn from the committed records."""

@@ -9,12 +9,15 @@ from cases import needs_litert
 
 from benchmarks import (
     ablations,
+    beyond_paper,
     classifier,
     fill_pages,
+    harder_than_paper,
     long_sequences,
     recall,
     recurrences,
     reproduce_blog,
+    reproduce_paper,
 )
 from benchmarks.runs import RESULTS_DIR
 from fast_weights.experiment.config import Config
@@ -76,6 +79,25 @@ def test_records_of_recall_are_complete():
         accuracies = record["val_accuracy"]
         assert len(accuracies) == run.config.num_epochs or accuracies[-1] >= recall.STOP_AT
         assert max(accuracies[:-1], default=0) < recall.STOP_AT
+
+
+def test_records_of_the_paper_are_complete():
+    """Catches a missing run of the table, a run that no table shows, other settings, and a NaN."""
+    done = reproduce_paper.read_records()
+    table = [
+        *reproduce_paper.tuning_runs(reproduce_paper.NETWORKS),
+        *reproduce_paper.table_runs(done, reproduce_paper.NETWORKS, reproduce_paper.SEEDS),
+        reproduce_paper.long_run(done),
+    ]
+    others = [*beyond_paper.runs(), *harder_than_paper.runs(done, reproduce_paper.NETWORKS)]
+    runs = {run.name: run for run in [*table, *others]}
+    assert {run.name for run in table} <= done.keys() <= runs.keys()
+    for name, record in done.items():
+        config = runs[name].config
+        assert Config(**{setting: record[setting] for setting in vars(config)}) == config
+        for measured in reproduce_paper.SAVED:
+            assert len(record[measured]) == config.num_epochs
+            assert np.isfinite(record[measured]).all()
 
 
 def test_every_file_of_records_belongs_to_a_run():
