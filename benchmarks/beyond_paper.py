@@ -2,21 +2,24 @@
 
 python -m benchmarks.beyond_paper
 
-Runs, records and the meaning of the test error are those of `benchmarks/reproduce_paper.py`.
+Also trains the four networks with weight decay, so that they can be compared under equal
+conditions. Runs, records and the meaning of the test error are those of
+`benchmarks/reproduce_paper.py`.
 """
 
 import argparse
 import statistics
 
 from benchmarks import reproduce_paper
-from benchmarks.reproduce_paper import FAST, SEEDS, test_error
+from benchmarks.reproduce_paper import FAST, NETWORKS, SEEDS, best_rate, test_error
 from benchmarks.runs import Run, run_main
 from benchmarks.tables import table
 
 UNITS = 20
 NUM_EPOCHS = reproduce_paper.NUM_EPOCHS[UNITS]
 RATE = 1e-3
-EARLIER = {"recurrence": "original", "decay_rate": 0.95, "weight_decay": 0.1}
+WEIGHT_DECAY = 0.1
+EARLIER = {"recurrence": "original", "decay_rate": 0.95, "weight_decay": WEIGHT_DECAY}
 BEST = {**EARLIER, "decay_rate": 1.0}
 # Label: settings that differ from those of table 1, and the number of seeds.
 VARIANTS = {
@@ -24,7 +27,7 @@ VARIANTS = {
     "λ = 0.95, original recurrence, weight decay 0.1": (EARLIER, 5),
     "λ = 0.95, twice the updates": ({**EARLIER, "num_epochs": 2 * NUM_EPOCHS}, 2),
     "best: λ = 1, original recurrence, weight decay 0.1": (BEST, 5),
-    "best, but the paper's recurrence": ({"decay_rate": 1.0, "weight_decay": 0.1}, 1),
+    "best, but the paper's recurrence": ({"decay_rate": 1.0, "weight_decay": WEIGHT_DECAY}, 1),
     "best, but no weight decay": ({"recurrence": "original", "decay_rate": 1.0}, 1),
     "best, but S = 2": ({**BEST, "inner_steps": 2}, 1),
     "best, but η = 1": ({**BEST, "fast_learning_rate": 1.0}, 1),
@@ -43,9 +46,22 @@ def make_runs(label: str) -> list[Run]:
     ]
 
 
-def runs() -> list[Run]:
-    """Returns the runs of all variants."""
-    return [run for label in VARIANTS for run in make_runs(label)]
+def decayed_runs(records: dict, label: str) -> list[Run]:
+    """Returns the runs of a row of table 1 with seed 0, and with weight decay."""
+    rate = best_rate(records, label)
+    return [
+        reproduce_paper.make_run(label, units, rate, SEEDS[0], weight_decay=WEIGHT_DECAY)
+        for units in reproduce_paper.UNITS
+    ]
+
+
+def runs(records: dict) -> list[Run]:
+    """Returns the runs of all variants, and those without and with weight decay."""
+    return [
+        *(run for label in VARIANTS for run in make_runs(label)),
+        *reproduce_paper.table_runs(records, NETWORKS, SEEDS[:1]),
+        *(run for label in NETWORKS for run in decayed_runs(records, label)),
+    ]
 
 
 def table_of_variants(records: dict) -> str:
@@ -62,11 +78,26 @@ def table_of_variants(records: dict) -> str:
     return table(["settings", "mean test error", "by seed", "training loss at the end"], rows)
 
 
+def table_of_weight_decay(records: dict) -> str:
+    """Returns a table of the test errors of seed 0 without and with weight decay."""
+    rows = []
+    for label in NETWORKS:
+        plain = reproduce_paper.table_runs(records, [label], SEEDS[:1])
+        decayed = decayed_runs(records, label)
+        for name, runs in ((label, plain), (f"{label}, weight decay {WEIGHT_DECAY}", decayed)):
+            found = [records.get(run.name) for run in runs]
+            rows.append([name, *(f"{test_error(one):.2f}%" if one else "-" for one in found)])
+    return table(["network", *(f"R = {units}" for units in reproduce_paper.UNITS)], rows)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, help="runs at a time; default: one on each core")
-    records = reproduce_paper.train(runs(), parser.parse_args().jobs)
+    jobs = parser.parse_args().jobs
+    records = reproduce_paper.train(reproduce_paper.tuning_runs(NETWORKS), jobs)
+    records = reproduce_paper.train(runs(records), jobs)
     print(table_of_variants(records))
+    print(table_of_weight_decay(records))
     print("To update the pages: python -m benchmarks.fill_pages")
 
 
