@@ -341,6 +341,10 @@ GENERATED = {
     "paper_long_irnn": _long_irnn,
     "paper_tuning": lambda: reproduce_paper.table_of_tuning(reproduce_paper.read_records()),
     "paper_limits": lambda: harder_than_paper.table_of_limits(reproduce_paper.read_records()),
+    "paper_parts": lambda: harder_than_paper.table_of_parts(reproduce_paper.read_records()),
+    "paper_weight_decay": lambda: beyond_paper.table_of_weight_decay(
+        reproduce_paper.read_records()
+    ),
     "paper_variants": lambda: beyond_paper.table_of_variants(reproduce_paper.read_records()),
     "devices": devices.table_of_devices,
     "token_classifier": _token_classifier,

@@ -87,9 +87,9 @@ def test_records_of_the_paper_are_complete():
     table = [
         *reproduce_paper.tuning_runs(reproduce_paper.NETWORKS),
         *reproduce_paper.table_runs(done, reproduce_paper.NETWORKS, reproduce_paper.SEEDS),
-        reproduce_paper.long_run(done),
+        *reproduce_paper.irnn_runs(done),
     ]
-    others = [*beyond_paper.runs(), *harder_than_paper.runs(done, reproduce_paper.NETWORKS)]
+    others = [*beyond_paper.runs(done), *harder_than_paper.runs(done)]
     runs = {run.name: run for run in [*table, *others]}
     assert {run.name for run in table} <= done.keys() <= runs.keys()
     for name, record in done.items():
