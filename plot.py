@@ -84,7 +84,7 @@ def curves():
     # A run in its first epoch has no records yet.
     runs = {run_dir: records for run_dir, records in read.items() if records}
     if not runs:
-        command = console.run_dir().train_command
+        command = console.run_dir().train_command()
         raise UserError(f"no results in {FLAGS.checkpoint_dir}. Train a model: {command}")
     here = pathlib.Path(FLAGS.checkpoint_dir)
     at_top = {run_dir: runs[run_dir] for run_dir in runs if run_dir.checkpoint_dir == here}
@@ -111,7 +111,7 @@ def curves():
     trained = {run_dir.model_name for run_dir in at_top}
     for name in BLOG_MODELS:
         if at_top and has_default_task and name not in trained and not FLAGS["model_name"].present:
-            command = RunDirectory(FLAGS.checkpoint_dir, name).train_command
+            command = RunDirectory(FLAGS.checkpoint_dir, name).train_command()
             print(f"{name} has no results. To train it: {command}")
 
 

@@ -124,7 +124,7 @@ def test_train_command_of_an_installed_package(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr(experiment, "train", lambda *given: calls.append(given), raising=False)
     run_dir = RunDirectory(tmp_path / "it's", "GRU-LN", seed=3)
-    exec(run_dir.train_command, {})
+    exec(run_dir.train_command(), {})
     (call,) = calls
     assert call == (
         Config(model_name="GRU-LN", seed=3),

@@ -29,7 +29,7 @@ def test_bundled_weights_are_those_of_the_records(tmp_path, caplog, validation, 
     model, config = load_model(run_dir)
     assert config == Config(model_name=model_name)
     (note,) = caplog.records
-    assert run_dir.train_command in note.getMessage()
+    assert run_dir.train_command() in note.getMessage()
     accuracy, _ = accuracy_by_group(model, config.make_task(), validation)
     records = results.read(ROOT / f"docs/results/{model_name}-seed0.jsonl")
     assert records[-1].epoch == 1000

@@ -13,7 +13,7 @@ import numpy as np
 
 from fast_weights.experiment import storage
 from fast_weights.experiment.config import Config
-from fast_weights.experiment.errors import IN_CHECKOUT, CorruptFileError, UserError, option
+from fast_weights.experiment.errors import CorruptFileError, UserError, option
 from fast_weights.experiment.models import build_model
 from fast_weights.experiment.run_dir import RunDirectory
 
@@ -132,14 +132,11 @@ def load_epoch(
     found = run_dir.trained_or_bundled(network)
     config = found.read_config()
     if found != run_dir:
-        command = run_dir.train_command
-        if IN_CHECKOUT and config.network == "paper":
-            command += " --network=paper"
         logger.info(
             "%s has no checkpoint in %s; using the bundled weights. To train your own: %s",
             run_dir.model_name,
             run_dir.path.absolute(),
-            command,
+            run_dir.train_command(config.network),
         )
     model = build_model(config)
     epoch = _restore_newest(found, _weights(model))

@@ -83,17 +83,24 @@ class RunDirectory:
         """Whether there is a checkpoint."""
         return bool(self.checkpoint_epochs())
 
-    @property
-    def train_command(self) -> str:
-        """The command that trains this run, or in an installed package the Python statement."""
+    def train_command(self, network: str | None = None) -> str:
+        """Returns the command that trains this run, or in an installed package Python statements.
+
+        Args:
+            network: the setting to train with. Default: the blog's.
+        """
         if not errors.IN_CHECKOUT:
-            settings = {"model_name": self.model_name, "seed": self.seed}
-            arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+            arguments = f"model_name={self.model_name!r}, seed={self.seed!r}"
+            config = f"Config({arguments})"
+            if network == "paper":
+                config = f"Config.with_defaults(network='paper', {arguments})"
             return (
-                "from fast_weights.experiment import Config, RunDirectory, train; train(Config("
-                f"{arguments}), RunDirectory({str(self.checkpoint_dir)!r}, {arguments}))"
+                "from fast_weights.experiment import Config, RunDirectory, train; train("
+                f"{config}, RunDirectory({str(self.checkpoint_dir)!r}, {arguments}))"
             )
         command = f"python train.py --model_name={self.model_name}"
+        if network == "paper":
+            command += " --network=paper"
         if self.seed:
             command += f" --seed={self.seed}"
         if str(self.checkpoint_dir) != "checkpoints":  # the default of the flag
@@ -120,9 +127,10 @@ class RunDirectory:
                 )
             return self
         if storage.exists(self.config_path):
+            command = self.train_command(self.read_config().network)
             raise UserError(
                 f"{self.path.absolute()} has no checkpoint: its training ended before the end of "
-                f"the first epoch, or its checkpoints were deleted. Train it: {self.train_command}"
+                f"the first epoch, or its checkpoints were deleted. Train it: {command}"
             )
         for one in [network] if network else NETWORKS:
             bundled = RunDirectory(PRETRAINED_DIR / one, self.model_name, self.seed)
@@ -131,7 +139,7 @@ class RunDirectory:
         which = f" with {option('network', network)}" if network else ""
         raise UserError(
             f"{self.model_name} has no checkpoint in {self.path.absolute()}, and there are no "
-            f"bundled weights of it{which}. Train it: {self.train_command}"
+            f"bundled weights of it{which}. Train it: {self.train_command(network)}"
         )
 
     def read_config(self) -> Config:
