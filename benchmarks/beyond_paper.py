@@ -4,7 +4,7 @@ python -m benchmarks.beyond_paper
 
 Also trains the four networks with weight decay, so that they can be compared under equal
 conditions. Runs, records and the meaning of the test error are those of
-`benchmarks/reproduce_paper.py`.
+`benchmarks/reproduce_paper.py`. A run that has a record is not trained again.
 """
 
 import argparse

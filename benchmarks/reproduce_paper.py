@@ -9,7 +9,8 @@ task, is also trained with other learning rates and for longer. The test error o
 its best validation epoch. Trains in `checkpoints/paper/`, writes a line to
 `docs/results/paper.jsonl` after each run and overwrites the bundled weights
 (`fast_weights/experiment/pretrained/paper/`). Draws `docs/paper.png` after the runs of all four
-networks. The same command resumes after an interruption.
+networks. The same command resumes after an interruption. With `--missing`, it trains only the runs
+that have no line in that file.
 """
 
 import argparse
@@ -26,7 +27,9 @@ from benchmarks.runs import RESULTS_DIR, ROOT, Run, named_records, run_all, run_
 from benchmarks.tables import table
 from fast_weights.experiment import results, storage
 from fast_weights.experiment.config import Config
+from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import MODELS
+from fast_weights.experiment.results import EpochRecord
 
 FAST = "Fast weights"
 # Label: model.
@@ -140,8 +143,14 @@ def read_records() -> dict[str, dict]:
     return named_records(PATH)
 
 
-def train(runs: list[Run], jobs: int | None) -> dict[str, dict]:
-    """Trains the runs that have no record, and returns all records."""
+def train(runs: list[Run], jobs: int | None, only_missing: bool = True) -> dict[str, dict]:
+    """Trains or resumes runs, writes their records, and returns all records.
+
+    Args:
+        runs: to train.
+        jobs: how many to train at a time. Default: one on each core.
+        only_missing: whether to leave out the runs that have a record.
+    """
     records = read_records()
 
     def save(run):
@@ -149,15 +158,35 @@ def train(runs: list[Run], jobs: int | None) -> dict[str, dict]:
         records[run.name] = {
             "name": run.name,
             **dataclasses.asdict(run.config),
-            **{name: [round(getattr(one, name), 6) for one in epochs] for name in SAVED},
+            **record_of(epochs),
             "seconds": round(sum(epoch.seconds for epoch in epochs), 1),
         }
         storage.write_text(PATH, "".join(f"{json.dumps(one)}\n" for one in records.values()))
 
-    missing = [run for run in runs if run.name not in records]
-    if missing:
-        run_all(missing, jobs, on_end=save)
+    wanted = [run for run in runs if not (only_missing and run.name in records)]
+    if wanted:
+        run_all(wanted, jobs, on_end=save)
     return records
+
+
+def record_of(epochs: list[EpochRecord]) -> dict[str, list[float]]:
+    """Returns the losses and the accuracies of a run, one number for each epoch."""
+    return {name: [round(getattr(one, name), 6) for one in epochs] for name in SAVED}
+
+
+def labels_of(names: str) -> list[str]:
+    """Returns the networks of a list with commas, such as `"IRNN,LSTM"`.
+
+    Raises:
+        UserError: if a name is not a key of `NETWORKS`.
+    """
+    labels = names.split(",")
+    unknown = [label for label in labels if label not in NETWORKS]
+    if unknown:
+        raise UserError(
+            f"--networks must be some of {','.join(NETWORKS)}. Received: {','.join(unknown)}"
+        )
+    return labels
 
 
 def test_error(record: dict) -> float:
@@ -168,9 +197,13 @@ def test_error(record: dict) -> float:
 
 
 def hours(records: dict) -> float:
-    """Returns the time of the tuning and of the table, in hours of one core."""
-    runs = [*tuning_runs(NETWORKS), *table_runs(records, NETWORKS, SEEDS)]
-    return sum(records[run.name]["seconds"] for run in runs) / 3600
+    """Returns the sum of the times of all runs of this benchmark, in hours."""
+    runs = [
+        *tuning_runs(NETWORKS),
+        *table_runs(records, NETWORKS, SEEDS),
+        *irnn_runs(records),
+    ]
+    return sum(records[name]["seconds"] for name in {run.name for run in runs}) / 3600
 
 
 def errors(records: dict, label: str, units: int) -> list[float]:
@@ -261,11 +294,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--networks", default=",".join(NETWORKS), help="default: all four")
-    add("--seeds", type=int, default=len(SEEDS), help=f"number of seeds; default: {len(SEEDS)}")
+    add(
+        "--seeds",
+        type=int,
+        default=len(SEEDS),
+        choices=range(1, len(SEEDS) + 1),
+        help="default: all five",
+    )
     add("--jobs", type=int, help="runs at a time; default: one on each core")
+    add("--missing", action="store_true", help="train only the runs without a record")
     add("--quick", action="store_true", help="three networks with R = 50, a few epochs")
     flags = parser.parse_args()
-    labels = flags.networks.split(",")
+    labels = labels_of(flags.networks)
     if flags.quick:
         runs = [
             make_run(label, TUNING_UNITS, 2e-3, seed=0, num_epochs=QUICK_EPOCHS)
@@ -273,13 +313,14 @@ def main():
         ]
         run_all(runs, flags.jobs)
         for run in runs:
-            record = results.read(run.run_dir.results_path)[-1]
-            print(f"{run.config.model_name}: test error {1 - record.test_accuracy:.2%}")
+            epochs = results.read(run.run_dir.results_path)
+            print(f"{run.config.model_name}: test error {test_error(record_of(epochs)):.2f}%")
         return
-    records = train(tuning_runs(labels), flags.jobs)
-    records = train(table_runs(records, labels, SEEDS[: flags.seeds]), flags.jobs)
+    records = train(tuning_runs(labels), flags.jobs, flags.missing)
+    cells = table_runs(records, labels, SEEDS[: flags.seeds])
+    records = train(cells, flags.jobs, flags.missing)
     if "IRNN" in labels:
-        records = train(irnn_runs(records), flags.jobs)
+        records = train(irnn_runs(records), flags.jobs, flags.missing)
     for run in bundled_runs():
         if run.run_dir.is_trained:
             run.bundle()

@@ -155,6 +155,25 @@ def test_figures(tmp_path, monkeypatch, benchmark):
     assert benchmark.draw().stat().st_size > 10_000
 
 
+def test_error_of_the_best_validation_epoch():
+    """Catches an error that is chosen on the test sequences, or of the last epoch."""
+    record = {"val_accuracy": [0.5, 0.9, 0.9, 0.8], "val_loss": [2.0, 0.7, 0.6, 0.9]}
+    record["test_accuracy"] = [0.4, 0.95, 0.75, 1.0]
+    assert reproduce_paper.test_error(record) == 25
+
+
+def test_paper_is_trained_again(tmp_path, monkeypatch):
+    """Catches a reproduction that trains nothing because the records are committed."""
+    trained = []
+    monkeypatch.setattr(reproduce_paper, "PATH", tmp_path / "paper.jsonl")
+    monkeypatch.setattr(reproduce_paper, "run_all", lambda runs, jobs, on_end: trained.append(runs))
+    first, second = reproduce_paper.tuning_runs(["LSTM"])[:2]
+    reproduce_paper.PATH.write_text(json.dumps({"name": first.name}))
+    for only_missing in (False, True):
+        reproduce_paper.train([first, second], None, only_missing)
+    assert trained == [[first, second], [second]]
+
+
 def test_models_of_recall_have_equal_parameters():
     """Catches a comparison of models of different sizes under the name of equal ones."""
     target = recall.num_parameters("RNN-LN-FW, original", recall.UNITS)
