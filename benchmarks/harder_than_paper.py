@@ -18,14 +18,14 @@ from benchmarks.reproduce_paper import FAST, NETWORKS, TUNING_UNITS, best_rate, 
 from benchmarks.runs import ROOT, Run, run_main
 from benchmarks.tables import table
 
-BEST = "Fast weights, λ = 1"
+BEST = "Fast weights, best"
 # Label: network, and settings that differ from those of table 1.
 LINES = {**{label: (label, {}) for label in NETWORKS}, BEST: (FAST, beyond_paper.BEST)}
 UNITS = (10, 15, 20, 30, 50)
 PAIRS = (4, 8, 16, 26)
-# The case of `TUNING_UNITS` and the first number of pairs is a run of the tuning.
+# The case (TUNING_UNITS, PAIRS[0]) is a run of the tuning, except for `BEST`.
 CASES = [(units, PAIRS[0]) for units in UNITS] + [(TUNING_UNITS, pairs) for pairs in PAIRS[1:]]
-# The settings of fast weights that differ between the two lines, each alone.
+# Changes from table 1's settings to the best ones of fast weights: none, each alone, all.
 PARTS = {
     "as in table 1": {},
     "λ = 1": {"decay_rate": beyond_paper.BEST["decay_rate"]},
