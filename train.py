@@ -11,7 +11,6 @@ import fast_weights.experiment.requirements  # noqa: F401  ends here if somethin
 # isort: split
 import logging
 import math
-import os
 
 from absl import flags
 
@@ -65,18 +64,16 @@ def main():
         config = resolve_config(run_dir, settings)
     if FLAGS.quiet:
         logging.getLogger("fast_weights").setLevel(logging.WARNING)
-    if FLAGS.distribution_strategy == "multi_worker_mirrored":
-        # When a worker stops, TensorFlow would print a page of log before our one line.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with console.quiet_import():
+    # When a worker stops, TensorFlow would print a page of log before our one line.
+    has_workers = FLAGS.distribution_strategy == "multi_worker_mirrored"
+    with console.quiet_import(log_level="3" if has_workers else "2"):
         from fast_weights.experiment.training import train
 
-    progress = None if FLAGS.quiet else console.ProgressTable(config.num_epochs)
     records = train(
         config,
         run_dir,
         FLAGS.data_dir,
-        progress=progress,
+        progress=not FLAGS.quiet,
         restart=FLAGS.restart,
         summary_every=FLAGS.summary_every,
         stop_at_accuracy=math.inf if FLAGS.stop_at_accuracy is None else FLAGS.stop_at_accuracy,

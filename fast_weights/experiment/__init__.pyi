@@ -1,9 +1,7 @@
 """The public names as a type checker sees them. `__init__.py` imports them on first use."""
 
-from fast_weights.experiment.checkpoint import (
-    load_model,
-    new_state,
-)
+from fast_weights.experiment.blocks import BlockModel
+from fast_weights.experiment.checkpoint import load_model
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.dataset import load_or_generate
 from fast_weights.experiment.errors import (
@@ -11,7 +9,7 @@ from fast_weights.experiment.errors import (
     UserError,
 )
 from fast_weights.experiment.evaluation import (
-    accuracy_by_group,
+    evaluate,
     mean_attention,
     predict_text,
     trace_sequence,
@@ -25,16 +23,16 @@ from fast_weights.experiment.run_dir import (
 from fast_weights.experiment.training import train
 
 __all__ = [
+    "BlockModel",
     "Config",
     "CorruptFileError",
     "RunDirectory",
     "UserError",
-    "accuracy_by_group",
     "build_model",
+    "evaluate",
     "load_model",
     "load_or_generate",
     "mean_attention",
-    "new_state",
     "plot_memory",
     "predict_text",
     "resolve_config",

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from fast_weights import defaults
+from fast_weights.experiment import paper
 from fast_weights.experiment.errors import CorruptFileError, UserError, option
 from fast_weights.experiment.models import MODELS
 from fast_weights.experiment.tasks import TASKS, Task, make_task
@@ -21,7 +22,7 @@ STRATEGIES = ("off", "mirrored", "multi_worker_mirrored")
 SUMMARY_EVERY = 50
 
 
-def _setting(default: Any, help: str, *, low=None, high=None, choices=None, paper=None):
+def _setting(default: Any, help: str, *, low=None, high=None, choices=None):
     """Returns a dataclass field that carries its help text and its bounds, which are inclusive.
 
     Args:
@@ -29,11 +30,8 @@ def _setting(default: Any, help: str, *, low=None, high=None, choices=None, pape
         help: for `--help`.
         low, high: the bounds of a number.
         choices: the values of a string.
-        paper: the default with `network="paper"`, if it is another.
     """
-    if paper is not None:
-        help = f"{help}; {paper} with --network=paper"
-    metadata = {"help": help, "low": low, "high": high, "choices": choices, "paper": paper}
+    metadata = {"help": help, "low": low, "high": high, "choices": choices}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -56,7 +54,7 @@ class Config:
 
     model_name: str = _setting("RNN-LN-FW", "name of the model", choices=MODELS)
     task: str = _setting("associative-retrieval", "name of the task", choices=TASKS)
-    num_epochs: int = _setting(1000, "passes over the training sequences", low=1, paper=192)
+    num_epochs: int = _setting(1000, "passes over the training sequences", low=1)
     batch_size: int = _setting(128, "sequences per update", low=1)
     units: int = _setting(50, "H, hidden size", low=1)
     inner_steps: int = _setting(
@@ -67,7 +65,6 @@ class Config:
         "lambda, share of the fast weights kept at each step (RNN-LN-FW)",
         low=0,
         high=1,
-        paper=0.9,
     )
     fast_learning_rate: float = _setting(
         defaults.FAST_LEARNING_RATE,
@@ -82,22 +79,27 @@ class Config:
         defaults.RECURRENCES[0],
         "RNN-LN-FW as in the blog's code or in the paper",
         choices=defaults.RECURRENCES,
-        paper="paper",
+    )
+    normalization: str = _setting(
+        defaults.NORMALIZATIONS[0],
+        "of RNN-LN-FW: over the units of each example (layer), over the batch as in the blog's "
+        "listing, or none",
+        choices=defaults.NORMALIZATIONS,
     )
     gates: str = _setting(defaults.GATES[0], "update gate of GRU-LN", choices=defaults.GATES)
-    learning_rate: float = _setting(1e-4, "learning rate of Adam", low=1e-10, high=10, paper=1e-3)
+    learning_rate: float = _setting(1e-4, "learning rate of Adam", low=1e-10, high=10)
     max_gradient_norm: float = _setting(
         5.0, "global norm that gradients are clipped to", low=1e-10, high=1e10
     )
-    num_pairs: int = _setting(3, "K, key-value pairs in a sequence", low=1, paper=4)
+    num_pairs: int = _setting(3, "K, key-value pairs in a sequence", low=1)
     sequence_length: int | None = _setting(
         None, "T, symbols in a sequence (multi-query-recall); default: four per pair", low=1
     )
     vocabulary_size: int | None = _setting(
         None, "V, keys and values in all (multi-query-recall); default: 64", low=2, high=2**16
     )
-    num_training: int = _setting(64_000, "training sequences", low=1, paper=100_000)
-    num_validation: int = _setting(32_000, "validation sequences", low=1, paper=10_000)
+    num_training: int = _setting(64_000, "training sequences", low=1)
+    num_validation: int = _setting(32_000, "validation sequences", low=1)
     seed: int = _setting(
         0,
         "seed of the initial weights and of shuffling, and of the sequences unless --data_seed is "
@@ -108,7 +110,7 @@ class Config:
     data_seed: int | None = _setting(
         None, "seed of the sequences; default: the value of --seed", low=0, high=2**32 - 1
     )
-    shuffle: bool = _setting(False, "shuffle the training sequences in every epoch", paper=True)
+    shuffle: bool = _setting(False, "shuffle the training sequences in every epoch")
     network: str = _setting(
         "blog",
         "layers around the recurrent one: blog (none but the logits) or paper (an embedding, and "
@@ -119,19 +121,17 @@ class Config:
         "constant",
         "constant, or cosine: down to 0 at the end of the run",
         choices=("constant", "cosine"),
-        paper="cosine",
     )
     warmup_steps: int = _setting(
-        0, "updates in which the learning rate rises from 0 (cosine)", low=0, paper=2000
+        0, "updates in which the learning rate rises from 0 (cosine)", low=0
     )
     weight_decay: float = _setting(
         0.0,
-        "share of the weights that an update removes, times the learning rate; not of biases and "
-        "gains",
+        "AdamW's weight decay; not of biases and gains",
         low=0,
         high=1e3,
     )
-    num_test: int = _setting(0, "test sequences", low=0, paper=20_000)
+    num_test: int = _setting(0, "test sequences", low=0)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -251,10 +251,7 @@ class Config:
 def _defaults_of(network: str) -> dict[str, Any]:
     """Returns the default of every setting with a network."""
     defaults = {field.name: field.default for field in dataclasses.fields(Config)}
-    if network == "paper":
-        papers = {field.name: field.metadata["paper"] for field in dataclasses.fields(Config)}
-        defaults |= {name: value for name, value in papers.items() if value is not None}
-    return {**defaults, "network": network}
+    return defaults | (paper.SETTINGS if network == "paper" else {"network": network})
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:

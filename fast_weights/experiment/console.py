@@ -5,12 +5,10 @@ Nothing here loads Keras or TensorFlow, so `--help` and an invalid flag are answ
 
 import contextlib
 import dataclasses
-import difflib
 import gc
 import logging
 import os
 import pathlib
-import re
 import signal
 import sys
 import tempfile
@@ -18,27 +16,15 @@ from collections.abc import Callable, Iterator
 
 from absl import app, flags
 
-from fast_weights.experiment import storage
+from fast_weights.experiment import paper
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
-from fast_weights.experiment.results import EpochRecord
 from fast_weights.experiment.run_dir import RunDirectory
 
 FLAGS = flags.FLAGS
 logger = logging.getLogger(__name__)
 # absl lists a flag under the module that defines it: here, the script that calls this module.
 flags.disclaim_key_flags()
-# Fits a terminal of 80 columns.
-HEADER = (
-    f"{'':9}  {'training':>16}  {'validation':>25} {'gradient':>8}\n"
-    f"{'epoch':>9}  {'loss':>6}  {'accuracy':>8}  {'loss':>6}  {'accuracy':>8}  {'best':>7}"
-    f"  {'norm':>7}  {'seconds':>7}  {'left':>6}"
-)
-# The console of Windows may show escape sequences as they are.
-CLEAR_LINE = f"\r{'':79}\r" if os.name == "nt" else "\r\x1b[K"
-# TensorFlow found a GPU that it cannot use. Error 303 means that there is no driver.
-UNUSABLE_GPU = r"Cannot dlopen some GPU libraries|failed call to cuInit(?!.*(\(303\)|NO_DEVICE))"
-
 # The scripts that defined flags in this process. absl knows a script by its path.
 _scripts: set[str] = set()
 
@@ -56,6 +42,8 @@ def define_config_flags(*names: str) -> None:
         if names and field.name not in names:
             continue
         help, low, high = (field.metadata[name] for name in ("help", "low", "high"))
+        if field.name in paper.SETTINGS and field.name != "network":
+            help = f"{help}; {paper.SETTINGS[field.name]} with --network=paper"
         bounds = {"lower_bound": low, "upper_bound": high}
         if field.metadata["choices"]:
             flags.DEFINE_enum(field.name, field.default, list(field.metadata["choices"]), help)
@@ -88,7 +76,7 @@ def run_dir() -> RunDirectory:
         UserError: if `--checkpoint_dir` is the directory of a run.
     """
     path = pathlib.Path(FLAGS.checkpoint_dir).absolute()
-    if storage.exists(path / "config.json"):
+    if (path / "config.json").exists():
         raise UserError(
             f"--checkpoint_dir must be a directory of runs, but {path} is a run. "
             f"Use --checkpoint_dir={path.parent}"
@@ -104,8 +92,9 @@ def network() -> str | None:
 def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
     """Parses the flags, runs `main` and exits; in a notebook, it returns instead.
 
-    A `UserError` is printed as one line, with exit status 2. Any other exception is a defect
-    and keeps its traceback. Ctrl-C prints `on_interrupt`, with exit status 130.
+    A `UserError`, or an `OSError` with the name of a file, is printed as one line, with exit
+    status 2. Any other exception is a defect and keeps its traceback. Ctrl-C prints
+    `on_interrupt`, with exit status 130.
     """
     in_notebook = _in_notebook()
 
@@ -124,6 +113,11 @@ def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
             main()
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
+            return 2
+        except OSError as error:
+            if error.filename is None:  # not a file of the user's
+                raise
+            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
             return 2
         return 0
 
@@ -145,27 +139,14 @@ def _in_notebook() -> bool:
 
 
 def _parse(argv):
-    """Parses the flags. Suggests a flag for one that does not exist, then exits with status 1."""
+    """Parses the flags. absl suggests a flag for one that does not exist. Exits with status 1."""
     try:
         return FLAGS(argv)
-    except flags.UnrecognizedFlagError as error:
-        similar = _similar_flags(error.flagname)
-        hint = f". Did you mean {' or '.join(f'--{name}' for name in similar)}?" if similar else ""
-        reason = f"there is no flag --{error.flagname}{hint}"
     except flags.Error as error:
         reason = str(error)
     end = "" if reason.endswith("?") else "."
     print(f"error: {reason}{end} To list all flags: --help", file=sys.stderr)
     sys.exit(1)
-
-
-def _similar_flags(name: str) -> list[str]:
-    """Returns the script's flags that resemble a name, such as `learning_rate` for `lr`."""
-    known = [flag.name for flag in FLAGS.get_key_flags_for_module(sys.argv[0])]
-    initials = ["".join(part[0] for part in flag.split("_")) for flag in known]
-    found = [flag for flag, letters in zip(known, initials, strict=True) if name == letters]
-    found += [flag for flag in known if name in flag.split("_")]
-    return list(dict.fromkeys(found or difflib.get_close_matches(name, known, n=2)))
 
 
 def _exit_on_interrupt(message: str) -> None:
@@ -209,40 +190,40 @@ class _Formatter(logging.Formatter):
 
 
 @contextlib.contextmanager
-def quiet_import() -> Iterator[None]:
+def quiet_import(log_level: str = "2") -> Iterator[None]:
     """Hides the lines that TensorFlow prints when it is imported and looks for GPUs.
 
     Its C++ code writes them to file descriptor 2 before it reads `TF_CPP_MIN_LOG_LEVEL`. If
-    the import fails, they are shown. If TensorFlow found a GPU that it cannot use, its warnings
-    are shown. With `TF_CPP_MIN_LOG_LEVEL=0`, nothing is hidden.
+    the import fails, they are shown. If that variable is set, nothing is hidden.
+
+    Args:
+        log_level: the value of that variable from then on. Default `"2"`: errors only.
     """
     _select_tensorflow()
-    # TensorFlow reads the level once. Above 1, it would not say that it cannot use a GPU.
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1") == "0":
-        with _deferred_interrupt():
-            yield
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
         return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = log_level
     # Libraries that TensorFlow imports log at INFO, and so do its strategies.
     logging.getLogger("absl").setLevel(logging.WARNING)
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
     gc.disable()  # the import takes a fifth less time without garbage collection
     sys.stderr.flush()
     stderr = os.dup(2)
-    with _deferred_interrupt(), tempfile.TemporaryFile() as hidden:
+    with tempfile.TemporaryFile() as hidden:
         os.dup2(hidden.fileno(), 2)
         try:
             yield
             if "tensorflow" in sys.modules:
                 sys.modules["tensorflow"].config.list_physical_devices()
         except ImportError:
-            os.dup2(stderr, 2)
-            sys.stderr.write(_content(hidden))
+            hidden.seek(0)
+            os.write(stderr, hidden.read())
             raise
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
             gc.enable()
-        sys.stderr.write(_gpu_warnings(_content(hidden)))
 
 
 def _select_tensorflow() -> None:
@@ -255,82 +236,6 @@ def _select_tensorflow() -> None:
         logger.info(
             "The scripts use Keras's TensorFlow backend, not the one in KERAS_BACKEND, %s", chosen
         )
-
-
-@contextlib.contextmanager
-def _deferred_interrupt() -> Iterator[None]:
-    """In a notebook, delays a `KeyboardInterrupt` to the end of the block.
-
-    If an import of TensorFlow was interrupted, a second one can end the process.
-    """
-    if not _in_notebook():
-        yield
-        return
-    received = []
-    previous = signal.signal(signal.SIGINT, lambda *args: received.append(args))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    if received:
-        raise KeyboardInterrupt
-
-
-def _content(file) -> str:
-    """Returns the text of a file that is open for reading and writing."""
-    file.seek(0)
-    return file.read().decode(errors="replace")
-
-
-def _gpu_warnings(log: str) -> str:
-    """Returns TensorFlow's warnings if it found a GPU that it cannot use, or else nothing."""
-    if not re.search(UNUSABLE_GPU, log):
-        return ""
-    # A message starts with its level and the date, such as W1126, and can have more lines.
-    messages = re.split(r"^(?=[IWEF]\d{4} |WARNING: All log)", log, flags=re.MULTILINE)
-    return "".join(message for message in messages if re.match(r"[WEF]\d", message))
-
-
-class ProgressTable:
-    """Prints training as a table, with a live line for the current epoch on a terminal.
-
-    It is a `training.Progress`, which this module does not import because that loads
-    TensorFlow.
-    """
-
-    def __init__(self, num_epochs: int, stream=None):
-        self._num_epochs = num_epochs
-        self._stream = stream or sys.stdout
-        self._is_live = self._stream.isatty()
-        self._so_far = ""
-
-    def update(self, epoch: int, fraction: float) -> None:
-        """Shows the progress of the current epoch on a terminal."""
-        if self._is_live:
-            bar = "#" * round(30 * fraction)
-            self._write(
-                f"{CLEAR_LINE}{self._label(epoch)}  [{bar:<30}] {fraction:4.0%}{self._so_far}"
-            )
-
-    def end_epoch(self, record: EpochRecord, best: float, seconds_left: float | None) -> None:
-        """Prints the row of an epoch, with the best validation accuracy so far."""
-        clear = CLEAR_LINE if self._is_live else ""
-        if not self._so_far:
-            self._write(f"{clear}{HEADER}\n")
-        left = "?" if seconds_left is None else format_duration(seconds_left)
-        self._so_far = f"  best {best:.2%}, {left} left"
-        self._write(
-            f"{clear}{self._label(record.epoch)}  {record.train_loss:6.4f}"
-            f"  {record.train_accuracy:8.2%}  {record.val_loss:6.4f}  {record.val_accuracy:8.2%}"
-            f"  {best:7.2%}  {record.gradient_norm:7.3f}  {record.seconds:7.2f}  {left:>6}\n"
-        )
-
-    def _label(self, epoch: int) -> str:
-        return f"{f'{epoch}/{self._num_epochs}':>9}"
-
-    def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
 
 
 def format_duration(seconds: float) -> str:

@@ -34,7 +34,7 @@ def load_or_generate(data_dir: str | pathlib.Path, config: Config) -> Splits:
             another version of the task.
     """
     path = data_path(data_dir, config)
-    if storage.exists(path):
+    if path.exists():
         return _load(path, config)
     start = time.perf_counter()
     splits = generate(config)

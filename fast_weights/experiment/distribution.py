@@ -1,17 +1,21 @@
-"""Training on several devices or machines: the replicas, and what they exchange.
+"""Training on several devices or machines: the replicas, their model, and the workers.
 
 Each replica computes the gradients of its share of every batch. One all-reduce sums the loss and
 the gradients over all replicas, and every process then makes the same update. The variables are
 ordinary ones: each process has one copy, and passes its values to its replicas.
+
+Keras's own `fit` under a strategy is not an alternative: it clips the gradients of each replica
+before the sum, and it fails with several workers (keras-team/keras#20585).
 """
 
 import contextlib
-import dataclasses
 import hashlib
+import json
 import logging
-import math
+import os
 import pathlib
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -20,12 +24,67 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import context as tf_context
 
 import fast_weights
-from fast_weights.experiment import cluster
-from fast_weights.experiment.config import STRATEGIES, Config
+from fast_weights.experiment.blocks import BlockModel
+from fast_weights.experiment.config import STRATEGIES
 from fast_weights.experiment.errors import UserError, option
+from fast_weights.experiment.metrics import accuracy, cross_entropy
 from fast_weights.experiment.tasks import Splits
+
+# Connecting fails after this time if a worker is missing.
+CONNECT_SECONDS = 300
+# Another worker that dies while TensorFlow connects the workers is noticed after this time.
+HEARTBEAT_SECONDS = 10
+# The port of the first task on a node, as in TensorFlow's `SlurmClusterResolver`.
+SLURM_PORT = 8888
+
+logger = logging.getLogger(__name__)
+
+
+def connect(name: str, num_devices: int | None, settings: dict, splits: Splits):
+    """Connects the replicas of a training. Must come before TensorFlow computes anything.
+
+    Args:
+        name: one of `STRATEGIES`.
+        num_devices: for `"mirrored"`, the number of virtual CPU devices. Default: all GPUs.
+        settings: all that the training depends on. All workers must have the same.
+        splits: the sequences. All workers must have the same.
+
+    Returns:
+        The `Replicas`, or `None` with `"off"`.
+
+    Raises:
+        UserError: if the devices do not exist, a worker cannot be reached, the description of the
+            cluster is missing or invalid, the workers' settings, sequences or versions differ, or
+            the batch size is not a multiple of the number of devices.
+    """
+    if name not in STRATEGIES:
+        raise UserError(
+            f"`distribution_strategy` must be one of {', '.join(STRATEGIES)}. Received: {name!r}"
+        )
+    if num_devices is not None and name != "mirrored":
+        raise UserError(
+            f"{option('num_devices')} applies only to {option('distribution_strategy', 'mirrored')}"
+            f". Received: distribution_strategy={name!r}"
+        )
+    if name == "off":
+        return None
+    if name == "mirrored":
+        replicas = Replicas(_mirrored(num_devices))
+    else:
+        content = b"".join(array.tobytes() for split in splits for array in split)
+        replicas = Replicas(_multi_worker({**settings, **_versions(), "sequences": _hash(content)}))
+        if not replicas.is_chief:
+            logging.getLogger("fast_weights").setLevel(logging.WARNING)
+    batch_size = settings["batch_size"]
+    if batch_size % replicas.num_replicas:
+        raise UserError(
+            f"`batch_size` must be a multiple of the number of devices, {replicas.num_replicas}. "
+            f"Received: batch_size={batch_size}"
+        )
+    return replicas
 
 
 class Replicas:
@@ -61,115 +120,134 @@ class Replicas:
         """Returns the sum of a tensor over all replicas. Every replica must call it."""
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensor)
 
-    def run(self, function, arguments):
+    def run(self, function, arguments=()):
         """Calls a function on every replica and returns one result. All results must be equal."""
         results = self.strategy.run(function, arguments)
         return self.strategy.experimental_local_results(results)[0]
 
-    def gather(self, values: np.ndarray) -> np.ndarray:
-        """Returns the values that each replica has, (R, n), from this process's values, (n,)."""
+    def follow_chief(self, model: keras.Model, epoch: int, has_ended: bool) -> tuple[int, bool]:
+        """Gives every process the chief's state.
+
+        Args:
+            model: whose weights and optimizer become the chief's.
+            epoch: the number of completed epochs.
+            has_ended: whether there is nothing left to train.
+
+        Returns:
+            The chief's `epoch` and `has_ended`.
+        """
+        variables = [*model.weights, *model.optimizer.variables]
+        # Exact: float64 holds float32 and the integers of an optimizer.
+        values = [np.array([epoch, has_ended]), *map(keras.ops.convert_to_numpy, variables)]
+        flat = np.concatenate([np.ravel(one).astype("float64") for one in values])
 
         @tf.function
-        def gathered(values):
-            def rows(values):
-                index = tf.distribute.get_replica_context().replica_id_in_sync_group
-                own_row = tf.one_hot(index, self.num_replicas, dtype="float64")
-                return self.sum(own_row[:, None] * values)
+        def chiefs(flat):
+            index = tf.distribute.get_replica_context().replica_id_in_sync_group
+            return self.sum(tf.where(index == 0, flat, 0))
 
-            return self.run(rows, (values,))
-
-        return gathered(tf.constant(values, "float64")).numpy()
-
-    def check_same_sequences(self, splits: Splits) -> None:
-        """Raises a `UserError` if another process has other sequences."""
-        content = b"".join(array.tobytes() for split in splits for array in split)
-        # 48 bits of a hash are exact in a float64.
-        found = self.gather(np.array([int(_hash(content), 16)], "float64"))
-        if len(np.unique(found)) > 1:
-            raise UserError(
-                "another worker has other sequences. Delete the data file in the "
-                f"{option('data_dir')} of every worker, which then generates it again"
-            )
-
-    def copy_from_chief(self, variables) -> None:
-        """Sets the variables of every process to the chief's values."""
-        # Exact: float64 holds float32 and the integers of an optimizer.
-        mine = np.concatenate([np.ravel(v).astype("float64") for v in map(_numpy, variables)])
-        chiefs = self.gather(mine)[0]
-        sizes = [int(np.prod(variable.shape)) for variable in variables]
-        for variable, part in zip(variables, np.split(chiefs, np.cumsum(sizes)[:-1]), strict=True):
+        flat = self.run(chiefs, (tf.constant(flat),)).numpy()
+        parts = np.split(flat, np.cumsum([one.size for one in values])[:-1])
+        for variable, part in zip(variables, parts[1:], strict=True):
             variable.assign(part.reshape(variable.shape).astype(variable.dtype))
+        return int(parts[0][0]), bool(parts[0][1])
 
 
-def _numpy(variable):
-    return keras.ops.convert_to_numpy(variable)
+class ReplicatedModel(BlockModel):
+    """A `BlockModel` with a share of each batch on every replica.
 
-
-def _hash(content: bytes) -> str:
-    """Returns 12 hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()[:12]
-
-
-def _versions() -> dict[str, str]:
-    """Returns all versions that can change the result of an update."""
-    package = pathlib.Path(fast_weights.__file__).parent
-    source = b"".join(path.read_bytes() for path in sorted(package.rglob("*.py")))
-    return {
-        "fast_weights": f"{fast_weights.__version__} (source {_hash(source)})",
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "python": ".".join(map(str, sys.version_info[:2])),
-    }
-
-
-def connect(
-    name: str, num_devices: int | None, config: Config, stop_at_accuracy: float = math.inf
-) -> Replicas | None:
-    """Connects the replicas of a training. Must come before TensorFlow computes anything.
+    XLA compiles the gradients of a share, and the update from their sum. The sum crosses between
+    devices, which XLA's programs cannot do here. One vector holds the loss and all gradients, so
+    that there is one sum in an update.
 
     Args:
-        name: one of `STRATEGIES`.
-        num_devices: for `"mirrored"`, the number of virtual CPU devices. Default: all GPUs.
-        config: the settings.
-        stop_at_accuracy: as in `train`. All workers must have the same value.
-
-    Returns:
-        The replicas, or `None` with `"off"`.
-
-    Raises:
-        UserError: if the devices do not exist, a worker cannot be reached, the description of the
-            cluster is missing or invalid, the workers' settings or versions differ, or
-            `batch_size` is not a multiple of the number of devices.
+        model: as `build_model` returns it.
+        num_groups: of the task.
+        replicas: of the training.
     """
-    if name not in STRATEGIES:
-        raise UserError(
-            f"`distribution_strategy` must be one of {', '.join(STRATEGIES)}. Received: {name!r}"
-        )
-    if num_devices is not None and name != "mirrored":
-        raise UserError(
-            f"{option('num_devices')} applies only to {option('distribution_strategy', 'mirrored')}"
-            f". Received: distribution_strategy={name!r}"
-        )
-    if name == "off":
-        return None
-    if name == "mirrored":
-        replicas = Replicas(_mirrored(num_devices))
-    else:
-        with reported_failures():
-            settings = {**dataclasses.asdict(config), "stop_at_accuracy": stop_at_accuracy}
-            replicas = Replicas(_multi_worker({**settings, **_versions()}))
-        if threading.current_thread() is threading.main_thread():
-            # TensorFlow's handler would treat it as a notice of preemption and keep training.
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if not replicas.is_chief:
-            logging.getLogger("fast_weights").setLevel(logging.WARNING)
-    if config.batch_size % replicas.num_replicas:
-        raise UserError(
-            f"`batch_size` must be a multiple of the number of devices, {replicas.num_replicas}. "
-            f"Received: batch_size={config.batch_size}"
-        )
-    return replicas
+
+    def __init__(self, model: keras.Model, num_groups: int, replicas: Replicas):
+        super().__init__(model, num_groups, jit_compile=False)
+        self.replicas = replicas
+        self.loss_mean = keras.metrics.Mean("loss")
+        self.accuracy_mean = keras.metrics.Mean("accuracy")
+
+    @property
+    def metrics(self):
+        return [self.loss_mean, self.accuracy_mean, self.gradient_norm, self.group_accuracy]
+
+    def update(self, tokens, targets):
+        summed = self._summed(self._gradients, tokens, targets)
+        self._apply(summed / tokens.shape[0])
+
+    def test_step(self, data):
+        """Evaluates a block with groups, with one sum over the replicas."""
+        num_groups, (num_batches, size) = self.group_accuracy.num_groups, data[1].shape[:2]
+        summed = self._summed(self._totals, *data, axis=1)
+        means, correct, count = tf.split(summed, [2, num_groups, num_groups])
+        self._add_means(means / (num_batches * size), num_batches)
+        self.group_accuracy.add(correct, count)
+        return self._results(hidden={"gradient_norm"})
+
+    def _summed(self, function, *data, axis=0):
+        """Returns the sum over replicas of a function of the weights and a share of the data."""
+
+        def of_share(weights):
+            share = (slice(None),) * axis + (self.replicas.share(data[0].shape[axis]),)
+            return self.replicas.sum(function(weights, *(part[share] for part in data)))
+
+        weights = [tf.convert_to_tensor(one.value) for one in self.trainable_variables]
+        return self.replicas.run(of_share, (weights,))
+
+    def _add_means(self, values, number=1):
+        self.loss_mean.update_state(values[0], number)
+        self.accuracy_mean.update_state(values[1], number)
+
+    @tf.function(jit_compile=True)
+    def _gradients(self, weights, tokens, targets):
+        """Returns loss, number of correct predictions and gradients as one vector."""
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            logits, _ = self.stateless_call(weights, self._constants(), tokens, training=True)
+            loss = tf.reduce_sum(cross_entropy(targets, logits))
+        gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        correct = tf.reduce_sum(accuracy(targets, logits))
+        return tf.concat([[loss, correct], *(tf.reshape(one, [-1]) for one in gradients)], axis=0)
+
+    @tf.function(jit_compile=True)
+    def _apply(self, mean):
+        """Updates the weights and the metrics from the mean over a batch of that vector."""
+        weights = self.trainable_variables
+        parts = tf.split(mean[2:], [one.shape.num_elements() for one in weights])
+        gradients = [tf.reshape(part, one.shape) for part, one in zip(parts, weights, strict=True)]
+        self.gradient_norm.update_state(tf.linalg.global_norm(gradients))
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))  # clips them first
+        self._add_means(mean[:2])
+
+    @tf.function(jit_compile=True)
+    def _totals(self, weights, tokens, targets, groups):
+        """Returns the sums of loss and correct predictions, and the counts of `GroupAccuracy`."""
+
+        def body(k, totals):
+            logits, _ = self.stateless_call(weights, self._constants(), tokens[k], training=False)
+            sums = [tf.reduce_sum(one(targets[k], logits)) for one in (cross_entropy, accuracy)]
+            by_group = self.group_accuracy.counts(targets[k], logits, groups[k])
+            return totals + tf.concat([sums, *by_group], axis=0)
+
+        start = tf.zeros(2 + 2 * self.group_accuracy.num_groups)
+        return keras.ops.fori_loop(0, keras.ops.shape(tokens)[0], body, start)
+
+    def _constants(self):
+        return [one.value for one in self.non_trainable_variables]
+
+
+def device_name() -> str:
+    """Returns the name of the device that TensorFlow trains on: the first GPU, or the CPU."""
+    gpus = tf.config.get_visible_devices("GPU")
+    if not gpus:
+        return "CPU (TensorFlow uses no GPU)"
+    details = tf.config.experimental.get_device_details(gpus[0])
+    return f"GPU ({details.get('device_name', gpus[0].name)})"
 
 
 def _mirrored(num_devices):
@@ -200,19 +278,157 @@ def _multi_worker(values: dict):
     """Returns a strategy for all workers of the cluster.
 
     Args:
-        values: settings and versions, which must be the same in all workers.
+        values: settings, sequences and versions, which must be the same in all workers.
     """
-    found = cluster.find()
-    gpus = len(tf.config.list_physical_devices("GPU"))
-    workers = found.cluster_spec().as_dict()["worker"]
-    cluster.wait_for_workers(workers, found.task_id, {**values, "number of GPUs": gpus})
-    with cluster.time_limit():
-        return tf.distribute.MultiWorkerMirroredStrategy(found)
+    resolver = _cluster()
+    workers = resolver.cluster_spec().as_dict()["worker"]
+    _set_time_limits(len(workers))
+    logger.info("Waiting up to %d s for the workers at %s", CONNECT_SECONDS, ", ".join(workers))
+    # TensorFlow's handler of SIGTERM would keep training, and while it connects the workers, no
+    # Python code runs, so that Python's handler of Ctrl-C would have to wait.
+    with _default_signals(), failures(workers):
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        _check_same(values, resolver.task_id, workers)
+    return strategy
+
+
+def _set_time_limits(num_workers):
+    """Limits the time for which TensorFlow waits for other workers, an hour by default.
+
+    TensorFlow has no public function for it.
+    """
+    context = tf_context.context()
+    job = tf_context.coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=num_workers)
+    context.configure_coordination_service(
+        service_type="standalone",
+        service_leader="/job:worker/replica:0/task:0",
+        cluster_register_timeout_in_ms=1000 * CONNECT_SECONDS,
+        heartbeat_timeout_in_ms=1000 * HEARTBEAT_SECONDS,
+        coordinated_jobs=[job],
+    )
+    context.coordination_service.cluster_register_with_barrier = True
+
+
+def _check_same(values, index, workers):
+    """Raises a `UserError` unless all workers have the same values."""
+    context = tf_context.context()
+    context.set_config_key_value(f"values/{index}", json.dumps(values))
+    for other, address in enumerate(workers):
+        found = json.loads(context.get_config_key_value(f"values/{other}", 1000 * CONNECT_SECONDS))
+        differing = [
+            f"{name}={values.get(name)} and {name}={found.get(name)}"
+            for name in sorted(values.keys() | found.keys())
+            if values.get(name) != found.get(name)
+        ]
+        if differing:
+            raise UserError(
+                "all workers must have the same settings, sequences and versions. Use the same "
+                "command and packages, and delete the data file of a worker that has other "
+                f"sequences. Received here and at {address}: {', '.join(differing)}"
+            )
+
+
+def _versions() -> dict[str, str]:
+    """Returns all versions that can change the result of an update."""
+    package = pathlib.Path(fast_weights.__file__).parent
+    source = b"".join(path.read_bytes() for path in sorted(package.rglob("*.py")))
+    return {
+        "fast_weights": f"{fast_weights.__version__} (source {_hash(source)})",
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "python": ".".join(map(str, sys.version_info[:2])),
+        "GPUs": str(len(tf.config.list_physical_devices("GPU"))),
+    }
+
+
+def _hash(content: bytes) -> str:
+    """Returns 12 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def _cluster() -> tf.distribute.cluster_resolver.ClusterResolver:
+    """Returns the resolver of the cluster of `TF_CONFIG`, or else of Slurm.
+
+    Raises:
+        UserError: if there is no description of a cluster, or if it is invalid.
+    """
+    if "TF_CONFIG" in os.environ:
+        _check_description(os.environ["TF_CONFIG"])
+        return tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    if "SLURM_STEP_NUM_TASKS" in os.environ:
+        return _read_slurm()
+    raise UserError(
+        "multi_worker_mirrored found no cluster: the environment variable TF_CONFIG is not set, "
+        "and srun did not start this process. Set TF_CONFIG, or start the workers with srun"
+    )
+
+
+def _read_slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
+    """Returns the resolver of the cluster whose workers are the tasks of this Slurm step."""
+    resolver = tf.distribute.cluster_resolver
+    if os.environ.get("CUDA_VISIBLE_DEVICES", shutil.which("nvidia-smi")):
+        slurm = resolver.SlurmClusterResolver()
+        gpus = slurm.num_accelerators()
+    else:  # TensorFlow's resolver fails without GPUs, so claim one for each task
+        tasks = int(os.environ["SLURM_STEP_NUM_TASKS"])
+        slurm = resolver.SlurmClusterResolver(
+            gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False
+        )
+        gpus = {}
+    spec = slurm.cluster_spec()
+    # The resolver sorts node10 before node2, so the rank of a task is not always its index.
+    port = SLURM_PORT + int(os.environ["SLURM_LOCALID"])
+    index = spec.as_dict()["worker"].index(f"{os.environ['SLURMD_NODENAME']}:{port}")
+    return resolver.SimpleClusterResolver(
+        spec, task_type="worker", task_id=index, num_accelerators=gpus, rpc_layer="grpc"
+    )
+
+
+def _check_description(text: str) -> None:
+    """Raises a `UserError` unless a `TF_CONFIG` describes the workers and the index of this one."""
+    example = (
+        '{"cluster": {"worker": ["10.0.0.1:5001", "10.0.0.2:5001"]}, '
+        '"task": {"type": "worker", "index": 0}}'
+    )
+    try:
+        values = json.loads(text)
+        workers, task = values["cluster"]["worker"], values["task"]
+        is_valid = (
+            list(values["cluster"]) == [task["type"]] == ["worker"]
+            and 0 <= int(task["index"]) < len(workers) == len(set(workers))
+            and all(0 < int(worker.rsplit(":", 1)[1]) < 2**16 for worker in workers)
+        )
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        is_valid = False
+    if not is_valid:
+        raise UserError(
+            f"TF_CONFIG must be JSON such as {example}, with a different address for each worker "
+            f"and the index of this one. Received: {text:.300}"
+        )
 
 
 @contextlib.contextmanager
-def reported_failures() -> Iterator[None]:
-    """Turns an error of the communication between workers into a `UserError`."""
+def _default_signals() -> Iterator[None]:
+    """Lets the system handle Ctrl-C in the block, and SIGTERM from then on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def failures(workers=()) -> Iterator[None]:
+    """Turns an error of the communication between workers into a `UserError`.
+
+    Args:
+        workers: the addresses of all workers, while they connect.
+    """
     try:
         yield
     except (
@@ -222,16 +438,28 @@ def reported_failures() -> Iterator[None]:
         tf.errors.FailedPreconditionError,
         tf.errors.InternalError,
         tf.errors.UnavailableError,
+        tf.errors.UnknownError,
     ) as error:
-        raise UserError(
-            "another worker has stopped or cannot be reached. Every completed epoch is saved. To "
-            f"resume, run the same commands on all workers, without {option('restart', True)}. "
-            f"TensorFlow reported: {_reason(error)}"
-        ) from None
+        raise UserError(_explain(error, workers)) from None
 
 
-def _reason(error) -> str:
-    """Returns the part of a long message of TensorFlow that names the reason."""
-    text = str(error).strip().replace(r"\n", "\n")
+def _explain(error, workers) -> str:
+    """Returns what an error of the communication means, and what to do."""
+    text = str(error).replace(r"\n", "\n")
+    missing = re.findall(r"^/job:worker/replica:0/task:(\d+)$", text, re.MULTILINE)
+    if workers and "start gRPC server" in text:
+        return "the port of this worker is in use. End the program that uses it, or change the port"
+    if workers and isinstance(error, tf.errors.DeadlineExceededError):
+        # A worker that waits for the chief is not told of others.
+        addresses = ", ".join(workers[int(index)] for index in dict.fromkeys(missing or [0]))
+        return (
+            f"no connection to {addresses} within {CONNECT_SECONDS} s. Check the addresses of the "
+            "workers, and start all of them"
+        )
     found = re.search(r'(?:grpc_message:"|Collective ops is aborted by: )([^"\n]+)', text)
-    return found[1] if found else f"{text.splitlines()[0]:.300}"
+    reason = found[1] if found else f"{text.splitlines()[0]:.300}"
+    return (
+        "another worker has stopped or cannot be reached. Every completed epoch is saved. To "
+        f"resume, run the same commands on all workers, without {option('restart', True)}. "
+        f"TensorFlow reported: {reason}"
+    )

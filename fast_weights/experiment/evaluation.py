@@ -6,20 +6,15 @@ import keras
 import numpy as np
 
 from fast_weights.cells import FastWeightsCell
+from fast_weights.experiment.blocks import BlockModel, evaluation_block
+from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError, option
 from fast_weights.experiment.models import layer_inputs
-from fast_weights.experiment.tasks import NO_ANSWER, Split, Task
+from fast_weights.experiment.tasks import Split, Task
 from fast_weights.tracing import MemoryTrace, trace_memory
 
-PREDICT_BATCH = 1024
-# Smaller: a trace holds A of every step of every sequence.
+# A trace holds A of every step of every sequence.
 TRACE_BATCH = 1000
-
-
-def predict(model: keras.Model, tokens: np.ndarray) -> np.ndarray:
-    """Returns the most likely answers, (N,), or (N, T) if a sequence has several."""
-    logits = model.predict(tokens.astype(np.int32), batch_size=PREDICT_BATCH, verbose=0)
-    return np.argmax(logits, axis=-1)
 
 
 def predict_text(model: keras.Model, task: Task, text: str) -> str:
@@ -34,7 +29,8 @@ def predict_text(model: keras.Model, task: Task, text: str) -> str:
         UserError: if the text is not such a sequence.
     """
     tokens = task.encode_sample(text)
-    predictions = predict(model, tokens[None])[0]
+    logits = keras.ops.convert_to_numpy(model(tokens[None].astype(np.int32), training=False))
+    predictions = logits[0].argmax(axis=-1)
     return task.decode(np.atleast_1d(_at_answers(task, tokens, predictions)))
 
 
@@ -43,28 +39,21 @@ def _at_answers(task: Task, tokens: np.ndarray, values: np.ndarray) -> np.ndarra
     return values[None] if task.answers_at_end else values[task.answer_positions(tokens)]
 
 
-def accuracy_by_group(model: keras.Model, task: Task, split: Split) -> tuple[float, list[float]]:
-    """Returns the accuracy on all sequences, and on the answers of each group of the task.
+def evaluate(model: keras.Model, config: Config, split: Split) -> dict[str, float]:
+    """Returns the results of a model on the full batches of a split, as `fit` computes them.
 
     Args:
-        model: from tokens to logits.
-        task: the task that the model was trained on.
+        model: from tokens to logits, as `build_model` returns it.
+        config: the settings.
         split: N sequences of the task.
 
     Returns:
-        The mean over sequences of the fraction of correct answers, and a list of the fractions of
-        each group. A fraction is NaN if its group has no answers.
+        `loss`, `accuracy`, and `accuracy_1`, …, the accuracy on the answers of each group of the
+        task. NaN for a group without answers.
     """
-    is_answer = split.targets != NO_ANSWER
-    correct = is_answer & (predict(model, split.tokens) == split.targets)
-    groups = task.groups(split)
-    by_group = [
-        float(correct[chosen].mean()) if chosen.any() else float("nan")
-        for chosen in (is_answer & (groups == group) for group in range(task.num_groups))
-    ]
-    axes = tuple(range(1, correct.ndim))
-    shares = correct.sum(axis=axes) / np.maximum(is_answer.sum(axis=axes), 1)
-    return float(shares.mean()), by_group
+    task = config.make_task()
+    block = evaluation_block(split, task, config.batch_size)
+    return BlockModel(model, task.num_groups).evaluate(block, verbose=0, return_dict=True)
 
 
 @dataclasses.dataclass(frozen=True)

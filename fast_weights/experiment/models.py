@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 # Keras takes seconds to load and the flags need only the names of the models, so this module
 # loads it when a layer is built: `fast_weights.FastWeights` is a lazy name.
 import fast_weights
+from fast_weights.experiment import paper
 
 if TYPE_CHECKING:
     import keras
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 # almost twice as long in a loop (`benchmarks/training_speed.py`). Longer sequences train in a loop,
 # which compiles as fast at any length.
 MAX_UNROLLED_LENGTH = 33
-# Of the network of the paper, appendix A.1.
-EMBEDDING_SIZE = 50
-NUM_RELUS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,13 +85,15 @@ def _lstm(config, **kwargs):
 def _irnn(config, **kwargs):
     import keras
 
-    identity = keras.initializers.Identity(gain=0.5)
+    identity = keras.initializers.Identity(gain=paper.IRNN_GAIN)
     return fast_weights.Control(config.units, recurrent_initializer=identity, **kwargs)
 
 
 def _associative_lstm(config, unroll, **kwargs):
     # Its loop is faster than the unrolled one.
-    return fast_weights.AssociativeLSTM(config.units, **kwargs)
+    return fast_weights.AssociativeLSTM(
+        config.units, num_copies=paper.NUM_COPIES, num_heads=paper.NUM_HEADS, **kwargs
+    )
 
 
 def _linear_attention(config, unroll, **kwargs):
@@ -177,7 +177,10 @@ def _mask(task, tokens):
 
 
 def build_model(config: "Config", layer: "keras.layers.Layer | None" = None) -> "keras.Model":
-    """Builds one of the models, with new weights.
+    """Builds one of the models and compiles it.
+
+    The weights are drawn from `config.seed`, which this function makes the seed of Keras, NumPy
+    and Python.
 
     Args:
         config: the settings.
@@ -186,8 +189,39 @@ def build_model(config: "Config", layer: "keras.layers.Layer | None" = None) -> 
 
     Returns:
         A `keras.Model` from integer tokens, (B, T), to logits, (B, V) or (B, T, V). V is the size
-        of the task's vocabulary.
+        of the task's vocabulary. It is compiled with the optimizer of the settings, which clips
+        gradients, the cross-entropy and the metric `accuracy`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from fast_weights.experiment import Config
+    >>> model = build_model(Config(units=4))
+    >>> tokens, targets = np.zeros((8, 9), "int32"), np.zeros(8, "int32")
+    >>> history = model.fit(tokens, targets, epochs=2, verbose=0).history
+    >>> sorted(history), len(history["loss"])
+    (['accuracy', 'loss'], 2)
     """
+    import keras
+
+    from fast_weights.experiment import metrics
+    from fast_weights.experiment.optimizer import build_optimizer
+
+    keras.utils.set_random_seed(config.seed)
+    tokens, logits = _tokens_and_logits(config, layer)
+    model = keras.Model(tokens, logits, name=config.model_name.replace("-", "_"))
+    model.compile(
+        build_optimizer(config),
+        metrics.cross_entropy,
+        metrics=[metrics.Accuracy()],
+        jit_compile=True,
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _tokens_and_logits(config, layer):
+    """Returns the input and the output of a model."""
     import keras
 
     from fast_weights.cells.base import input_initializer
@@ -207,16 +241,16 @@ def build_model(config: "Config", layer: "keras.layers.Layer | None" = None) -> 
         # Of one-hot vectors, a product is faster under XLA than a lookup and its gradient.
         before = [
             keras.layers.Dense(
-                EMBEDDING_SIZE,
+                paper.EMBEDDING_SIZE,
                 use_bias=False,
                 kernel_initializer=keras.initializers.RandomNormal(stddev=0.5),
                 name="embedding",
             ),
-            dense(NUM_RELUS, "relu", "expand"),
+            dense(paper.NUM_RELUS, "relu", "expand"),
         ]
-        after = [dense(NUM_RELUS, "relu", "relus")]
+        after = [dense(paper.NUM_RELUS, "relu", "relus")]
     symbols = _symbols(task, tokens, before)
     hidden = (layer or build_layer(config))(symbols, **_mask(task, tokens))
     for one in [*after, dense(num_symbols, None, "logits")]:
         hidden = one(hidden)
-    return keras.Model(tokens, hidden, name=config.model_name.replace("-", "_"))
+    return tokens, hidden

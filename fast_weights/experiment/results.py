@@ -4,10 +4,8 @@ import dataclasses
 import json
 import logging
 import os
-import pathlib
 
 from fast_weights.experiment import storage
-from fast_weights.experiment.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +20,7 @@ class EpochRecord:
         train_accuracy: a fraction, measured likewise.
         val_loss: mean cross-entropy in nats after the epoch.
         val_accuracy: a fraction.
-        gradient_norm: global norm before clipping, mean over the updates.
+        gradient_norm: global norm before clipping, mean over the updates; `None` if not measured.
         seconds: wall time of training and validation.
         test_loss: mean cross-entropy in nats on the test sequences; `None` without any.
         test_accuracy: a fraction, likewise.
@@ -33,7 +31,7 @@ class EpochRecord:
     train_accuracy: float
     val_loss: float
     val_accuracy: float
-    gradient_norm: float
+    gradient_norm: float | None
     seconds: float
     test_loss: float | None = None
     test_accuracy: float | None = None
@@ -45,33 +43,26 @@ class EpochRecord:
 
 
 def append(path, record: EpochRecord) -> None:
-    """Adds a record to a file and waits until it is on disk.
-
-    Raises:
-        UserError: if the file cannot be written.
-    """
+    """Adds a record to a file and waits until it is on disk."""
     try:
         with open(path, "a", encoding="utf-8") as file:
             file.write(f"{record.to_json()}\n")
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    except OSError as error:  # a full disk is reported without the name of the file
+        raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
 def read(path) -> list[EpochRecord]:
     """Returns the records of a file, oldest first; an empty list if there is no file.
 
     A line that cannot be parsed is skipped with a warning that gives its number.
-
-    Raises:
-        UserError: if the file cannot be read.
     """
-    path = pathlib.Path(path)
-    if not storage.exists(path):
+    try:
+        text = storage.read_text(path)
+    except FileNotFoundError:
         return []
     records = []
-    text = storage.read_bytes(path).decode("utf-8", errors="replace")
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             records.append(_parse(line))
@@ -82,15 +73,13 @@ def read(path) -> list[EpochRecord]:
 
 def _parse(line: str) -> EpochRecord:
     """Returns the record of a line; raises `TypeError` or `ValueError` if it holds none."""
-    record = EpochRecord(**json.loads(line))
-    values = json.loads(record.to_json()).values()
-    if not all(isinstance(value, int | float) for value in values):
+    values = json.loads(line)
+    if not all(isinstance(value, int | float) for value in values.values()):
         raise ValueError
-    return record
+    return EpochRecord(**{"gradient_norm": None, **values})
 
 
 def truncate(path, num_epochs: int) -> None:
     """Discards the records after epoch `num_epochs`, and lines that cannot be parsed."""
     kept = [record for record in read(path) if record.epoch <= num_epochs]
-    lines = (f"{record.to_json()}\n" for record in kept)
-    storage.write_text(path, "".join(lines))
+    storage.write_text(path, "".join(f"{record.to_json()}\n" for record in kept))

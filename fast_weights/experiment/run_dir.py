@@ -15,6 +15,7 @@ Nothing here needs Keras or TensorFlow.
 
 import contextlib
 import dataclasses
+import logging
 import os
 import pathlib
 import re
@@ -22,10 +23,11 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 
-from fast_weights.experiment import errors, storage
+from fast_weights.experiment import results, storage
 from fast_weights.experiment.config import NETWORKS, Config
 from fast_weights.experiment.errors import UserError, option
 
+logger = logging.getLogger(__name__)
 PRETRAINED_DIR = pathlib.Path(__file__).parent / "pretrained"
 TENSORBOARD_RUNS = ("training", "validation", "trial")
 
@@ -70,13 +72,11 @@ class RunDirectory:
 
     def checkpoint_path(self, epoch: int) -> pathlib.Path:
         """Returns the path of the checkpoint after `epoch` epochs."""
-        return self.path / f"ckpt-{epoch}.npz"
+        return checkpoint_path(self.path, epoch)
 
     def checkpoint_epochs(self) -> list[int]:
         """Returns the numbers of completed epochs that have a checkpoint, newest first."""
-        names = storage.list_names(self.path)
-        found = (re.fullmatch(r"ckpt-(\d+)\.npz", name, re.ASCII) for name in names)
-        return sorted((int(match[1]) for match in found if match), reverse=True)
+        return checkpoint_epochs(self.path)
 
     @property
     def is_trained(self) -> bool:
@@ -84,20 +84,11 @@ class RunDirectory:
         return bool(self.checkpoint_epochs())
 
     def train_command(self, network: str | None = None) -> str:
-        """Returns the command that trains this run, or in an installed package Python statements.
+        """Returns the command that trains this run in a clone.
 
         Args:
             network: the setting to train with. Default: the blog's.
         """
-        if not errors.IN_CHECKOUT:
-            arguments = f"model_name={self.model_name!r}, seed={self.seed!r}"
-            config = f"Config({arguments})"
-            if network == "paper":
-                config = f"Config.with_defaults(network='paper', {arguments})"
-            return (
-                "from fast_weights.experiment import Config, RunDirectory, train; train("
-                f"{config}, RunDirectory({str(self.checkpoint_dir)!r}, {arguments}))"
-            )
         command = f"python train.py --model_name={self.model_name}"
         if network == "paper":
             command += " --network=paper"
@@ -111,8 +102,8 @@ class RunDirectory:
         """Returns this directory if it holds a trained model, or else that of bundled weights.
 
         Args:
-            network: the setting that the model must have. Default: the run's own, and of bundled
-                weights the blog's if there are several.
+            network: the setting that the model must have. Default: any. Of bundled weights,
+                those of the blog's network come first.
 
         Raises:
             UserError: if the directory holds a run without a checkpoint or of another network, or
@@ -126,7 +117,7 @@ class RunDirectory:
                     f"{option('network', network)}, or use another {option('checkpoint_dir')}"
                 )
             return self
-        if storage.exists(self.config_path):
+        if self.config_path.exists():
             command = self.train_command(self.read_config().network)
             raise UserError(
                 f"{self.path.absolute()} has no checkpoint: its training ended before the end of "
@@ -147,12 +138,11 @@ class RunDirectory:
 
         Raises:
             CorruptFileError: if the file does not hold a configuration.
-            UserError: if the file cannot be read, a setting is out of bounds, or the settings are
-                those of another model or seed.
+            UserError: if a setting is out of bounds, or the settings are those of another model
+                or seed.
         """
         try:
-            text = storage.read_bytes(self.config_path).decode("utf-8", errors="replace")
-            config = Config.from_json(text)
+            config = Config.from_json(storage.read_text(self.config_path))
         except UserError as error:
             raise type(error)(
                 f"{error}. Restore {self.config_path}, or train again with "
@@ -177,66 +167,91 @@ class RunDirectory:
         The operating system releases the lock when the process ends, however it ends.
 
         Raises:
-            UserError: if another process holds the lock, or the directory cannot be written.
+            UserError: if another process holds the lock.
         """
         import filelock  # from the extra [experiment], because only training needs it
 
-        path = self.path / "lock"
-        with contextlib.ExitStack() as stack:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(filelock.FileLock(path, timeout=0))
-            except filelock.Timeout:
-                raise UserError(
-                    f"another process is training in {self}. Wait until it ends, or choose "
-                    f"another {option('checkpoint_dir')}"
-                ) from None
-            except OSError as error:
-                raise UserError(f"cannot write {path}: {error.strerror}") from error
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = filelock.FileLock(self.path / "lock", timeout=0).acquire()
+        except filelock.Timeout:
+            raise UserError(
+                f"another process is training in {self}. Wait until it ends, or choose "
+                f"another {option('checkpoint_dir')}"
+            ) from None
+        with lock:
             # A killed process can leave files that it was writing.
-            _remove(self.path.glob(f"{storage.PARTIAL_PREFIX}*"))
+            _delete(self.path.glob(f"{storage.PARTIAL_PREFIX}*"))
             yield
 
-    def keep_checkpoints(self, epochs: list[int]) -> None:
-        """Deletes all checkpoints except those of the given epochs.
+    def make_room(self, restart: bool) -> None:
+        """Prepares the directory for a training, so that nothing mixes with an earlier run's files.
 
-        Windows does not delete a file that another program, such as `test.py`, is reading. Such a
-        file is deleted after a later epoch.
-        """
-        paths = [self.checkpoint_path(epoch) for epoch in self.checkpoint_epochs()]
-        kept = [self.checkpoint_path(epoch) for epoch in epochs]
-        _remove((path for path in paths if path not in kept), skip_open_files=True)
-
-    def clear(self) -> None:
-        """Deletes the checkpoints, the results and the TensorBoard events, and no other file."""
-        _remove(_files_of_run(self.path))
-
-    def set_aside(self) -> pathlib.Path:
-        """Moves the files of the run to `previous/`, and deletes those of the run before it.
-
-        Returns:
-            The path of `previous/`.
+        Moves an earlier run to `previous/`, if a restart was asked for. Otherwise, keeps a run
+        that has a checkpoint to resume from, and deletes the rest of one that ended in its first
+        epoch.
 
         Raises:
-            UserError: if a file cannot be moved or deleted.
+            UserError: without `restart`, if there are results of more than one epoch but no
+                checkpoint.
         """
+        num_records = len(results.read(self.results_path))
+        if restart and (self.is_trained or num_records > 1):
+            logger.info("The earlier run is now in %s", self._set_aside())
+        elif self.is_trained:
+            return
+        elif num_records > 1:  # a run that was killed in its first epoch can have one record
+            raise UserError(
+                f"{self} has the results of {num_records} epochs, but no checkpoint to resume "
+                f"from. Restore a checkpoint, or start over with {option('restart', True)}, which "
+                "moves the results to previous/"
+            )
+        else:
+            _delete(_files_of_run(self.path))
+
+    def _set_aside(self) -> pathlib.Path:
+        """Moves the files of the run to `previous/`, and deletes those of the run before it."""
         previous = self.path / "previous"
-        _remove(_files_of_run(previous))
+        _delete(_files_of_run(previous))
         for path in _files_of_run(self.path):
             target = previous / path.relative_to(self.path)
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(path, target)
-            except OSError as error:
-                raise UserError(f"cannot move {path} to {target}: {error.strerror}") from error
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
         return previous
+
+    def check_records(self, epoch: int) -> None:
+        """Raises a `UserError` if more records follow a checkpoint than an interruption can leave.
+
+        Args:
+            epoch: of the checkpoint to resume from.
+        """
+        last = max((record.epoch for record in results.read(self.results_path)), default=0)
+        # The newest checkpoint can be corrupt, and one more epoch can have a record only.
+        if last > epoch + 2:
+            raise UserError(
+                f"{self} has results up to epoch {last}, but its newest checkpoint is of epoch "
+                f"{epoch}. Restore a newer checkpoint, or start over with "
+                f"{option('restart', True)}, which moves the files of the run to previous/"
+            )
+
+
+def checkpoint_path(directory, epoch: int) -> pathlib.Path:
+    """Returns the path of the checkpoint after `epoch` epochs."""
+    return pathlib.Path(directory) / f"ckpt-{epoch}.npz"
+
+
+def checkpoint_epochs(directory) -> list[int]:
+    """Returns the numbers of epochs that have a checkpoint in a directory, newest first."""
+    names = os.listdir(directory) if os.path.isdir(directory) else []
+    found = (re.fullmatch(r"ckpt-(\d+)\.npz", name, re.ASCII) for name in names)
+    return sorted((int(match[1]) for match in found if match), reverse=True)
 
 
 def find_runs(directory) -> list[RunDirectory]:
     """Returns all runs with results in a directory and below it, without those set aside."""
     found = []
-    for path in sorted(_directories(pathlib.Path(directory))):
-        if path.name == "previous" or not storage.exists(path / "results.jsonl"):
+    for path in sorted(_directories(directory)):
+        if path.name == "previous" or not (path / "results.jsonl").exists():
             continue
         seed = re.fullmatch(r"seed-(\d+)", path.name, re.ASCII)
         model_path = path.parent if seed else path
@@ -245,18 +260,14 @@ def find_runs(directory) -> list[RunDirectory]:
     return found
 
 
-def _directories(directory: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a directory and all directories below it.
-
-    Raises:
-        UserError: if a directory cannot be read.
-    """
+def _directories(directory) -> Iterator[pathlib.Path]:
+    """Yields a directory and all directories below it. Raises `OSError` if one cannot be read."""
 
     def report(error):
-        raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
+        raise error
 
-    if directory.exists():
-        for path, _, _ in os.walk(directory, onerror=report):
+    if os.path.exists(directory):
+        for path, _, _ in os.walk(directory, onerror=report, followlinks=True):
             yield pathlib.Path(path)
 
 
@@ -272,15 +283,10 @@ def _quote(text: str) -> str:
     return subprocess.list2cmdline([text]) if os.name == "nt" else shlex.quote(text)
 
 
-def _remove(paths, skip_open_files: bool = False) -> None:
-    """Deletes files. `skip_open_files` skips those that Windows does not delete."""
+def _delete(paths) -> None:
+    """Deletes files."""
     for path in list(paths):
-        try:
-            os.unlink(path)
-        except OSError as error:
-            if skip_open_files and isinstance(error, PermissionError):
-                continue
-            raise UserError(f"cannot delete {path}: {error.strerror}") from error
+        storage.delete(path)
 
 
 def resolve_config(run_dir: RunDirectory, settings: dict) -> Config:

@@ -1,4 +1,7 @@
-"""Files that are either complete or absent, and `.npz` files that are checked when read."""
+"""Files that are either complete or absent, and `.npz` files that are checked when read.
+
+An `OSError` of these functions names the file. The scripts print it as one line.
+"""
 
 import contextlib
 import io
@@ -12,14 +15,14 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fast_weights.experiment.errors import CorruptFileError, UserError
+from fast_weights.experiment.errors import CorruptFileError
 
 # A file that is being written has this prefix until it is complete.
 PARTIAL_PREFIX = "partial-"
 # zipfile, zlib and NumPy raise these errors for the damaged archives of tests/test_storage.py.
 _ARCHIVE_ERRORS = (
     EOFError,
-    OSError,  # from bz2; `read_bytes` catches the errors of reading the file itself
+    OSError,  # from bz2; the file itself has been read before
     RuntimeError,
     ValueError,
     zipfile.BadZipFile,
@@ -37,7 +40,7 @@ def atomic_write(path) -> Iterator[BinaryIO]:
         path: the file. Its directory is created if it is missing.
 
     Raises:
-        UserError: if the file cannot be written. The old file, if any, is unchanged.
+        OSError: if the file cannot be written. The old file, if any, is unchanged.
     """
     path = pathlib.Path(path)
     # Machines that share a disk can have equal process numbers.
@@ -54,7 +57,8 @@ def atomic_write(path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
         _flush_directory(path.parent)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+        # A full disk is reported without a name, other errors with the temporary one.
+        raise type(error)(error.errno, error.strerror, str(path)) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -75,74 +79,38 @@ def _flush_directory(path) -> None:
 
 
 def write_text(path, text: str) -> None:
-    """Writes a UTF-8 file atomically.
-
-    Raises:
-        UserError: if the file cannot be written. The old file, if any, is unchanged.
-    """
+    """Writes a UTF-8 file atomically."""
     with atomic_write(path) as file:
         file.write(text.encode())
 
 
-def exists(path) -> bool:
-    """Returns whether there is a file.
+def read_text(path) -> str:
+    """Returns the content of a UTF-8 file, with a mark in place of what cannot be decoded."""
+    return pathlib.Path(path).read_text(encoding="utf-8", errors="replace")
 
-    Raises:
-        UserError: if its directory cannot be searched.
-    """
+
+def delete(path, skip_open_file: bool = False) -> None:
+    """Deletes a file. With `skip_open_file`, skips one that Windows does not delete."""
     try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    return True
-
-
-def list_names(directory) -> list[str]:
-    """Returns the names of the files in a directory, or an empty list if it does not exist.
-
-    Raises:
-        UserError: if the directory cannot be read.
-    """
-    try:
-        return os.listdir(directory)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise UserError(f"cannot read {directory}: {error.strerror}") from error
-
-
-def read_bytes(path) -> bytes:
-    """Returns the content of a file.
-
-    Raises:
-        UserError: if the file cannot be read.
-    """
-    try:
-        return pathlib.Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+        os.unlink(path)
+    except PermissionError:
+        if not skip_open_file:
+            raise
 
 
 def write_arrays(path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes named arrays to an `.npz` file atomically.
-
-    Raises:
-        UserError: if the file cannot be written. The old file, if any, is unchanged.
-    """
+    """Writes named arrays to an `.npz` file atomically."""
     with atomic_write(path) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:
-    """Returns the named arrays of an `.npz` file. Pickled objects are refused.
+    """Returns the named arrays of an `.npz` file. Pickled objects are rejected.
 
     Raises:
         CorruptFileError: if the file is not an `.npz` file, or its checksums do not match.
-        UserError: if the file cannot be read.
     """
-    content = io.BytesIO(read_bytes(path))
+    content = io.BytesIO(pathlib.Path(path).read_bytes())
     try:
         # Tests all checksums first: NumPy would parse a damaged header before zipfile reaches
         # the checksum at the end of the member.

@@ -1,4 +1,4 @@
-"""TensorBoard: everything that a run writes for it.
+"""A callback that writes everything for TensorBoard.
 
 A run directory is one TensorBoard run, with the settings, the snapshots and the graph. Its
 subdirectories `training/` and `validation/` are two more that share tags, so that one chart
@@ -11,6 +11,8 @@ TensorBoard shows it once.
 
 import contextlib
 import dataclasses
+import errno
+import pathlib
 import re
 
 import keras
@@ -19,12 +21,11 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from fast_weights.experiment import evaluation, plots
+from fast_weights.experiment.callbacks.records import Records
 from fast_weights.experiment.config import SUMMARY_EVERY, Config
-from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.evaluation import SequenceTrace
 from fast_weights.experiment.models import layer_inputs
-from fast_weights.experiment.results import EpochRecord
-from fast_weights.experiment.run_dir import TENSORBOARD_RUNS, RunDirectory
+from fast_weights.experiment.run_dir import TENSORBOARD_RUNS
 from fast_weights.experiment.tasks import Split, Task
 
 # Sequences whose hidden states are counted in the histogram.
@@ -36,62 +37,58 @@ LEARNED = 0.99
 FIRST_SETTINGS = ("model_name", "seed", "learning_rate", "units", "num_pairs")
 
 
-class TensorBoardWriter:
-    """Writes the events of one run. When a method returns, its events are in the event files.
+class TensorBoard(keras.callbacks.Callback):
+    """Writes the events of one run. After each epoch, its events are in the event files.
 
     Args:
-        run_dir: the directory of the run.
+        directory: of the run.
         config: the settings.
-        model: the model in training.
         validation: sequences for the histogram of hidden states.
-        summary_every: epochs between two snapshots.
+        records: the callback that writes the records. It must come first.
+        summary_every: epochs between two snapshots of the weights and the memory. There are also
+            one before training and one at the end.
     """
 
     def __init__(
         self,
-        run_dir: RunDirectory,
+        directory: str | pathlib.Path,
         config: Config,
-        model: keras.Model,
         validation: Split,
+        records: Records,
         summary_every: int = SUMMARY_EVERY,
     ):
-        self._run_dir = run_dir
+        super().__init__()
+        self._directory = directory
         self._config = config
-        self._model = model
-        self._summary_every = summary_every
-        self._some_tokens = validation.tokens[:NUM_HIDDEN].astype(np.int32)
         self._task = config.make_task()
+        self._some_tokens = validation.tokens[:NUM_HIDDEN].astype(np.int32)
+        self._records = records
+        self._summary_every = summary_every
+        self._writers: dict = {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Before the first epoch, writes the settings and the graph."""
+        if self._writers:
+            return
         with self._write_errors():
             self._writers = {
-                run: tf.summary.create_file_writer(str(run_dir.path / run))
+                run: tf.summary.create_file_writer(str(pathlib.Path(self._directory, run)))
                 for run in (".", *TENSORBOARD_RUNS)
             }
-
-    def write_start(self, epoch: int) -> None:
-        """Writes the settings and the graph, and before the first epoch a snapshot."""
         with self._events() as writers:
             with writers["."].as_default(step=0):
                 tf.summary.text("configuration", _settings_table(self._config))
-                tf.summary.graph(_graph_of(self._model, self._task))
+                tf.summary.graph(_graph_of(self.model, self._task))
             with writers["trial"].as_default(step=0):
                 hparams.hparams(_trial_settings(self._config), _trial_name(self._config))
         if epoch == 0:
-            self.write_snapshot(0)
+            self._write_snapshot(0)
 
-    def write_epoch(
-        self, records: list[EpochRecord], accuracy_by_group: np.ndarray, is_last: bool
-    ) -> None:
-        """Writes the scalars of the newest epoch, and a snapshot if one is due.
-
-        Args:
-            records: of all epochs so far.
-            accuracy_by_group: validation accuracy on the answers of each group of the task, G
-                fractions; NaN for a group without answers.
-            is_last: whether the training ends with this epoch, which always has a snapshot.
-        """
-        record, config = records[-1], self._config
-        accuracies = [one.val_accuracy for one in records]
-        epoch = record.epoch
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes the scalars of the epoch, and a snapshot if one is due."""
+        record, config = self._records.all[-1], self._config
+        accuracies = [one.val_accuracy for one in self._records.all]
+        epoch += 1
         with self._events() as writers:
             with writers["training"].as_default(step=epoch):
                 tf.summary.scalar("loss", record.train_loss)
@@ -102,30 +99,38 @@ class TensorBoardWriter:
             with writers["validation"].as_default(step=epoch):
                 tf.summary.scalar("loss", record.val_loss)
                 tf.summary.scalar("accuracy", record.val_accuracy)
-                self._write_groups(accuracy_by_group)
+                self._write_groups(logs)
             with writers["trial"].as_default(step=epoch):
                 tf.summary.scalar("best_accuracy", max(accuracies))
                 if accuracies[-1] >= LEARNED and max(accuracies[:-1], default=0) < LEARNED:
                     tf.summary.scalar("epochs_to_99_percent", epoch)
+        is_last = self.model.stop_training or epoch == self.params["epochs"]
         if epoch % self._summary_every == 0 or is_last:
-            self.write_snapshot(epoch, is_last)
+            self._write_snapshot(epoch, is_last)
 
-    def _write_groups(self, accuracy_by_group: np.ndarray) -> None:
+    def on_train_end(self, logs=None):
+        # All events are in the files already, so a failure here loses nothing.
+        for writer in self._writers.values():
+            with contextlib.suppress(tf.errors.OpError):
+                writer.close()
+
+    def _write_groups(self, logs):
         """Writes the accuracy of each group, if the task has groups."""
         group = self._task.group
-        for number, accuracy in enumerate(accuracy_by_group, start=1):
+        for number in range(1, self._task.num_groups + 1):
+            accuracy = logs[f"val_accuracy_{number}"]
             if group and not np.isnan(accuracy):
                 tf.summary.scalar(f"accuracy_by_{group}/{group}_{number}", accuracy)
 
-    def write_snapshot(self, epoch: int, is_last: bool = False) -> None:
+    def _write_snapshot(self, epoch, is_last=False):
         """Writes histograms of the weights and the hidden state, and the state of the probe."""
-        hidden = evaluation.hidden_states(self._model, self._task, self._some_tokens)
+        hidden = evaluation.hidden_states(self.model, self._task, self._some_tokens)
         trace = None
         if is_last or self._shows_probe(epoch):
             sample = self._task.default_sample
-            trace = evaluation.trace_sequence(self._model, self._task, sample)
+            trace = evaluation.trace_sequence(self.model, self._task, sample)
         with self._events() as writers, writers["."].as_default(step=epoch):
-            for layer in self._model.layers:
+            for layer in self.model.layers:
                 for weight in layer.weights:
                     tf.summary.histogram(f"slow_weights/{layer.name}/{weight.name}", weight)
             tf.summary.histogram("hidden_state", hidden)
@@ -134,7 +139,7 @@ class TensorBoardWriter:
                     tf.summary.image(f"probe/{name}", plots.to_pixels(figure)[None])
                 tf.summary.text("probe", _answers_table(trace))
 
-    def _shows_probe(self, epoch: int) -> bool:
+    def _shows_probe(self, epoch):
         """Returns whether a snapshot includes the probe.
 
         It does at epochs 0, 1, 2, 4, 8, … times `summary_every`, besides the last: TensorBoard
@@ -153,22 +158,14 @@ class TensorBoardWriter:
 
     @contextlib.contextmanager
     def _write_errors(self):
-        """Turns TensorFlow's write errors, such as a full disk, into a `UserError`."""
+        """Turns TensorFlow's write errors, such as a full disk, into an `OSError`."""
         try:
             yield
         except tf.errors.OpError as error:
             # "{{function_node …}} PATH; REASON [Op:…] name:", and sometimes more lines
             line = re.sub(r"{{.*}} | \[Op:.*", "", error.message.partition("\n")[0])
             reason = line.rpartition("; ")[-1]
-            raise UserError(
-                f"cannot write TensorBoard events to {self._run_dir}: {reason}"
-            ) from error
-
-    def close(self) -> None:
-        """Closes the event files. All events are in them already, so no error is raised."""
-        for writer in self._writers.values():
-            with contextlib.suppress(tf.errors.OpError):
-                writer.close()
+            raise OSError(errno.EIO, reason, str(self._directory)) from error
 
 
 def _probe_figures(trace: SequenceTrace) -> dict:

@@ -1,0 +1,134 @@
+"""Blocks of batches: the model that `fit` trains on them, and the flow of blocks.
+
+A small recurrent network spends most of its time at the boundary between Python and the runtime.
+Therefore `fit` gets blocks of K batches instead of batches, and one compiled program makes the K
+updates of a block.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fast_weights.experiment.config import Config
+from fast_weights.experiment.metrics import Accuracy, GroupAccuracy, cross_entropy
+from fast_weights.experiment.tasks import Split, Task, batches
+
+# Progress is shown after each block. A number of blocks that divides an epoch saves the compilation
+# of a shorter last block.
+BLOCKS_PER_EPOCH = 10
+POSSIBLE_BLOCKS = range(5, 21)
+
+
+class BlockModel(keras.Model):
+    """A model that `fit` trains on blocks of K batches, each in one XLA program.
+
+    It shares the layers and the optimizer of the model it is made from. Data are (tokens,
+    targets), and to evaluate also groups: (K, B, T) and (K, B) or (K, B, T). A step of `fit` is a
+    block, so a callback's batch is a block, too.
+
+    Args:
+        model: as `build_model` returns it.
+        num_groups: of the task.
+        metrics: Keras metrics to compute besides the accuracy. Default: none.
+        jit_compile: whether XLA compiles the loop over a block. Default: `True`.
+    """
+
+    def __init__(self, model: keras.Model, num_groups: int, metrics=(), jit_compile: bool = True):
+        super().__init__(inputs=model.input, outputs=model.output, name=model.name)
+        self.gradient_norm = keras.metrics.Mean("gradient_norm")
+        self.group_accuracy = GroupAccuracy(num_groups)
+        metrics = [Accuracy(), *metrics]
+        self.compile(model.optimizer, cross_entropy, metrics=metrics, jit_compile=jit_compile)
+
+    def train_step(self, data):
+        self._for_each_batch(self.update, *data)
+        return self._results(hidden=self.group_accuracy.result())
+
+    def test_step(self, data):
+        self._for_each_batch(self.evaluate_batch, *data)
+        return self._results(hidden={"gradient_norm"})
+
+    def update(self, tokens, targets):
+        """Makes one update, as Keras's own `train_step`, and measures the norm of the gradients."""
+        with tf.GradientTape() as tape:
+            logits = self(tokens, training=True)
+            loss = self.compute_loss(tokens, targets, logits)
+        weights = self.trainable_variables
+        # With S = 0, a gain and a bias are not used.
+        zero = tf.UnconnectedGradients.ZERO
+        gradients = tape.gradient(loss, [one.value for one in weights], unconnected_gradients=zero)
+        self.gradient_norm.update_state(tf.linalg.global_norm(gradients))
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))  # clips them first
+        self._measure(loss, tokens, targets, logits)
+
+    def evaluate_batch(self, tokens, targets, groups):
+        """Adds the results of one batch to the metrics."""
+        logits = self(tokens, training=False)
+        self._measure(self.compute_loss(tokens, targets, logits), tokens, targets, logits)
+        self.group_accuracy.update_state(targets, logits, groups)
+
+    def _measure(self, loss, tokens, targets, logits):
+        (loss_tracker,) = (one for one in self.metrics if one.name == "loss")
+        loss_tracker.update_state(loss, sample_weight=tf.shape(tokens)[0])
+        self.compute_metrics(tokens, targets, logits)
+
+    def _for_each_batch(self, function, *block):
+        """Calls a function with each batch of a block."""
+
+        def body(k, done):
+            function(*(part[k] for part in block))
+            return done
+
+        keras.ops.fori_loop(0, keras.ops.shape(block[0])[0], body, 0)
+
+    def _results(self, hidden):
+        """Returns the results of all metrics but the hidden."""
+        found = self.get_metrics_result().items()
+        return {name: value for name, value in found if name not in hidden}
+
+
+def num_blocks(config: Config) -> int:
+    """Returns the number of blocks of an epoch, `steps_per_epoch` of `fit`."""
+    num_batches = config.num_training // config.batch_size
+    dividing = [number for number in POSSIBLE_BLOCKS if num_batches % number == 0]
+    nearest = min(dividing, key=lambda n: abs(n - BLOCKS_PER_EPOCH), default=BLOCKS_PER_EPOCH)
+    return -(-num_batches // -(-num_batches // nearest))
+
+
+def training_blocks(split: Split, config: Config, epoch: int = 0) -> tf.data.Dataset:
+    """Returns the blocks of all epochs after `epoch`.
+
+    The order of the sequences depends only on the seed and the number of the epoch, so a resumed
+    run sees the same batches as an uninterrupted one.
+    """
+    steps = config.num_training // config.batch_size
+    size = -(-steps // num_blocks(config))
+    tokens, targets = (tf.constant(part, tf.int32) for part in split)
+
+    def orders():
+        for number in range(epoch + 1, config.num_epochs + 1):
+            order = np.arange(config.num_training)
+            if config.shuffle:
+                order = epoch_order(config.seed, number, config.num_training)
+            order = order[: steps * config.batch_size].reshape(steps, config.batch_size)
+            yield order.astype("int32")
+
+    spec = tf.TensorSpec((steps, config.batch_size), "int32")
+    return (
+        tf.data.Dataset.from_generator(orders, output_signature=spec)
+        .flat_map(lambda order: tf.data.Dataset.from_tensor_slices(order).batch(size))
+        .map(lambda order: (tf.gather(tokens, order), tf.gather(targets, order)))
+        .prefetch(1)
+    )
+
+
+def epoch_order(seed: int, epoch: int, num_sequences: int) -> np.ndarray:
+    """Returns the order of the training sequences in an epoch, a permutation."""
+    return np.random.default_rng([seed, epoch]).permutation(num_sequences)
+
+
+def evaluation_block(split: Split, task: Task, batch_size: int) -> tf.data.Dataset:
+    """Returns one block of all full batches of a split, with their groups."""
+    groups = Split(split.tokens, task.groups(split))
+    parts = *batches(split, batch_size), batches(groups, batch_size).targets
+    return tf.data.Dataset.from_tensors(parts)

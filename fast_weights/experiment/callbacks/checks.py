@@ -1,0 +1,42 @@
+"""Callbacks that end a training: at an accuracy, or at a loss or a weight that is not finite."""
+
+import keras
+import numpy as np
+
+from fast_weights.experiment.errors import UserError, option
+
+
+class StopAtAccuracy(keras.callbacks.Callback):
+    """Ends training after an epoch with at least this validation accuracy.
+
+    Args:
+        accuracy: a fraction.
+    """
+
+    def __init__(self, accuracy: float):
+        super().__init__()
+        self.accuracy = accuracy
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_accuracy"] >= self.accuracy:
+            self.model.stop_training = True
+
+
+class CheckFinite(keras.callbacks.Callback):
+    """Raises a `UserError` after an epoch if its results or the weights are not finite.
+
+    Unlike `keras.callbacks.TerminateOnNaN`, it ends the process with an error, and callbacks after
+    it neither record the epoch nor save a checkpoint.
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        # An accuracy of a group without answers is NaN.
+        results = [value for name, value in logs.items() if "accuracy_" not in name]
+        if all(np.isfinite(value).all() for value in (results, *self.model.get_weights())):
+            return
+        kept = f"The checkpoint of epoch {epoch} is kept. " if epoch else ""
+        raise UserError(
+            f"training diverged in epoch {epoch + 1}: the loss or a weight is not finite. {kept}"
+            f"Train again ({option('restart', True)}) with a lower {option('learning_rate')} or "
+            f"{option('fast_learning_rate')}"
+        )

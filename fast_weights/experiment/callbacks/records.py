@@ -1,0 +1,46 @@
+"""A callback that writes the results of every epoch."""
+
+import time
+
+import keras
+
+from fast_weights.experiment import results
+from fast_weights.experiment.results import EpochRecord
+
+
+class Records(keras.callbacks.Callback):
+    """Adds a line to a file of records after every epoch.
+
+    Args:
+        path: the file, such as `"results.jsonl"`. Records of earlier epochs stay in it, and those
+            of the first epoch that `fit` trains and later ones are removed.
+
+    Attributes:
+        all: the records of all epochs so far, oldest first.
+    """
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+        self.all: list[EpochRecord] = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if not self.all:
+            results.truncate(self.path, epoch)
+            self.all = results.read(self.path)
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        record = EpochRecord(
+            epoch=epoch + 1,
+            train_loss=logs["loss"],
+            train_accuracy=logs["accuracy"],
+            val_loss=logs["val_loss"],
+            val_accuracy=logs["val_accuracy"],
+            gradient_norm=logs.get("gradient_norm"),
+            seconds=round(time.perf_counter() - self._start, 3),
+            test_loss=logs.get("test_loss"),
+            test_accuracy=logs.get("test_accuracy"),
+        )
+        results.append(self.path, record)
+        self.all.append(record)
