@@ -8,7 +8,7 @@ for the number of pairs. Writes `docs/results/long_sequences/` and `docs/long_se
 
 from benchmarks.runs import ROOT, Run, run_main, train_and_draw
 from fast_weights.experiment.config import Config
-from fast_weights.experiment.models import BLOG_MODELS, MODELS
+from fast_weights.experiment.models import BLOG_MODELS
 
 NUM_PAIRS = 26
 
@@ -36,15 +36,9 @@ def draw():
     figure = style.new_figure(8, 4.5)
     axes = figure.subplots()
     for model_name, records in read_records().items():
-        entry = MODELS[model_name]
+        epochs = range(1, len(records) + 1)
         accuracies = [record.val_accuracy for record in records]
-        axes.plot(
-            range(1, len(records) + 1),
-            accuracies,
-            color=entry.color,
-            linestyle=entry.linestyle,
-            label=model_name,
-        )
+        axes.plot(epochs, accuracies, label=model_name, **style.curve_style(model_name))
     axes.set_title(f"{NUM_PAIRS} pairs, 55 symbols")
     axes.set_xlabel("epoch")
     axes.set_ylabel("validation accuracy")

@@ -18,7 +18,7 @@ from benchmarks.runs import RESULTS_DIR, ROOT, Run, named_records, run_all, run_
 from benchmarks.tables import table
 from fast_weights.experiment import results, storage
 from fast_weights.experiment.config import Config
-from fast_weights.experiment.models import MODELS, build_model
+from fast_weights.experiment.models import build_model
 
 UNITS = 64
 # Units with which a model has as many parameters as fast weights with `UNITS`.
@@ -193,16 +193,18 @@ def draw():
 
 
 def _draw_panel(axes, records, size, cases, varied):
+    from fast_weights.experiment.plots import style
+
     for label, settings in RIVALS.items():
-        entry = MODELS[settings["model_name"]]
-        linestyle = (0, (1, 1)) if "recurrence" in settings else entry.linestyle
+        look = style.curve_style(settings["model_name"])
+        if "recurrence" in settings:
+            look["linestyle"] = (0, (1, 1))
         seeds = [accuracies(records, label, size, case) for case in cases]
         positions = [case[varied] for case in cases]
         means = [statistics.mean(one) for one in seeds]
-        look = {"color": entry.color, "linestyle": linestyle, "marker": "o", "markersize": 4}
-        axes.plot(positions, means, label=label, **look)
+        axes.plot(positions, means, label=label, marker="o", markersize=4, **look)
         lows, highs = [min(one) for one in seeds], [max(one) for one in seeds]
-        axes.fill_between(positions, lows, highs, color=entry.color, alpha=0.15, linewidth=0)
+        axes.fill_between(positions, lows, highs, color=look["color"], alpha=0.15, linewidth=0)
     axes.set_xticks(positions, positions)
     axes.set_ylim(0, 1.02)
     axes.grid(alpha=0.3)

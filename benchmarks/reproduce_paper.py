@@ -28,7 +28,6 @@ from benchmarks.tables import table
 from fast_weights.experiment import results, storage
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
-from fast_weights.experiment.models import MODELS
 from fast_weights.experiment.results import EpochRecord
 
 FAST = "Fast weights"
@@ -256,8 +255,9 @@ def table_of_tuning(records: dict) -> str:
 
 def look(label: str) -> dict:
     """Returns how figures draw the curve of a network."""
-    model = MODELS[NETWORKS[label]]
-    return {"color": model.color, "linestyle": model.linestyle}
+    from fast_weights.experiment.plots import style  # loads Matplotlib
+
+    return style.curve_style(NETWORKS[label])
 
 
 def draw() -> pathlib.Path:

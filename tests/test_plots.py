@@ -14,7 +14,6 @@ from fast_weights.experiment import plots
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.evaluation import SequenceTrace
-from fast_weights.experiment.models import MODELS
 from fast_weights.experiment.plots import curves, memory, style
 from fast_weights.experiment.results import EpochRecord
 
@@ -65,7 +64,7 @@ def test_each_model_has_its_line(tmp_path, figures):
     (axes,) = figures["accuracy.png"].axes
     control, fast = axes.lines
     assert [control.get_label(), fast.get_label()] == ["CONTROL", "RNN-LN-FW"]
-    assert fast.get_color() == MODELS["RNN-LN-FW"].color
+    assert fast.get_color() == style.curve_style("RNN-LN-FW")["color"]
     assert list(fast.get_xdata()) == [1, 2, 3]
     assert list(fast.get_ydata()) == pytest.approx([0.5, 0.6, 0.7])
     assert control.get_marker() == "o"  # a line of one point is invisible
@@ -146,7 +145,7 @@ def test_published_accuracies_are_marked(tmp_path, figures, epochs, marked):
     assert {tuple(line.get_xydata()[0]) for line in marks} == {(1000, value) for value in marked}
     for line in marks:
         name = {0.90: "RNN-LN", 0.48: "CONTROL"}[line.get_ydata()[0]]
-        assert line.get_color() == MODELS[name].color
+        assert line.get_color() == style.curve_style(name)["color"]
 
 
 def test_memory_figure_shows_the_trace(trace):

@@ -23,13 +23,11 @@ MAX_UNROLLED_LENGTH = 33
 
 @dataclasses.dataclass(frozen=True)
 class ModelEntry:
-    """One model: how to build its recurrent layer, and how figures draw it.
+    """One model: how to build its recurrent layer, and facts that figures need.
 
     Attributes:
         layer: takes a `Config` and the arguments `unroll`, `return_sequences` and `name`. Returns a
             layer that maps (B, T, D) to (B, H), or to (B, T, H) with `return_sequences`.
-        color: of its curve. Okabe and Ito's colors can be told apart by color-blind readers.
-        linestyle: of its curve, so that a gray print can be read.
         has_fast_weights: whether `trace_memory` and the figures of the memory apply to it.
         published: validation accuracy after 1000 epochs, read off the blog's plot, or `None`.
         blocks: takes a `Config`. Returns the names of the blocks of H columns in the matrices of
@@ -37,8 +35,6 @@ class ModelEntry:
     """
 
     layer: Callable[..., Any]
-    color: str
-    linestyle: str
     has_fast_weights: bool = False
     published: float | None = None
     blocks: Callable[["Config"], tuple[str, ...]] = lambda config: ("h",)
@@ -115,24 +111,16 @@ def _layer_norm_gru_blocks(config):
 
 # In the order in which figures draw them. Those with `published` are the blog's four models.
 MODELS = {
-    "CONTROL": ModelEntry(_control, "#999999", ":", published=0.48),
-    "RNN-LN": ModelEntry(_layer_norm_rnn, "#E69F00", "--", published=0.90),
-    "RNN-LN-FW": ModelEntry(_fast_weights, "#0072B2", "-", has_fast_weights=True, published=1.00),
-    "GRU-LN": ModelEntry(
-        _layer_norm_gru, "#009E73", "-.", published=0.93, blocks=_layer_norm_gru_blocks
-    ),
-    "GRU": ModelEntry(
-        _gru, "#D55E00", "-.", blocks=lambda config: ("update", "reset", "candidate")
-    ),
-    "LSTM": ModelEntry(
-        _lstm, "#CC79A7", "--", blocks=lambda config: ("input", "forget", "candidate", "output")
-    ),
-    "IRNN": ModelEntry(_irnn, "#999999", "--"),
-    "A-LSTM": ModelEntry(_associative_lstm, "#8B6914", "-.", blocks=lambda config: ()),
-    "LINEAR-ATTENTION": ModelEntry(
-        _linear_attention, "#56B4E9", ":", blocks=lambda config: ("q", "k", "v")
-    ),
-    "DELTA-RULE": ModelEntry(_delta_rule, "#000000", ":", blocks=lambda config: ("q", "k", "v")),
+    "CONTROL": ModelEntry(_control, published=0.48),
+    "RNN-LN": ModelEntry(_layer_norm_rnn, published=0.90),
+    "RNN-LN-FW": ModelEntry(_fast_weights, has_fast_weights=True, published=1.00),
+    "GRU-LN": ModelEntry(_layer_norm_gru, published=0.93, blocks=_layer_norm_gru_blocks),
+    "GRU": ModelEntry(_gru, blocks=lambda config: ("update", "reset", "candidate")),
+    "LSTM": ModelEntry(_lstm, blocks=lambda config: ("input", "forget", "candidate", "output")),
+    "IRNN": ModelEntry(_irnn),
+    "A-LSTM": ModelEntry(_associative_lstm, blocks=lambda config: ()),
+    "LINEAR-ATTENTION": ModelEntry(_linear_attention, blocks=lambda config: ("q", "k", "v")),
+    "DELTA-RULE": ModelEntry(_delta_rule, blocks=lambda config: ("q", "k", "v")),
 }
 BLOG_MODELS = tuple(name for name, model in MODELS.items() if model.published is not None)
 

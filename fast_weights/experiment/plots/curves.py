@@ -79,9 +79,8 @@ def _mark_published(axes, results) -> None:
         return
     for name, model in MODELS.items():
         if results.get(name) and model.published is not None:
-            axes.plot(
-                PUBLISHED_EPOCH, model.published, "D", color=model.color, markeredgecolor="black"
-            )
+            color = style.curve_style(name)["color"]
+            axes.plot(PUBLISHED_EPOCH, model.published, "D", color=color, markeredgecolor="black")
     # Each mark has the color of its model, so the legend shows one without a color.
     axes.plot([], [], "D", color="white", markeredgecolor="black", label="published")
 
@@ -137,8 +136,7 @@ def _look(label: str, labels: list[str]) -> dict:
     """Returns the look of a model, or one of a scale of colors if several labels have its name."""
     of_model = [one for one in labels if _model_name(one) == _model_name(label)]
     if len(of_model) == 1 and _model_name(label) in MODELS:
-        model = MODELS[_model_name(label)]
-        return {"color": model.color, "linestyle": model.linestyle}
+        return style.curve_style(_model_name(label))
     position = labels.index(label) / max(len(labels) - 1, 1)
     return {"color": colormaps["viridis"](0.9 * position), "linestyle": "-"}
 

@@ -8,11 +8,36 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from fast_weights.experiment import storage
+from fast_weights.experiment.models import MODELS
 
 ACCENT, MUTED, TRAINING = "#0072B2", "#BBBBBB", "#56B4E9"
 # TensorBoard scales images without smoothing, which breaks letters and thin lines. Its Images page
 # scales them to a width of 350 pixels, and its Time Series page to a height of 215.
 CARD_WIDTH, CARD_HEIGHT, CARD_DPI = 350, 215, 72
+# The color and the line style of each model. Okabe and Ito's colors can be told apart by
+# color-blind readers, and the lines in a gray print.
+CURVES = {
+    "CONTROL": ("#999999", ":"),
+    "RNN-LN": ("#E69F00", "--"),
+    "RNN-LN-FW": ("#0072B2", "-"),
+    "GRU-LN": ("#009E73", "-."),
+    "GRU": ("#D55E00", "-."),
+    "LSTM": ("#CC79A7", "--"),
+    "IRNN": ("#999999", "--"),
+    "A-LSTM": ("#8B6914", "-."),
+    "LINEAR-ATTENTION": ("#56B4E9", ":"),
+    "DELTA-RULE": ("#000000", ":"),
+}
+
+
+def curve_style(model_name: str) -> dict:
+    """Returns `color` and `linestyle` of a model's curves.
+
+    A model without an entry in `CURVES` gets one of Matplotlib's colors by its place in `MODELS`.
+    """
+    place = [*MODELS, model_name].index(model_name)
+    color, linestyle = CURVES.get(model_name, (f"C{place}", "-"))
+    return {"color": color, "linestyle": linestyle}
 
 
 def new_figure(width: float, height: float) -> Figure:
