@@ -50,6 +50,7 @@ def test_retrieval_follows_the_rules(num_pairs, seed):
         text = task.decode(tokens)
         assert answer(text) == task.decode([target])
         np.testing.assert_array_equal(task.encode_sample(text), tokens)
+        np.testing.assert_array_equal(task.targets(tokens), [target])
     for tokens, pair in zip(split.tokens, task.groups(split), strict=True):
         assert tokens[2 * pair] == tokens[-1]
 
@@ -160,6 +161,7 @@ def test_recall_follows_the_rules(num_pairs, more, num_keys, seed):
         np.testing.assert_array_equal(task.answer_positions(tokens), positions)
         np.testing.assert_array_equal(tokens[2 * groups[positions]], tokens[positions])
         assert set(targets[positions]) <= set(task.answers)
+        np.testing.assert_array_equal(task.targets(tokens), targets[positions])
         np.testing.assert_array_equal(task.encode_sample(task.decode(tokens)), tokens)
 
 

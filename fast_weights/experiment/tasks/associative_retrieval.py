@@ -53,6 +53,9 @@ class AssociativeRetrieval(Task):
         tokens[:, -1] = letters[rows, queried]
         return Split(tokens, digits[rows, queried].astype(np.uint8))
 
+    def targets(self, tokens):
+        return tokens[1:-2][tokens[:-3] == tokens[-1]]
+
     def groups(self, split):
         return np.argmax(split.tokens[:, :-3:2] == split.tokens[:, -1:], axis=1)
 

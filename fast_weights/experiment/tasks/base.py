@@ -110,6 +110,10 @@ class Task(abc.ABC):
         """Returns the indices of the symbols at which a sequence, (T,), has an answer, (Q,)."""
         return np.flatnonzero(tokens != self.padding)[-1:]
 
+    def targets(self, tokens: np.ndarray) -> np.ndarray | None:
+        """Returns the correct answers of a sequence, (T,) -> (Q,), or `None` if it has no rule."""
+        return None
+
     def groups(self, split: Split) -> np.ndarray:
         """Returns the group of each answer, in the shape of the targets."""
         return np.zeros(split.targets.shape, dtype=np.int64)

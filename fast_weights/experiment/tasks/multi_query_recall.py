@@ -100,6 +100,11 @@ class MultiQueryRecall(Task):
         start = 2 * self.num_pairs
         return start + np.flatnonzero(tokens[start:] < self.num_keys)
 
+    def targets(self, tokens):
+        keys, values = tokens[: 2 * self.num_pairs].reshape(-1, 2).T
+        value_of = dict(zip(keys, values, strict=True))
+        return np.array([value_of[key] for key in tokens[self.answer_positions(tokens)]])
+
     def groups(self, split):
         keys = split.tokens[:, : 2 * self.num_pairs : 2]
         return np.argmax(split.tokens[:, :, None] == keys[:, None, :], axis=2)
