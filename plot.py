@@ -186,7 +186,7 @@ def weights():
     from fast_weights.experiment.checkpoint import new_state
 
     before, after = (_matrices(one.get_layer("rnn")) for one in (new_state(config).model, model))
-    blocks = MODELS[config.model_name].blocks(config)
+    blocks = MODELS[config.model_name].blocks
     path = _path(config, FLAGS.format)
     yield plots.plot_weights(before, after, config.make_task(), path, caption, config.units, blocks)
 

@@ -1,14 +1,14 @@
 """The models: `MODELS` has an entry for each, and `build_model` builds it."""
 
 import dataclasses
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-# Keras takes seconds to load and the flags need only the names of the models, so this module
-# loads it when a layer is built: `fast_weights.FastWeights` is a lazy name.
-import fast_weights
 from fast_weights.experiment import paper
 
+# Keras takes seconds to load and the flags need only the names of the models, so this module
+# loads it when a layer is built.
 if TYPE_CHECKING:
     import keras
 
@@ -26,112 +26,89 @@ class ModelEntry:
     """One model: how to build its recurrent layer, and facts that figures need.
 
     Attributes:
-        layer: takes a `Config` and the arguments `unroll`, `return_sequences` and `name`. Returns a
-            layer that maps (B, T, D) to (B, H), or to (B, T, H) with `return_sequences`.
+        layer: the layer's class, or its name as "module.Class", which is imported when a model is
+            built. Its first argument is `units`. It maps (B, T, D) to (B, H), or to (B, T, H)
+            with `return_sequences=True`.
+        settings: the settings of `Config` to pass on to it, by name.
+        arguments: more arguments.
+        can_unroll: whether it takes `unroll`, and is faster with it.
         has_fast_weights: whether `trace_memory` and the figures of the memory apply to it.
         published: validation accuracy after 1000 epochs, read off the blog's plot, or `None`.
-        blocks: takes a `Config`. Returns the names of the blocks of H columns in the matrices of
-            slow weights.
+        blocks: the names of the blocks of H columns in the matrices of slow weights.
     """
 
-    layer: Callable[..., Any]
+    layer: str | Callable[..., Any]
+    settings: tuple[str, ...] = ()
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    can_unroll: bool = True
     has_fast_weights: bool = False
     published: float | None = None
-    blocks: Callable[["Config"], tuple[str, ...]] = lambda config: ("h",)
-
-
-def _control(config, **kwargs):
-    return fast_weights.Control(config.units, **kwargs)
-
-
-def _layer_norm_rnn(config, **kwargs):
-    return fast_weights.LayerNormRNN(config.units, epsilon=config.epsilon, **kwargs)
-
-
-def _fast_weights(config, **kwargs):
-    return fast_weights.FastWeights(
-        config.units,
-        inner_steps=config.inner_steps,
-        decay_rate=config.decay_rate,
-        fast_learning_rate=config.fast_learning_rate,
-        epsilon=config.epsilon,
-        recurrence=config.recurrence,
-        **kwargs,
-    )
-
-
-def _layer_norm_gru(config, **kwargs):
-    return fast_weights.LayerNormGRU(
-        config.units, gates=config.gates, epsilon=config.epsilon, **kwargs
-    )
-
-
-def _gru(config, **kwargs):
-    import keras
-
-    return keras.layers.GRU(config.units, **kwargs)
-
-
-def _lstm(config, **kwargs):
-    import keras
-
-    return keras.layers.LSTM(config.units, **kwargs)
-
-
-def _irnn(config, **kwargs):
-    import keras
-
-    identity = keras.initializers.Identity(gain=paper.IRNN_GAIN)
-    return fast_weights.Control(config.units, recurrent_initializer=identity, **kwargs)
-
-
-def _associative_lstm(config, unroll, **kwargs):
-    # Its loop is faster than the unrolled one.
-    return fast_weights.AssociativeLSTM(
-        config.units, num_copies=paper.NUM_COPIES, num_heads=paper.NUM_HEADS, **kwargs
-    )
-
-
-def _linear_attention(config, unroll, **kwargs):
-    from fast_weights.experiment.baselines import LinearAttention
-
-    return LinearAttention(config.units, **kwargs)
-
-
-def _delta_rule(config, unroll, **kwargs):
-    from fast_weights.experiment.baselines import DeltaRule
-
-    return DeltaRule(config.units, **kwargs)
-
-
-def _layer_norm_gru_blocks(config):
-    update = ("update",) if config.gates == "standard" else ()
-    return ("reset", *update, "candidate")
+    blocks: tuple[str, ...] = ("h",)
 
 
 # In the order in which figures draw them. Those with `published` are the blog's four models.
 MODELS = {
-    "CONTROL": ModelEntry(_control, published=0.48),
-    "RNN-LN": ModelEntry(_layer_norm_rnn, published=0.90),
-    "RNN-LN-FW": ModelEntry(_fast_weights, has_fast_weights=True, published=1.00),
-    "GRU-LN": ModelEntry(_layer_norm_gru, published=0.93, blocks=_layer_norm_gru_blocks),
-    "GRU": ModelEntry(_gru, blocks=lambda config: ("update", "reset", "candidate")),
-    "LSTM": ModelEntry(_lstm, blocks=lambda config: ("input", "forget", "candidate", "output")),
-    "IRNN": ModelEntry(_irnn),
-    "A-LSTM": ModelEntry(_associative_lstm, blocks=lambda config: ()),
-    "LINEAR-ATTENTION": ModelEntry(_linear_attention, blocks=lambda config: ("q", "k", "v")),
-    "DELTA-RULE": ModelEntry(_delta_rule, blocks=lambda config: ("q", "k", "v")),
+    "CONTROL": ModelEntry("fast_weights.Control", published=0.48),
+    "RNN-LN": ModelEntry("fast_weights.LayerNormRNN", ("epsilon",), published=0.90),
+    "RNN-LN-FW": ModelEntry(
+        "fast_weights.FastWeights",
+        (
+            "inner_steps",
+            "decay_rate",
+            "fast_learning_rate",
+            "epsilon",
+            "recurrence",
+        ),
+        has_fast_weights=True,
+        published=1.00,
+    ),
+    "GRU-LN": ModelEntry(
+        "fast_weights.LayerNormGRU",
+        ("gates", "epsilon"),
+        published=0.93,
+        blocks=("reset", "candidate"),
+    ),
+    "GRU": ModelEntry("keras.layers.GRU", blocks=("update", "reset", "candidate")),
+    "LSTM": ModelEntry("keras.layers.LSTM", blocks=("input", "forget", "candidate", "output")),
+    "IRNN": ModelEntry(
+        "fast_weights.Control",
+        arguments={
+            "recurrent_initializer": {
+                "class_name": "Identity",
+                "config": {"gain": paper.IRNN_GAIN},
+            }
+        },
+    ),
+    "A-LSTM": ModelEntry(
+        "fast_weights.AssociativeLSTM",
+        arguments={"num_copies": paper.NUM_COPIES, "num_heads": paper.NUM_HEADS},
+        can_unroll=False,
+        blocks=(),
+    ),
+    "LINEAR-ATTENTION": ModelEntry(
+        "fast_weights.experiment.baselines.LinearAttention",
+        can_unroll=False,
+        blocks=("q", "k", "v"),
+    ),
+    "DELTA-RULE": ModelEntry(
+        "fast_weights.experiment.baselines.DeltaRule", can_unroll=False, blocks=("q", "k", "v")
+    ),
 }
 BLOG_MODELS = tuple(name for name, model in MODELS.items() if model.published is not None)
 
 
 def build_layer(config: "Config") -> "keras.layers.Layer":
     """Returns the recurrent layer of `config.model_name`, not built yet."""
-    task = config.make_task()
-    unroll = task.length <= MAX_UNROLLED_LENGTH
-    return_sequences = not task.answers_at_end
-    layer = MODELS[config.model_name].layer
-    return layer(config, unroll=unroll, return_sequences=return_sequences, name="rnn")
+    task, model = config.make_task(), MODELS[config.model_name]
+    layer = model.layer
+    if isinstance(layer, str):
+        module, _, name = layer.rpartition(".")
+        layer = getattr(importlib.import_module(module), name)
+    arguments = {name: getattr(config, name) for name in model.settings} | model.arguments
+    if model.can_unroll:
+        arguments["unroll"] = task.length <= MAX_UNROLLED_LENGTH
+    several = not task.answers_at_end
+    return layer(config.units, return_sequences=several, name="rnn", **arguments)
 
 
 def layer_inputs(model: "keras.Model", task: "Task", tokens):
