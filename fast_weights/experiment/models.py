@@ -104,7 +104,8 @@ def build_layer(config: "Config") -> "keras.layers.Layer":
     if isinstance(layer, str):
         module, _, name = layer.rpartition(".")
         layer = getattr(importlib.import_module(module), name)
-    arguments = {name: getattr(config, name) for name in model.settings} | model.arguments
+    settings = {name: getattr(config, name) for name in model.settings}
+    arguments = {**settings, **model.arguments}
     if model.can_unroll:
         arguments["unroll"] = task.length <= MAX_UNROLLED_LENGTH
     several = not task.answers_at_end

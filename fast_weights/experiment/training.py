@@ -18,11 +18,12 @@ from fast_weights.experiment.blocks import (
     training_blocks,
 )
 from fast_weights.experiment.config import SUMMARY_EVERY, Config
-from fast_weights.experiment.distribution import ReplicatedModel, connect, device_name, failures
+from fast_weights.experiment.distribution import ReplicatedModel, connect, device_name
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import build_model
 from fast_weights.experiment.results import EpochRecord
 from fast_weights.experiment.run_dir import RunDirectory, check_same_run
+from fast_weights.experiment.workers import failures
 
 logger = logging.getLogger(__name__)
 

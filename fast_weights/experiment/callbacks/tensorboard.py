@@ -24,7 +24,6 @@ from fast_weights.experiment import evaluation, plots
 from fast_weights.experiment.callbacks.records import Records
 from fast_weights.experiment.config import SUMMARY_EVERY, Config
 from fast_weights.experiment.evaluation import SequenceTrace
-from fast_weights.experiment.models import layer_inputs
 from fast_weights.experiment.run_dir import TENSORBOARD_RUNS
 from fast_weights.experiment.tasks import Split, Task
 
@@ -77,7 +76,7 @@ class TensorBoard(keras.callbacks.Callback):
             }
         with self._events() as writers:
             with writers["."].as_default(step=0):
-                tf.summary.text("configuration", _settings_table(self._config))
+                tf.summary.text("configuration", f"```\n{self._config.to_json()}```")
                 tf.summary.graph(_graph_of(self.model, self._task))
             with writers["trial"].as_default(step=0):
                 hparams.hparams(_trial_settings(self._config), _trial_name(self._config))
@@ -179,38 +178,10 @@ def _probe_figures(trace: SequenceTrace) -> dict:
 
 
 def _graph_of(model: keras.Model, task: Task) -> tf.Graph:
-    """Returns the graph of a model, with a scope for each of its layers.
-
-    A trace of `model` itself has a single scope around all layers, which TensorBoard shows closed.
-    An unrolled layer is drawn as the steps of its cell, with a scope each: the layer itself has
-    hundreds of operations side by side, in an order that is faster and gives the same results.
-    """
-    layer = model.get_layer("rnn")
-    after = model.layers[model.layers.index(layer) + 1 :]
-
-    def forward(tokens):
-        with tf.name_scope("symbols"):
-            symbols, mask = layer_inputs(model, task, tokens)
-        with tf.name_scope("rnn"):
-            is_unrolled = hasattr(layer, "cell") and layer.unroll and not mask
-            hidden = _steps_of(layer, symbols) if is_unrolled else layer.call(symbols, **mask)
-        for one in after:
-            with tf.name_scope(one.name):
-                hidden = one.call(hidden)
-        return hidden
-
+    """Returns the graph of a model, with a scope for each of its layers."""
     tokens = tf.TensorSpec((None, task.length), tf.int32, name="tokens")
-    return tf.function(forward).get_concrete_function(tokens).graph
-
-
-def _steps_of(layer, sequences):
-    """Returns the outputs of a layer's cell over time, with a scope for each step."""
-    states, outputs = layer.cell.get_initial_state(tf.shape(sequences)[0]), []
-    for t in range(sequences.shape[1]):
-        with tf.name_scope(f"step_{t + 1}"):
-            output, states = layer.cell.call(sequences[:, t], states)
-            outputs.append(output)
-    return tf.stack(outputs, axis=1) if layer.return_sequences else output
+    # Not of `model` itself: that has one more scope around all layers, which is shown closed.
+    return tf.function(model.call).get_concrete_function(tokens).graph
 
 
 def _trial_settings(config: Config) -> dict:
@@ -238,15 +209,6 @@ def _trial_name(config: Config) -> str:
     parts = [config.model_name, f"seed {config.seed}"]
     parts += [f"{name}={value}" for name, value in config.changes().items()]
     return ", ".join(parts)
-
-
-def _settings_table(config: Config) -> str:
-    """Returns all settings as a Markdown table."""
-    rows = [
-        f"| {field.name} | {getattr(config, field.name)} | {field.metadata['help']} |"
-        for field in dataclasses.fields(config)
-    ]
-    return "\n".join(["| setting | value | |", "|---|---|---|", *rows])
 
 
 def _answers_table(trace: SequenceTrace) -> str:
