@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.metrics import Accuracy, GroupAccuracy, cross_entropy
-from fast_weights.experiment.tasks import Split, Task, batches
+from fast_weights.experiment.tasks import Split, batches
 
 # Progress is shown after each block. A number of blocks that divides an epoch saves the compilation
 # of a shorter last block.
@@ -127,8 +127,9 @@ def epoch_order(seed: int, epoch: int, num_sequences: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(num_sequences)
 
 
-def evaluation_block(split: Split, task: Task, batch_size: int) -> tf.data.Dataset:
+def evaluation_block(split: Split, config: Config) -> tf.data.Dataset:
     """Returns one block of all full batches of a split, with their groups."""
-    groups = Split(split.tokens, task.groups(split))
-    parts = *batches(split, batch_size), batches(groups, batch_size).targets
+    groups = Split(split.tokens, config.make_task().groups(split))
+    size = config.batch_size
+    parts = *batches(split, size), batches(groups, size).targets
     return tf.data.Dataset.from_tensors(parts)

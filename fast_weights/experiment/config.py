@@ -212,17 +212,11 @@ class Config:
             UserError: if a value has the wrong type or is out of bounds.
         """
         try:
-            settings = json.loads(text)
-        except ValueError as error:
-            raise CorruptFileError(f"expected a configuration in JSON: {error}") from None
-        if not isinstance(settings, dict):
-            raise CorruptFileError(
-                f"expected a configuration as a JSON object. Received: {settings!r:.80}"
-            )
-        unknown = settings.keys() - {field.name for field in dataclasses.fields(cls)}
-        if unknown:
-            raise CorruptFileError(f"unknown settings: {sorted(unknown)!r:.80}")
-        return cls(**settings)
+            return cls(**json.loads(text))
+        except UserError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise CorruptFileError(f"expected settings as a JSON object: {error}") from None
 
     def changes(self) -> dict[str, Any]:
         """Returns the settings that differ from the defaults of the network, and the network.

@@ -52,7 +52,7 @@ def evaluate(model: keras.Model, config: Config, split: Split) -> dict[str, floa
         task. NaN for a group without answers.
     """
     task = config.make_task()
-    block = evaluation_block(split, task, config.batch_size)
+    block = evaluation_block(split, config)
     return BlockModel(model, task.num_groups).evaluate(block, verbose=0, return_dict=True)
 
 

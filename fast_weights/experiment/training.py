@@ -18,11 +18,17 @@ from fast_weights.experiment.blocks import (
     training_blocks,
 )
 from fast_weights.experiment.config import SUMMARY_EVERY, Config
-from fast_weights.experiment.distribution import ReplicatedModel, connect, device_name
+from fast_weights.experiment.distribution import (
+    Replicas,
+    ReplicatedModel,
+    connect,
+    device_name,
+)
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import build_model
 from fast_weights.experiment.results import EpochRecord
 from fast_weights.experiment.run_dir import RunDirectory, check_same_run
+from fast_weights.experiment.tasks import Splits
 from fast_weights.experiment.workers import failures
 
 logger = logging.getLogger(__name__)
@@ -90,12 +96,9 @@ def train(
     replicas = connect(distribution_strategy, num_devices, agreed, splits)
     is_chief = replicas is None or replicas.is_chief
     with contextlib.ExitStack() as stack:
-        task, model = config.make_task(), build_model(config)
-        if replicas:
+        if distribution_strategy == "multi_worker_mirrored":
             stack.enter_context(failures())
-            model = ReplicatedModel(model, task.num_groups, replicas)
-        else:
-            model = BlockModel(model, task.num_groups, metrics)
+        model = _build(config, replicas, metrics)
         epoch, has_ended = 0, False
         if is_chief:
             stack.enter_context(run_dir.lock())
@@ -104,34 +107,52 @@ def train(
             has_ended = epoch >= config.num_epochs or _has_reached(run_dir, stop_at_accuracy)
         if replicas:
             epoch, has_ended = replicas.follow_chief(model, epoch, has_ended)
-        if has_ended:
-            return results.read(run_dir.results_path) if is_chief else None
-        records = ours.Records(run_dir.results_path)
-        every_worker = [ours.CheckFinite(), *callbacks, ours.StopAtAccuracy(stop_at_accuracy)]
-        if config.num_test:
-            test = evaluation_block(splits.test, task, config.batch_size)
-            every_worker.insert(0, ours.EvaluateTest(test))
-        # The checkpoint comes last: on resume, records and events newer than it are replaced.
-        only_chief = [
-            records,
-            ours.TensorBoard(run_dir.path, config, splits.validation, records, summary_every),
-            ours.Checkpoint(run_dir.path),
-        ]
-        if progress:
-            only_chief.append(ours.ProgressTable(records))
-        if is_chief:
-            _start(run_dir, config, epoch, replicas or device_name())
-        model.fit(
-            training_blocks(splits.training, config, epoch),
-            validation_data=evaluation_block(splits.validation, task, config.batch_size),
-            steps_per_epoch=num_blocks(config),
-            initial_epoch=epoch,
-            epochs=config.num_epochs,
-            shuffle=False,  # `training_blocks` does it
-            callbacks=[*every_worker, *(only_chief if is_chief else [])],
-            verbose=0,
-        )
-        return records.all if is_chief else None
+        if not has_ended:
+            every_worker = [
+                *_test_callbacks(splits, config),
+                ours.CheckFinite(),
+                *callbacks,
+                ours.StopAtAccuracy(stop_at_accuracy),
+            ]
+            only_chief = []
+            if is_chief:
+                _write_settings(run_dir, config, epoch)
+                logger.info("Training on %s", replicas or device_name())
+                logger.info("Compiling; the first epoch takes a few seconds longer.")
+                only_chief = _writing_callbacks(run_dir, config, splits, summary_every, progress)
+            model.fit(
+                training_blocks(splits.training, config, epoch),
+                validation_data=evaluation_block(splits.validation, config),
+                steps_per_epoch=num_blocks(config),
+                initial_epoch=epoch,
+                epochs=config.num_epochs,
+                shuffle=False,  # `training_blocks` does it
+                callbacks=[*every_worker, *only_chief],
+                verbose=0,
+            )
+        return results.read(run_dir.results_path) if is_chief else None
+
+
+def _build(config: Config, replicas: Replicas | None, metrics) -> BlockModel:
+    """Returns the model to train."""
+    model, num_groups = build_model(config), config.make_task().num_groups
+    if replicas:
+        return ReplicatedModel(model, num_groups, replicas)
+    return BlockModel(model, num_groups, metrics)
+
+
+def _test_callbacks(splits: Splits, config: Config) -> list:
+    """Returns the callback that evaluates the test sequences, if there are any."""
+    return [ours.EvaluateTest(evaluation_block(splits.test, config))] if config.num_test else []
+
+
+def _writing_callbacks(run_dir, config, splits, summary_every, progress) -> list:
+    """Returns the callbacks that write the files of a run, and the table."""
+    records = ours.Records(run_dir.results_path)
+    board = ours.TensorBoard(run_dir.path, config, splits.validation, records, summary_every)
+    table = [ours.ProgressTable(records)] if progress else []
+    # The checkpoint comes last: on resume, records and events newer than it are replaced.
+    return [records, board, ours.Checkpoint(run_dir.path), *table]
 
 
 def _restore(run_dir: RunDirectory, config: Config, model: keras.Model) -> int:
@@ -158,13 +179,11 @@ def _has_reached(run_dir: RunDirectory, accuracy: float) -> bool:
     return bool(records) and records[-1].val_accuracy >= accuracy
 
 
-def _start(run_dir: RunDirectory, config: Config, epoch: int, devices) -> None:
-    """Writes the settings, and says how the training starts."""
+def _write_settings(run_dir: RunDirectory, config: Config, epoch: int) -> None:
+    """Writes the settings of a run that has completed `epoch` epochs."""
     # A lower num_epochs ends this training early, but the planned number is kept.
     planned = run_dir.read_config().num_epochs if epoch else 0
     num_epochs = max(planned, config.num_epochs)
     run_dir.write_config(dataclasses.replace(config, num_epochs=num_epochs))
     if epoch:
         logger.info("Resuming after epoch %d from %s", epoch, run_dir)
-    logger.info("Training on %s", devices)
-    logger.info("Compiling; the first epoch takes a few seconds longer.")
