@@ -1,128 +1,155 @@
-"""Trains RNN-LN-FW with one setting changed at a time, GRU-LN with standard gates, and variants.
+"""Trains RNN-LN-FW with one setting changed at a time, and other variants of the blog's models.
 
 python -m benchmarks.ablations
 
-The variants (`benchmarks/variants.py`) test causes of differences from the published curves.
-Trains in `checkpoints/ablations/` and `checkpoints/variants/`; writes `docs/results/ablations/`,
-`docs/results/variants/` and `docs/ablations.png`.
+The runs in `variants/` test causes of differences from the published curves: normalization over the
+batch, as in the original's code, and the sequences of another seed. Writes
+`docs/results/ablations/`, `docs/results/variants/` and `docs/ablations.png`.
 """
 
+import pathlib
+
 from benchmarks import reproduce_blog
-from benchmarks.runs import ROOT, Run, run_main, train_and_draw
+from benchmarks.study import Study
+from benchmarks.tables import Record, part, table_of_runs
 from fast_weights.experiment.config import Config
 
 NUM_EPOCHS = 200
 LONG = 1000
+STUDY = Study(__doc__)
 
 
-def _make_run(name, variant="", num_epochs=NUM_EPOCHS, **settings):
-    config = Config(num_epochs=num_epochs, **settings)
-    return Run(name, config, ROOT / "checkpoints" / name, variant)
+def _add(name: str, num_epochs: int = NUM_EPOCHS, **settings) -> str:
+    return STUDY.add(name, Config(num_epochs=num_epochs, **settings))
 
 
-DEFAULTS = _make_run("ablations/defaults")
-ORIGINAL_GATES = reproduce_blog.make_run("GRU-LN", 0)
-STANDARD_GATES = _make_run(
-    "ablations/GRU-LN-standard-gates", num_epochs=LONG, model_name="GRU-LN", gates="standard"
-)
-# Runs of RNN-LN-FW by panel of the figure and label.
+DEFAULTS = _add("ablations/defaults")
+# The runs of RNN-LN-FW: panel of the figure -> label -> name.
 PANELS = {
     "inner steps S": {
-        "S = 0": _make_run("ablations/S0", inner_steps=0),
+        "S = 0": _add("ablations/S0", inner_steps=0),
         "S = 1": DEFAULTS,
-        "S = 2": _make_run("ablations/S2", inner_steps=2),
-        "S = 3": _make_run("ablations/S3", inner_steps=3),
+        "S = 2": _add("ablations/S2", inner_steps=2),
+        "S = 3": _add("ablations/S3", inner_steps=3),
     },
     "decay rate λ, and η = 0": {
-        "η = 0": _make_run("ablations/eta0", fast_learning_rate=0),
-        "λ = 0.5": _make_run("ablations/lambda0.5", decay_rate=0.5),
-        "λ = 0.8": _make_run("ablations/lambda0.8", decay_rate=0.8),
+        "η = 0": _add("ablations/eta0", fast_learning_rate=0),
+        "λ = 0.5": _add("ablations/lambda0.5", decay_rate=0.5),
+        "λ = 0.8": _add("ablations/lambda0.8", decay_rate=0.8),
         "λ = 0.95": DEFAULTS,
-        "λ = 1.0": _make_run("ablations/lambda1.0", decay_rate=1),
-    },
-    "recurrence and Adam": {
-        "original, 1e-4": DEFAULTS,
-        "original, 1e-3": _make_run("ablations/original-1e-3", learning_rate=1e-3),
-        "paper, 1e-4": _make_run("ablations/paper-1e-4", recurrence="paper"),
-        "paper, 1e-3": _make_run("ablations/paper-1e-3", recurrence="paper", learning_rate=1e-3),
+        "λ = 1.0": _add("ablations/lambda1.0", decay_rate=1),
     },
     "layer normalization": {
         "with layer normalization": DEFAULTS,
-        "without layer normalization": _make_run(
-            "ablations/without-layer-normalization", "--without_layer_norm", LONG
+        "without layer normalization": _add(
+            "ablations/without-layer-normalization", LONG, normalization="none"
         ),
     },
 }
-# Each variant with the run that it is compared with.
-VARIANTS = [
-    *(
-        (
-            reproduce_blog.make_run("RNN-LN-FW", seed),
-            _make_run(f"variants/over-the-batch-seed{seed}", "--over_the_batch", seed=seed),
-        )
-        for seed in (0, 1, 2)
+GATES = {
+    "original": "GRU-LN-seed0",
+    "standard": _add(
+        "ablations/GRU-LN-standard-gates", LONG, model_name="GRU-LN", gates="standard"
     ),
-    *(
-        (
-            reproduce_blog.make_run("RNN-LN", seed),
-            _make_run(
-                f"variants/RNN-LN-seed{seed}-data-of-{other}",
-                num_epochs=LONG,
-                model_name="RNN-LN",
-                seed=seed,
-                data_seed=other,
-            ),
-        )
-        for seed, other in ((1, 6), (6, 1))
-    ),
-]
-ABLATIONS = {label: run for panel in PANELS.values() for label, run in panel.items()}
-RUNS = [
-    STANDARD_GATES,
-    *{run.name: run for run in ABLATIONS.values()}.values(),
-    *(variant for _, variant in VARIANTS),
-]
-COLORS = ("#E69F00", "#009E73", "#CC79A7", "#D55E00")
-DEFAULTS_COLOR = "#0072B2"
+}
+# Variant -> the blog's run that it is compared with.
+OVER_THE_BATCH = {
+    _add(f"variants/over-the-batch-seed{seed}", normalization="batch", seed=seed): (
+        f"RNN-LN-FW-seed{seed}"
+    )
+    for seed in (0, 1, 2)
+}
+OTHER_DATA = {
+    _add(
+        f"variants/RNN-LN-seed{seed}-data-of-{other}",
+        LONG,
+        model_name="RNN-LN",
+        seed=seed,
+        data_seed=other,
+    ): f"RNN-LN-seed{seed}"
+    for seed, other in ((1, 6), (6, 1))
+}
 
 
-def draw():
-    """Draws validation accuracy over epochs, a panel for each question."""
-    from matplotlib.ticker import PercentFormatter
+def lists_of(name: str) -> Record:
+    """Returns the results of every epoch of a run of this study or of the blog's."""
+    record = (STUDY if name in STUDY.runs else reproduce_blog.STUDY)[name]
+    return {column: values for column, values in record.items() if isinstance(values, list)}
 
-    from fast_weights.experiment.plots import style  # loads Matplotlib
 
-    figure = style.new_figure(12, 7)
-    *panels, gates, unused = figure.subplots(2, 3).flat
-    unused.set_visible(False)
+SPLITS = (("validation", "val_accuracy", 2.5), ("training", "train_accuracy", 1))
+
+
+@part("ablations")
+def table_of_ablations() -> str:
+    """Returns the accuracy of RNN-LN-FW with each setting."""
+    runs = {}
+    for label, name in (
+        (label, name) for panel in PANELS.values() for label, name in panel.items()
+    ):
+        label = "defaults" if name == DEFAULTS else label
+        num_epochs = STUDY.runs[name].config.num_epochs
+        label += f", {num_epochs} epochs" if num_epochs > NUM_EPOCHS else ""
+        runs[label] = [STUDY[name]]
+    columns = ["epoch of 99%", "accuracy at 200", "loss at 200", "best accuracy"]
+    return table_of_runs("RNN-LN-FW", runs, *columns)
+
+
+@part("variants")
+def table_of_variants() -> str:
+    """Returns each variant below the run that it is compared with, up to the same epoch."""
+    runs = {}
+    for variant, other in {**OVER_THE_BATCH, **OTHER_DATA}.items():
+        epochs = STUDY.runs[variant].config.num_epochs
+        for name in (other, variant):
+            kept = {column: values[:epochs] for column, values in lists_of(name).items()}
+            runs[f"{pathlib.PurePath(name).name}, {epochs} epochs"] = [kept]
+    columns = ["epoch of 45%", "epoch of 99%", "final accuracy", "best accuracy"]
+    return table_of_runs("run", runs, *columns, "training accuracy")
+
+
+@part("over_the_batch_at_150")
+def over_the_batch() -> str:
+    """Returns the range over the seeds."""
+    accuracies = [STUDY[name]["val_accuracy"][149] for name in OVER_THE_BATCH]
+    return f"{min(accuracies):.2%} to {max(accuracies):.2%}"
+
+
+@part("gates")
+def table_of_gates() -> str:
+    """Returns the accuracy of GRU-LN with each kind of gates."""
+    runs = {gates: [lists_of(name)] for gates, name in GATES.items()}
+    return table_of_runs("gates", runs, "training accuracy", "final accuracy", "best accuracy")
+
+
+@STUDY.figure("ablations.png", 9, 7)
+def draw(figure) -> None:
+    """Draws accuracy over epochs, a panel for each question. The default settings have a color."""
+    from benchmarks import figures  # loads Matplotlib
+    from fast_weights.experiment.plots import style
+
+    *panels, last = figure.subplots(2, 2).flat
     for axes, (title, panel) in zip(panels, PANELS.items(), strict=True):
-        colors = iter(COLORS)
-        for label, run in panel.items():
-            look = ("-", DEFAULTS_COLOR) if run is DEFAULTS else ("--", next(colors))
-            _draw_accuracy(axes, run, "val", label, *look)
-        axes.set_title(f"RNN-LN-FW: {title}")
-        axes.set_ylabel("validation accuracy")
-    gate_runs = {"original": ORIGINAL_GATES, "standard": STANDARD_GATES}
-    for (name, run), color in zip(gate_runs.items(), (DEFAULTS_COLOR, COLORS[0]), strict=True):
-        _draw_accuracy(gates, run, "val", f"{name} gates, validation", "-", color)
-        _draw_accuracy(gates, run, "train", f"{name} gates, training", ":", color)
-    gates.set_title("GRU-LN: gates")
-    gates.set_ylabel("accuracy")
-    for axes in (*panels, gates):
-        axes.set_ylim(0, 1.02)
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set_xlabel("epoch")
-        axes.grid(alpha=0.3)
-        style.remove_frame(axes)
+        dashes = iter(figures.DASHES)
+        for label, name in panel.items():
+            if name == DEFAULTS:
+                look = {**style.curve_style("RNN-LN-FW"), "linewidth": 2.5}
+            else:
+                look = {"color": "black", "linestyle": next(dashes)}
+            figures.draw_curve(axes, STUDY[name]["val_accuracy"], label=label, **look)
+        figures.label_accuracy(axes, f"RNN-LN-FW: {title}")
+    for gates, look in (
+        ("original", style.curve_style("GRU-LN")),
+        ("standard", {"color": "black", "linestyle": "--"}),
+    ):
+        for split, column, width in SPLITS:
+            label = f"{gates} gates, {split}"
+            values = lists_of(GATES[gates])[column]
+            figures.draw_curve(last, values, label=label, linewidth=width, **look)
+    figures.label_accuracy(last, "GRU-LN: gates", "accuracy")
+    for axes in figure.axes:
         axes.legend(frameon=False, loc="best")
-    return style.write(ROOT / "docs/ablations.png", figure.savefig)
-
-
-def _draw_accuracy(axes, run, split, label, linestyle, color):
-    accuracies = [getattr(record, f"{split}_accuracy") for record in run.records()]
-    epochs = range(1, len(accuracies) + 1)
-    axes.plot(epochs, accuracies, linestyle, color=color, label=label)
 
 
 if __name__ == "__main__":
-    run_main(lambda: train_and_draw(__doc__.splitlines()[0], RUNS, draw))
+    STUDY.main()

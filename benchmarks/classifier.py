@@ -6,41 +6,41 @@ A sequence has 50 to 200 random tokens, and padding. Half of the sequences conta
 random position. The model predicts whether a sequence contains it.
 
 Before training, a run measures how much the last state depends on one token: `effect` replaces
-that token and returns the relative change of the state. The program writes one JSON line for each
-run to `docs/results/classifier.jsonl`, and skips runs that the file already contains.
+that token and returns the relative change of the state. Writes `docs/results/classifier.jsonl`.
 """
 
 import dataclasses
-import json
 import time
 
 import numpy as np
 
-from benchmarks.runs import RESULTS_DIR, run_main
-from fast_weights.experiment import storage
+from benchmarks.study import Measurement
+from benchmarks.tables import Record, part, table
 
 VOCABULARY, TOKEN = 100, 7  # 0 is padding
 SHORTEST, LONGEST = 50, 200
 NUM_TRAINING, NUM_VALIDATION, BATCH_SIZE, NUM_EPOCHS = 6_400, 2_048, 64, 5
 FEATURES, UNITS, LEARNING_RATE = 32, 64, 1e-3
 AGES = (10, 100)
-RESULTS = RESULTS_DIR / "classifier.jsonl"
+SHOWN_EPOCHS = (1, 2, 3, 5)
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A layer and its arguments.
+    """A layer, its arguments and a seed.
 
     Attributes:
         layer: `"FastWeights"`, or the name of a layer of Keras.
         embedding: the largest value of an initial embedding. Embeddings are drawn uniformly between
             minus and plus this value. Keras's default is 0.05.
         arguments: the layer's arguments that differ from the defaults, as (name, value) pairs.
+        seed: of the weights and the sequences.
     """
 
     layer: str
     embedding: float = 0.05
     arguments: tuple = ()
+    seed: int = 0
 
 
 # Setting -> number of seeds.
@@ -60,10 +60,14 @@ SETTINGS = {
     Setting("FastWeights", 1.0, (("inner_steps", 0),)): 1,
     Setting("FastWeights", 1.0, (("recurrence", "paper"),)): 1,
 }
-RUNS = [(setting, seed) for setting, seeds in SETTINGS.items() for seed in range(seeds)]
 
 
-def sequences(number, seed):
+def seeds_of(setting: Setting) -> list[Setting]:
+    """Returns a key of `SETTINGS` with each of its seeds."""
+    return [dataclasses.replace(setting, seed=seed) for seed in range(SETTINGS[setting])]
+
+
+def sequences(number: int, seed: int):
     """Returns tokens, (N, LONGEST), and whether each sequence contains `TOKEN`, (N,)."""
     rng = np.random.default_rng(seed)
     tokens = rng.choice(np.delete(np.arange(1, VOCABULARY), TOKEN - 1), size=(number, LONGEST))
@@ -73,14 +77,14 @@ def sequences(number, seed):
     return tokens * (np.arange(LONGEST) < lengths[:, None]), labels
 
 
-def make_model(setting, units=UNITS):
+def make_model(setting: Setting):
     """Returns the model, untrained."""
     import keras
 
     import fast_weights
 
     home = fast_weights if setting.layer == "FastWeights" else keras.layers
-    layer = getattr(home, setting.layer)(units, **dict(setting.arguments))
+    layer = getattr(home, setting.layer)(UNITS, **dict(setting.arguments))
     initializer = keras.initializers.RandomUniform(-setting.embedding, setting.embedding)
     embedding = keras.layers.Embedding(VOCABULARY, FEATURES, initializer, mask_zero=True)
     model = keras.Sequential([embedding, layer, keras.layers.Dense(1, activation="sigmoid")])
@@ -89,7 +93,7 @@ def make_model(setting, units=UNITS):
     return model
 
 
-def effect(model, age):
+def effect(model, age: int) -> float:
     """Returns the relative change of the last state if the token of that age is replaced."""
     tokens = np.random.default_rng(0).integers(TOKEN + 1, VOCABULARY, size=(128, LONGEST))
     changed = tokens.copy()
@@ -100,48 +104,51 @@ def effect(model, age):
     return float(np.mean(np.linalg.norm(states - others, axis=1) / norms))
 
 
-def train(setting, seed, num_training=NUM_TRAINING, num_epochs=NUM_EPOCHS, units=UNITS, ages=AGES):
-    """Trains a model and returns the record of the run."""
+def train(setting: Setting) -> Record:
+    """Trains a model and returns the results of every epoch."""
     import keras
 
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(setting.seed)
     start = time.perf_counter()
-    model = make_model(setting, units)
-    effects = [effect(model, age) for age in ages]
+    model = make_model(setting)
+    effects = [effect(model, age) for age in AGES]
     history = model.fit(
-        *sequences(num_training, seed),
+        *sequences(NUM_TRAINING, setting.seed),
         batch_size=BATCH_SIZE,
-        epochs=num_epochs,
-        validation_data=sequences(NUM_VALIDATION, 1_000 + seed),
+        epochs=NUM_EPOCHS,
+        validation_data=sequences(NUM_VALIDATION, 1_000 + setting.seed),
         verbose=0,
     ).history
-    seconds = round(time.perf_counter() - start, 1)
-    run = {**dataclasses.asdict(setting), "seed": seed, "seconds": seconds, "effects": effects}
-    return {**run, **{name: [round(value, 5) for value in history[name]] for name in history}}
+    results = {name: [round(value, 5) for value in values] for name, values in history.items()}
+    return {"seconds": round(time.perf_counter() - start, 1), "effects": effects, **results}
 
 
-def read_records():
-    """Returns the records by setting and seed."""
-    lines = RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.exists() else []
-    return {run_of(record): record for record in map(json.loads, lines)}
+BENCHMARK = Measurement(
+    __doc__,
+    "classifier",
+    cases=[one for setting in SETTINGS for one in seeds_of(setting)],
+    measure=train,
+)
 
 
-def run_of(record):
-    """Returns the setting and the seed of a record."""
-    arguments = tuple(map(tuple, record["arguments"]))
-    return Setting(record["layer"], record["embedding"], arguments), record["seed"]
-
-
-def main():
-    done = read_records()
-    for number, (setting, seed) in enumerate(sorted(RUNS, key=lambda run: run[1]), 1):
-        if (setting, seed) in done:
-            continue
-        print(f"{number} of {len(RUNS)}: {setting}, seed {seed}", flush=True)
-        done[setting, seed] = train(setting, seed)
-        storage.write_text(RESULTS, "".join(f"{json.dumps(one)}\n" for one in done.values()))
-    print("To update the pages: python -m benchmarks.fill_pages")
+@part("token_classifier")
+def table_of_settings() -> str:
+    """Returns validation accuracies, as the range over seeds, and mean effects of a token."""
+    rows = []
+    for setting, num_seeds in SETTINGS.items():
+        records = [BENCHMARK[one] for one in seeds_of(setting)]
+        arguments = ", ".join(f"`{name}={value!r}`" for name, value in setting.arguments)
+        row = [setting.layer, f"±{setting.embedding:g}", arguments or "defaults", num_seeds]
+        for epoch in SHOWN_EPOCHS:
+            values = [record["val_accuracy"][epoch - 1] for record in records]
+            low, high = f"{min(values):.1%}", f"{max(values):.1%}"
+            row.append(low if low == high else f"{low} to {high}")
+        effects = np.mean([record["effects"] for record in records], axis=0)
+        rows.append([*row, *(f"{effect:.2%}" for effect in effects)])
+    heads = [f"epoch {epoch}" for epoch in SHOWN_EPOCHS]
+    heads += [f"effect at age {age}" for age in AGES]
+    return table(["layer", "embeddings", "arguments", "seeds", *heads], rows)
 
 
 if __name__ == "__main__":
-    run_main(main)
+    BENCHMARK.main()

@@ -2,33 +2,43 @@
 
 KERAS_BACKEND=jax python -m benchmarks.devices
 
-Updates, inputs and layers are those of `benchmarks.sequence_length`. The layers take turns, and so
-do the devices. Needs JAX with a GPU. Writes one JSON line for each case and device to
-`docs/results/devices.jsonl`.
+Updates, inputs and layers are those of `benchmarks.sequence_length`. The layers of a case take
+turns. Needs JAX with a GPU. Writes `docs/results/devices.jsonl`.
 """
 
-import json
+import dataclasses
 import os
-import statistics
 
-from benchmarks.runs import RESULTS_DIR, run_main
-from benchmarks.sequence_length import CELL, FAST, FEATURES, GRU, Case, make_layer, timed
-from benchmarks.tables import table
-from fast_weights.experiment import storage
+from benchmarks import sequence_length
+from benchmarks.sequence_length import CELL, FAST, FEATURES, GRU, make_layer
+from benchmarks.study import Measurement, median, time_updates
+from benchmarks.tables import Record, part, table
 from fast_weights.experiment.errors import UserError
 
-RESULTS = RESULTS_DIR / "devices.jsonl"
+
+@dataclasses.dataclass(frozen=True)
+class Case(sequence_length.Case):
+    """Layers that are measured side by side on a device of JAX, `"gpu"` or `"cpu"`."""
+
+    layers: tuple[str, ...] = (GRU, FAST, CELL)
+    platform: str = "gpu"
+
+
+CHUNK_SIZES = (16, 32, 64, 128, 256)
 CASES = [
-    Case(9, 50, batch=128, layers=(GRU, FAST, CELL)),
-    Case(513, 128, layers=(GRU, FAST, CELL)),
-    Case(2049, 128, layers=(GRU, FAST, CELL)),
-    Case(513, 256, batch=32, layers=(GRU, FAST, CELL)),
-    Case(2049, 128, layers=tuple(f"{FAST} {size}" for size in (16, 32, 64, 128, 256))),
+    dataclasses.replace(case, platform=platform)
+    for case in (
+        Case(9, 50, batch=128),
+        Case(513, 128),
+        Case(2049, 128),
+        Case(513, 256, batch=32),
+        Case(2049, 128, layers=tuple(f"{FAST} {size}" for size in CHUNK_SIZES)),
+    )
+    for platform in ("gpu", "cpu")
 ]
-ROUNDS = 5
 
 
-def compiled_updates(layer, case, device):
+def compiled_updates(layer, case: Case, device):
     """Returns a function that makes n updates from one batch on a device of JAX. Builds `layer`."""
     import jax
     import numpy as np
@@ -60,72 +70,43 @@ def compiled_updates(layer, case, device):
     return updates
 
 
-def measure(case, devices):
-    """Returns the milliseconds of an update in each round, by device and layer."""
-    updates, steps, compile_s = {}, {}, {}
-    for device in devices:
-        for name in case.layers:
-            key = device.platform, name
-            updates[key] = compiled_updates(make_layer(name, case.units), case, device)
-            compile_s[key] = timed(updates[key], 1)
-            steps[key] = max(1, min(200, int(0.3 / timed(updates[key], 1))))
-    rounds = [
-        {key: 1e3 * timed(update, steps[key]) / steps[key] for key, update in updates.items()}
-        for _ in range(ROUNDS)
-    ]
-    return [
-        {
-            "device": describe(device),
-            "length": case.length,
-            "units": case.units,
-            "batch": case.batch,
-            "ms": {
-                name: statistics.median(one[device.platform, name] for one in rounds)
-                for name in case.layers
-            },
-            "compile_s": {name: compile_s[device.platform, name] for name in case.layers},
-        }
-        for device in devices
-    ]
+def measure(case: Case) -> Record:
+    """Returns the name of the device, and the times of the layers."""
+    import jax
+
+    try:
+        device = jax.devices(case.platform)[0]
+    except RuntimeError:
+        raise UserError("JAX finds no GPU; pip install 'jax[cuda13]' brings one") from None
+    times = time_updates(
+        {name: compiled_updates(make_layer(name, case.units), case, device) for name in case.layers}
+    )
+    return {
+        "device": f"CPU, {os.cpu_count()} cores" if case.platform == "cpu" else device.device_kind,
+        "ms": {name: median(times["rounds"], name) for name in case.layers},
+        "compile_s": times["compile_s"],
+    }
 
 
-def table_of_devices():
-    """Returns a table of the time of an update on each device."""
-    lines = RESULTS.read_text(encoding="utf-8").splitlines()
+BENCHMARK = Measurement(__doc__, "devices", cases=CASES, measure=measure)
+
+
+@part("devices")
+def table_of_devices() -> str:
+    """Returns the time of an update on each device."""
     rows = []
-    for record in map(json.loads, lines):
-        milliseconds = record["ms"]
-        if GRU not in milliseconds:
+    for case in CASES:
+        if GRU not in case.layers:
             continue
-        size = [record["length"], record["units"], record["batch"], record["device"]]
-        times = [
-            f"{milliseconds[name]:,.{0 if milliseconds[name] > 100 else 2}f} ms"
-            for name in (GRU, FAST, CELL)
-        ]
-        rows.append([*size, *times, f"{milliseconds[FAST] / milliseconds[GRU]:.2f}"])
+        record, times = BENCHMARK[case], []
+        for name in case.layers:
+            time = record["ms"][name]
+            times.append(f"{time:,.{0 if time > 100 else 2}f} ms")
+        ratio = f"{record['ms'][FAST] / record['ms'][GRU]:.2f}"
+        rows.append([case.length, case.units, case.batch, record["device"], *times, ratio])
     names = [f"`{GRU}`", f"`{FAST}`", f"`RNN({CELL})`", f"`{FAST}` / `{GRU}`"]
     return table(["T", "H", "B", "device", *names], rows)
 
 
-def describe(device):
-    """Returns the name of a device of JAX."""
-    return f"CPU, {os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
-
-
-def main():
-    """Measures all cases."""
-    import jax
-
-    try:
-        devices = [jax.devices("gpu")[0], jax.devices("cpu")[0]]
-    except RuntimeError:
-        raise UserError("JAX finds no GPU; pip install 'jax[cuda13]' brings one") from None
-    records = []
-    for case in CASES:
-        records += measure(case, devices)
-        print(json.dumps(records[-2:]), flush=True)
-        storage.write_text(RESULTS, "".join(f"{json.dumps(record)}\n" for record in records))
-
-
 if __name__ == "__main__":
-    run_main(main)
+    BENCHMARK.main()

@@ -2,53 +2,49 @@
 
 python -m benchmarks.long_sequences
 
-Trains each model for 200 epochs in `checkpoints/long_sequences/`, with the default settings except
-for the number of pairs. Writes `docs/results/long_sequences/` and `docs/long_sequences.png`.
+Trains each model for 200 epochs, with the default settings except for the number of pairs. Writes
+`docs/results/long_sequences/` and `docs/long_sequences.png`.
 """
 
-from benchmarks.runs import ROOT, Run, run_main, train_and_draw
+from benchmarks.study import Study
+from benchmarks.tables import part, table_of_runs
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.models import BLOG_MODELS
 
-NUM_PAIRS = 26
+STUDY = Study(__doc__)
+# Model -> name.
+RUNS = {
+    name: STUDY.add(f"long_sequences/{name}", Config(model_name=name, num_pairs=26, num_epochs=200))
+    for name in BLOG_MODELS
+}
 
 
-def _make_run(model_name):
-    name = f"long_sequences/{model_name}"
-    config = Config(model_name=model_name, num_pairs=NUM_PAIRS, num_epochs=200)
-    return Run(name, config, ROOT / "checkpoints" / name)
+@part("long_sequences")
+def table_of_models() -> str:
+    """Returns the accuracy of each model."""
+    columns = ["accuracy at 200", "best accuracy", "epoch of best", "training accuracy"]
+    runs = {model_name: [STUDY[name]] for model_name, name in RUNS.items()}
+    return table_of_runs("model", runs, *columns)
 
 
-RUNS = {model_name: _make_run(model_name) for model_name in BLOG_MODELS}
-
-
-def read_records():
-    """Returns the saved records by model."""
-    return {model_name: run.records() for model_name, run in RUNS.items()}
-
-
-def draw():
+@STUDY.figure("long_sequences.png", 8, 4.5)
+def draw(figure) -> None:
     """Draws validation accuracy over epochs, a curve for each model."""
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import MultipleLocator
 
-    from fast_weights.experiment.plots import style  # loads Matplotlib
+    from benchmarks import figures  # loads Matplotlib
+    from fast_weights.experiment.plots import style
 
-    figure = style.new_figure(8, 4.5)
     axes = figure.subplots()
-    for model_name, records in read_records().items():
-        epochs = range(1, len(records) + 1)
-        accuracies = [record.val_accuracy for record in records]
-        axes.plot(epochs, accuracies, label=model_name, **style.curve_style(model_name))
-    axes.set_title(f"{NUM_PAIRS} pairs, 55 symbols")
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("validation accuracy")
-    axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.grid(alpha=0.3)
-    style.remove_frame(axes)
-    axes.legend(frameon=False, loc="lower right")
-    return style.write(ROOT / "docs/long_sequences.png", figure.savefig)
+    for model_name, name in RUNS.items():
+        look = style.curve_style(model_name)
+        figures.draw_curve(axes, STUDY[name]["val_accuracy"], label=model_name, **look)
+    axes.axhline(0.1, color="black", linewidth=0.8)
+    axes.annotate("chance", (200, 0.1), (0, -4), textcoords="offset points", ha="right", va="top")
+    figures.label_accuracy(axes, "26 pairs, 55 symbols", top=0.22)
+    axes.yaxis.set_major_locator(MultipleLocator(0.05))
+    axes.legend(frameon=False, loc="lower center", ncols=4)
 
 
 if __name__ == "__main__":
-    run_main(lambda: train_and_draw(__doc__.splitlines()[0], list(RUNS.values()), draw))
+    STUDY.main()

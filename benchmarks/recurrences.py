@@ -2,57 +2,67 @@
 
 python -m benchmarks.recurrences
 
-Trains RNN-LN-FW twelve times for 200 epochs in `checkpoints/recurrences/`, with the default
-settings except for these. Writes `docs/results/recurrences/` and `docs/recurrences.png`.
+Trains RNN-LN-FW twelve times for 200 epochs, with the default settings except for these. Writes
+`docs/results/recurrences/` and `docs/recurrences.png`.
 """
 
-from benchmarks.runs import ROOT, Run, run_main, train_and_draw
+from benchmarks.study import Study
+from benchmarks.tables import cells, part, table
 from fast_weights.experiment.config import Config
 
-COLORS = {"original": "#0072B2", "paper": "#D55E00"}
+STUDY = Study(__doc__)
 SEEDS = (0, 1, 2)
-SETTINGS = [(recurrence, rate) for rate in ("1e-4", "1e-3") for recurrence in ("original", "paper")]
+# Recurrence and learning rate -> color and line style.
+SETTINGS = {
+    ("original", "1e-4"): ("#0072B2", "-"),
+    ("paper", "1e-4"): ("#D55E00", "--"),
+    ("original", "1e-3"): ("#0072B2", "-."),
+    ("paper", "1e-3"): ("#D55E00", ":"),
+}
+# The names of the seeds' runs.
+RUNS = {
+    (recurrence, rate): [
+        STUDY.add(
+            f"recurrences/{recurrence}-{rate}-seed{seed}",
+            Config(num_epochs=200, recurrence=recurrence, learning_rate=float(rate), seed=seed),
+        )
+        for seed in SEEDS
+    ]
+    for recurrence, rate in SETTINGS
+}
 
 
-def _make_run(recurrence, rate, seed):
-    name = f"recurrences/{recurrence}-{rate}-seed{seed}"
-    config = Config(num_epochs=200, recurrence=recurrence, learning_rate=float(rate), seed=seed)
-    return Run(name, config, ROOT / "checkpoints" / name)
+@part("recurrences")
+def table_of_recurrences() -> str:
+    """Returns a row for each setting, in which a cell lists the seeds."""
+    columns = ["epoch of 99%", "epoch of 99.9%", "accuracy at 200", "loss at 200"]
+    rows = []
+    for setting, names in RUNS.items():
+        of_seeds = [cells([STUDY[name]], columns) for name in names]
+        rows.append([*setting, *map(", ".join, zip(*of_seeds, strict=True))])
+    return table(["recurrence", "learning rate", *columns], rows)
 
 
-RUNS = {(*setting, seed): _make_run(*setting, seed) for seed in SEEDS for setting in SETTINGS}
+@STUDY.figure("recurrences.png", 8, 4.5)
+def draw(figure) -> None:
+    """Draws validation accuracy over epochs: a color for each recurrence."""
+    from matplotlib.ticker import StrMethodFormatter
 
+    from benchmarks import figures  # loads Matplotlib
 
-def read_records():
-    """Returns the saved records by recurrence, learning rate and seed."""
-    return {key: run.records() for key, run in RUNS.items()}
-
-
-def draw():
-    """Draws validation accuracy over epochs: a color for each recurrence, dashes for 1e-3."""
-    from matplotlib.ticker import PercentFormatter, StrMethodFormatter
-
-    from fast_weights.experiment.plots import style  # loads Matplotlib
-
-    figure = style.new_figure(8, 4.5)
     axes = figure.subplots()
-    for (recurrence, rate, seed), run_records in read_records().items():
-        line = [record.val_accuracy for record in run_records]
-        look = {"color": COLORS[recurrence], "linestyle": "-" if rate == "1e-4" else "--"}
-        label = f"{recurrence}, Adam {rate}" if seed == SEEDS[0] else None
-        axes.plot(range(1, len(line) + 1), line, label=label, linewidth=1.2, **look)
-    axes.set_title("RNN-LN-FW: the original's recurrence and the paper's, three seeds each")
-    axes.set_xlabel("epoch")
+    for (recurrence, rate), (color, linestyle) in SETTINGS.items():
+        label = f"{recurrence}, Adam {rate}"
+        for name in RUNS[recurrence, rate]:
+            look = {"color": color, "linestyle": linestyle, "linewidth": 1.5, "label": label}
+            figures.draw_curve(axes, STUDY[name]["val_accuracy"], **look)
+            label = None
+    title = "RNN-LN-FW: the original's recurrence and the paper's, three seeds each"
+    figures.label_accuracy(axes, title)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.set_ylabel("validation accuracy")
-    axes.set_ylim(0, 1.02)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.grid(alpha=0.3)
-    style.remove_frame(axes)
     axes.legend(frameon=False, loc="lower right")
-    return style.write(ROOT / "docs/recurrences.png", figure.savefig)
 
 
 if __name__ == "__main__":
-    run_main(lambda: train_and_draw(__doc__.splitlines()[0], list(RUNS.values()), draw))
+    STUDY.main()

@@ -9,18 +9,21 @@ weights (`fast_weights/experiment/pretrained/blog/`). For another number of epoc
 `checkpoints/blog-<epochs>/` and `figures/blog-<epochs>/` instead.
 """
 
-import argparse
 import pathlib
+import statistics
 import sys
 
 # A script finds only the modules of its own directory. The project is one directory up.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks import tables
-from benchmarks.runs import RESULTS_DIR, ROOT, Run, run_all, run_main
+from benchmarks.runs import ROOT
+from benchmarks.study import DOCS_DIR, RESULTS_DIR, Study, run_main
+from benchmarks.tables import Record, part
+from fast_weights.experiment import results
 from fast_weights.experiment.config import Config
+from fast_weights.experiment.console import format_duration
 from fast_weights.experiment.models import BLOG_MODELS, MODELS
-from fast_weights.experiment.results import EpochRecord
 
 NUM_EPOCHS = 1000
 SEEDS = (0, 1, 2)
@@ -28,80 +31,146 @@ SEEDS = (0, 1, 2)
 MORE_SEEDS = {"RNN-LN": (3, 4, 5, 6)}
 # Best first, and then the models that the blog post does not have.
 MODEL_NAMES = sorted(MODELS, key=lambda name: MODELS[name].published or 0, reverse=True)
+# Read off the blog's plots.
+PUBLISHED = {
+    "RNN-LN-FW": "99% at about 130, 100% from about 150",
+    "GRU-LN": "43% until about 150, 93% at 1000",
+    "RNN-LN": "leaves 43% at about 40, 90% at 1000",
+    "CONTROL": "48% at 1000",
+}
 
 
-def make_run(model_name: str, seed: int, num_epochs: int = NUM_EPOCHS) -> Run:
-    """Returns the run of a model with the default settings."""
-    checkpoint_dir = ROOT / "checkpoints"
-    if num_epochs != NUM_EPOCHS:
-        checkpoint_dir /= f"blog-{num_epochs}"
-    config = Config(model_name=model_name, seed=seed, num_epochs=num_epochs)
-    return Run(f"{model_name}-seed{seed}", config, checkpoint_dir)
+class BlogStudy(Study):
+    """Runs with the default settings.
+
+    Args:
+        seeds: the names of the models, and a seed for each.
+        num_epochs: of each run. Another number than `NUM_EPOCHS` leaves the project's own records,
+            figures and weights alone.
+    """
+
+    def __init__(self, seeds: list[tuple[str, int]], num_epochs: int = NUM_EPOCHS):
+        is_own = num_epochs == NUM_EPOCHS
+        super().__init__(
+            __doc__,
+            results_dir=RESULTS_DIR if is_own else ROOT / f"figures/blog-{num_epochs}/results",
+            checkpoint_dir=ROOT / ("checkpoints" if is_own else f"checkpoints/blog-{num_epochs}"),
+            is_bundled=lambda run: is_own and run.config.seed == 0,
+        )
+        for name, seed in seeds:
+            config = Config(model_name=name, seed=seed, num_epochs=num_epochs)
+            self.add(f"{name}-seed{seed}", config)
+
+    def by_model(self) -> dict[str, list[Record]]:
+        """Returns the records of each seed of each model, best model first."""
+        found = {name: [] for name in MODEL_NAMES}
+        for name, run in self.runs.items():
+            found[run.config.model_name].append(self[name])
+        return {name: seeds for name, seeds in found.items() if seeds}
+
+    def draw(self, output_dir=DOCS_DIR) -> list[pathlib.Path]:
+        """Draws the curves of these runs, or of all the project's own."""
+        from fast_weights.experiment.plots import plot_curves  # loads Matplotlib
+
+        study = BlogStudy(own_seeds()) if self.results_dir == RESULTS_DIR else self
+        found = {name: [] for name in MODEL_NAMES}
+        for name, run in study.runs.items():
+            found[run.config.model_name].append(results.read(self.results_dir / f"{name}.jsonl"))
+        return plot_curves(found, output_dir)
 
 
-def saved_runs() -> list[Run]:
-    """Returns the runs of the blog's models, and all other runs with records in `docs/results`."""
-    runs = [
-        make_run(name, seed) for name in MODEL_NAMES for seed in (*SEEDS, *MORE_SEEDS.get(name, ()))
-    ]
+def own_seeds() -> list[tuple[str, int]]:
+    """Returns the blog's models, and other models with records in `docs/results`, with seeds."""
+    seeds = [(name, seed) for name in MODEL_NAMES for seed in (*SEEDS, *MORE_SEEDS.get(name, ()))]
     return [
-        run
-        for run in runs
-        if run.config.model_name in BLOG_MODELS or (RESULTS_DIR / f"{run.name}.jsonl").exists()
+        (name, seed)
+        for name, seed in seeds
+        if name in BLOG_MODELS or (RESULTS_DIR / f"{name}-seed{seed}.jsonl").exists()
     ]
 
 
-def records_by_model(
-    runs: list[Run], results_dir=RESULTS_DIR
-) -> dict[str, list[list[EpochRecord]]]:
-    """Returns the records of each seed of each model, best model first."""
-    found = {name: [] for name in MODEL_NAMES}
-    for run in runs:
-        found[run.config.model_name].append(run.records(results_dir))
-    return {name: seeds for name, seeds in found.items() if seeds}
+STUDY = BlogStudy(own_seeds())
 
 
-def integers(text: str) -> list[int]:
-    """Returns the integers of a list such as `0,1,2`."""
-    return [int(part) for part in text.split(",")]
+def table_of_models(columns: list[str], published: dict[str, str]) -> str:
+    """Returns a table of the models, whose last column is read off the blog's plots."""
+    rows = (
+        [name, len(seeds), *tables.cells(seeds, columns), published.get(name, "-")]
+        for name, seeds in STUDY.by_model().items()
+    )
+    return tables.table(["model", "seeds", *columns, "blog post"], rows)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+@part("results")
+def table_of_results() -> str:
+    """Returns the table of the README."""
+    published = {name: f"{MODELS[name].published:.0%}" for name in BLOG_MODELS}
+    return table_of_models(["epoch of 99%", "accuracy at 1000"], published)
+
+
+@part("accuracy")
+def table_of_accuracy() -> str:
+    """Returns the accuracy of each model over the epochs."""
+    columns = ["epoch of 45%", "epoch of 99%", "epoch of 99.9%"]
+    columns += ["accuracy at 150", "accuracy at 500", "accuracy at 1000"]
+    return table_of_models(columns, PUBLISHED)
+
+
+@part("losses")
+def table_of_losses() -> str:
+    """Returns the loss and the time of each model."""
+    columns = ["loss at 150", "loss at 500", "loss at 1000", "minutes per run"]
+    return tables.table_of_runs("model", STUDY.by_model(), *columns)
+
+
+@part("seeds")
+def table_of_seeds() -> str:
+    """Returns the accuracy of each run."""
+    columns = ["epoch of 45%", "epoch of 99%", "accuracy at 400", "accuracy at 1000"]
+    names = [f"{name}-seed{seed}" for name, seed in own_seeds()]
+    runs = {name: [STUDY[name]] for name in names}
+    return tables.table_of_runs("run", runs, *columns, "best accuracy", "epoch of best")
+
+
+@part("progress")
+def progress() -> str:
+    """Returns lines that `train.py` printed for RNN-LN-FW with seed 0."""
+    from fast_weights.experiment.callbacks.progress import HEADER, table_row  # loads Keras
+
+    name = "RNN-LN-FW-seed0"
+    records = results.read(RESULTS_DIR / f"{name}.jsonl")
+
+    def row(epoch):
+        recent = [one.seconds for one in records[1:epoch][-9:]]
+        seconds_left = statistics.median(recent or [0]) * (len(records) - epoch)
+        left = format_duration(seconds_left) if recent else "?"
+        best = max(one.val_accuracy for one in records[:epoch])
+        return table_row(records[epoch - 1], len(records), best, left)
+
+    shown = [HEADER, row(1), row(2), "..."]
+    for accuracy in (0.99, 0.999):
+        shown += [row(tables.first_epoch(STUDY[name], accuracy)), "..."]
+    return "\n".join(["```", *shown, "```"])
+
+
+def main() -> None:
+    parser = STUDY.parser()
     add = parser.add_argument
-    add("--seeds", type=integers, default=SEEDS, help="default: 0,1,2")
+    add("--seeds", type=_integers, default=SEEDS, help="default: 0,1,2")
     add("--models", default=",".join(BLOG_MODELS), help="default: the four of the blog post")
     add("--num_epochs", type=int, default=NUM_EPOCHS, help=f"default: {NUM_EPOCHS}")
-    add("--jobs", type=int, help="runs at a time; default: one on each core")
     add("--quick", action="store_true", help="the same as --seeds=0 --num_epochs=200")
     flags = parser.parse_args()
     if flags.quick:
         flags.seeds, flags.num_epochs = [0], 200
     # The seeds of a model are not trained one after the other: the slowest model would then
     # leave all cores but one idle at the end.
-    runs = [
-        make_run(name, seed, flags.num_epochs)
-        for seed in flags.seeds
-        for name in flags.models.split(",")
-    ]
-    run_all(runs, flags.jobs)
-    is_full_length = flags.num_epochs == NUM_EPOCHS
-    output_dir = ROOT / ("docs" if is_full_length else f"figures/blog-{flags.num_epochs}")
-    for run in runs:
-        run.save(output_dir / "results")
-        if is_full_length and run.config.seed == 0:
-            run.bundle()
-    found = records_by_model(saved_runs() if is_full_length else runs, output_dir / "results")
-    from fast_weights.experiment.plots import plot_curves  # loads Matplotlib
+    seeds = [(name, seed) for seed in flags.seeds for name in flags.models.split(",")]
+    BlogStudy(seeds, flags.num_epochs).run(flags)
 
-    for path in plot_curves(found, output_dir):
-        print(f"Wrote {path.relative_to(ROOT)}")
-    print(f"Wrote {(output_dir / 'results').relative_to(ROOT)}\n")
-    columns = ["epoch of 45%", "epoch of 99%", "final accuracy", "minutes per run"]
-    rows = ([name, len(seeds), *tables.cells(seeds, columns)] for name, seeds in found.items())
-    print(tables.table(["model", "seeds", *columns], rows))
-    if is_full_length:
-        print("\nTo update the pages: python -m benchmarks.fill_pages")
+
+def _integers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
 
 
 if __name__ == "__main__":

@@ -1,43 +1,51 @@
-"""Compares the speed of `train.py` with the original's way of training, for RNN-LN-FW.
+"""Compares the speed of `train.py` with the original's way of training and with Keras's `fit`.
 
-python -m benchmarks.training_speed --save
+python -m benchmarks.training_speed
 
-The original's way is a TensorFlow 1 graph that forms A and is fed one batch per
-`Session.run`; it is written here from the equations. `train.py` is measured in whole epochs:
-validation, results, checkpoint and TensorBoard's scalars included. Its TensorBoard snapshots
-are measured separately. The two alternate, an epoch of `train.py` and `--steps` steps of the
-original, so that a machine that speeds up or slows down affects both.
+- original: an epoch of RNN-LN-FW by `train`, with validation, records, checkpoint and TensorBoard,
+  beside training steps of the original's way: a TensorFlow 1 graph that forms A and is fed one
+  batch per `Session.run`. It is written here from the equations. The two take turns, so that a
+  machine that speeds up or slows down affects both.
+- steps: an epoch of all models and of Keras's `GRUCell`, unrolled and in a loop.
+- fit: an epoch in the blocks that `train` uses, beside `fit` with `steps_per_execution`, which
+  trains the same model on the same batches.
 
-Also measures the training steps of all models and of Keras's `GRUCell` in the same compiled
-program; the program of `train.py` beside Keras's `fit`, which trains the same model on the same
-batches; and `train.py` from its start to the end of its first epoch. Prints the tables of
-`docs/speed.md`; with --save, writes `docs/results/training_speed.json`.
+Writes `docs/results/training_speed.jsonl`.
 """
 
-import argparse
-import json
-import subprocess
-import sys
+import dataclasses
+import functools
+import statistics
 import tempfile
 import time
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import tables
-from benchmarks.runs import RESULTS_DIR, ROOT, run_main
-from fast_weights.experiment import dataset, storage, tasks
-from fast_weights.experiment.checkpoint import new_state
-from fast_weights.experiment.config import Config
+from benchmarks.study import Measurement, alternate, median, timed
+from benchmarks.tables import Record, part, table
+from fast_weights.experiment import dataset, tasks
+from fast_weights.experiment.blocks import BlockModel, num_blocks, training_blocks
+from fast_weights.experiment.config import SUMMARY_EVERY, Config
+from fast_weights.experiment.metrics import Accuracy
 from fast_weights.experiment.models import MODELS, build_layer, build_model
-from fast_weights.experiment.program import EpochProgram
 from fast_weights.experiment.run_dir import RunDirectory
-from fast_weights.experiment.tensorboard import TensorBoardWriter
-from fast_weights.experiment.training import Progress, train
+from fast_weights.experiment.training import train
 
 tf1 = tf.compat.v1
 GRU = "Keras's `GRUCell`"
+NUM_EPOCHS = 13
+# Of the original after each epoch.
+NUM_STEPS = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One of the comparisons above."""
+
+    name: str
 
 
 def original_graph(config: Config):
@@ -90,172 +98,161 @@ def original_graph(config: Config):
     return lambda x, y: session.run((loss, norm, update), {inputs: x, targets: y})
 
 
-class SideBySide(Progress):
-    """Times each epoch of `train.py`, and after it some training steps of the original."""
+class SideBySide(keras.callbacks.Callback):
+    """Times each epoch with all that `train` writes, and then some steps of the original."""
 
-    def __init__(self, step, batches, num_steps):
+    def __init__(self, step, batches: tasks.Batches):
+        super().__init__()
+        one_hot = np.eye(37, dtype=np.float32)
         # Encoded in advance, as the original does.
         self._feeds = [
-            (one_hot(batches.tokens[i]), one_hot(batches.targets[i])) for i in range(num_steps)
+            (one_hot[batches.tokens[i]], one_hot[batches.targets[i]]) for i in range(NUM_STEPS)
         ]
         self._step = step
         self.epochs, self.steps = [], []
-        self._start = time.perf_counter()
 
-    def end_epoch(self, record, best, seconds_left):
-        self.epochs.append(time.perf_counter() - self._start)
-        start = time.perf_counter()
-        for feed in self._feeds:
-            self._step(*feed)
-        self.steps.append((time.perf_counter() - start) / len(self._feeds))
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch:
+            self.epochs.append(time.perf_counter() - self._start)
+        self.steps.append(timed(lambda: [self._step(*feed) for feed in self._feeds]) / NUM_STEPS)
         self._start = time.perf_counter()
 
 
-def one_hot(tokens):
-    return np.eye(37, dtype=np.float32)[tokens]
+def measure_original(config: Config) -> Record:
+    """Measures epochs of `train`, half of them with a snapshot, and steps of the original."""
+    config = dataclasses.replace(config, num_epochs=NUM_EPOCHS)
+    batches = tasks.batches(dataset.generate(config).training, config.batch_size)
+    with tempfile.TemporaryDirectory() as directory:
+        both = SideBySide(original_graph(config), batches)
+        run_dir = RunDirectory(f"{directory}/train", config.model_name)
+        train(config, run_dir, directory, callbacks=[both], summary_every=2)
+    # The first epoch compiles, and every second one has a snapshot.
+    with_snapshot, epochs, steps = both.epochs[1::2], both.epochs[2::2], both.steps[3::2]
+    num_steps = len(batches.targets)
+    ratios = [step * num_steps / epoch for step, epoch in zip(steps, epochs, strict=True)]
+    return {
+        "steps_per_epoch": num_steps,
+        "original_step_ms": 1e3 * statistics.median(steps),
+        "epoch_s": statistics.median(epochs),
+        "snapshot_s": statistics.median(with_snapshot) - statistics.median(epochs),
+        "ratio": statistics.median(ratios),
+        "lowest_ratio": min(ratios),
+    }
 
 
-def measure_start(directory) -> float:
-    """Returns the seconds from the start of `train.py` to the end of its first epoch."""
-    paths = [f"--data_dir={directory}/data", f"--checkpoint_dir={directory}/start"]
-    command = [sys.executable, str(ROOT / "train.py"), "--num_epochs=1", *paths]
-    start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+def epoch_in_blocks(config: Config, layer=None) -> Callable[[], float]:
+    """Returns a function that trains a model for an epoch as `train` does, and returns seconds."""
+    model = BlockModel(build_model(config, layer), config.make_task().num_groups)
+    blocks = training_blocks(dataset.generate(config).training, config)
+    arguments = {"steps_per_epoch": num_blocks(config), "shuffle": False, "verbose": 0}
+    return lambda: timed(lambda: model.fit(blocks, **arguments))
 
 
-def measure_snapshot(config, split, directory) -> float:
-    """Returns the seconds of a TensorBoard snapshot that includes the probe."""
-    run_dir = RunDirectory(directory, config.model_name)
-    board = TensorBoardWriter(run_dir, config, build_model(config), split)
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        board.write_snapshot(0)
-        times.append(time.perf_counter() - start)
-    board.close()
-    return float(np.median(times[1:]))
+def compiled_rounds(functions: dict) -> list[dict]:
+    """Returns the results of functions that take turns, after a round that compiles them."""
+    for function in functions.values():
+        function()
+    return alternate(functions)
 
 
-def compiled_steps(layer, config: Config, batches: tasks.Batches):
-    """Returns a function from n to the seconds of a step, the mean of n training steps.
-
-    The program is that of `train.py`, whatever the layer.
-    """
-    program = EpochProgram(new_state(config, layer))
-    tensors = [tf.constant(part) for part in batches]
-
-    def run(steps: int) -> float:
-        start = time.perf_counter()
-        program.train(*tensors, tf.constant(0), tf.constant(steps), tf.zeros(3)).numpy()
-        return (time.perf_counter() - start) / steps
-
-    run(1)  # compiles
-    return run
-
-
-def measure_steps(config, batches) -> dict:
-    """Measures training steps by layer, unrolled and in a loop.
+def measure_steps(config: Config) -> Record:
+    """Measures training steps by layer, unrolled and in a loop, in the program of `train`.
 
     Returns:
         Milliseconds of an unrolled step, the same relative to `GRU`, and the time in a loop
         relative to unrolled.
     """
-    layers = {name: build_layer(Config(model_name=name)) for name in MODELS}
-    loops = {name: MODELS[name].layer(Config(model_name=name), name="rnn") for name in MODELS}
-    for unroll, group in ((True, layers), (False, loops)):
-        group[GRU] = keras.layers.RNN(keras.layers.GRUCell(config.units), unroll=unroll)
-    unrolled = {name: compiled_steps(layer, config, batches) for name, layer in layers.items()}
-    looped = {name: compiled_steps(layer, config, batches) for name, layer in loops.items()}
-    rounds = [{name: (unrolled[name](200), looped[name](200)) for name in layers} for _ in range(7)]
-
-    def medians(function):
-        return {name: float(np.median([function(one, name) for one in rounds])) for name in layers}
-
+    functions, names = {}, [*MODELS, GRU]
+    for name in names:
+        for unroll in (True, False):
+            if name == GRU:
+                layer = keras.layers.RNN(keras.layers.GRUCell(config.units), unroll=unroll)
+            else:
+                layer = build_layer(dataclasses.replace(config, model_name=name))
+                if MODELS[name].can_unroll:
+                    layer = type(layer).from_config({**layer.get_config(), "unroll": unroll})
+            functions[name, unroll] = epoch_in_blocks(config, layer)
+    rounds, steps = compiled_rounds(functions), config.num_training // config.batch_size
     return {
-        "step_ms": medians(lambda times, name: 1e3 * times[name][0]),
-        "relative_to_gru": medians(lambda times, name: times[name][0] / times[GRU][0]),
-        "loop_over_unrolled": medians(lambda times, name: times[name][1] / times[name][0]),
+        "step_ms": {name: 1e3 * median(rounds, (name, True)) / steps for name in names},
+        "relative_to_gru": {name: median(rounds, (name, True), (GRU, True)) for name in names},
+        "loop_over_unrolled": {name: median(rounds, (name, False), (name, True)) for name in names},
     }
 
 
-def measure_fit(config, split, batches) -> dict:
-    """Compares the program of `train.py` with `fit`, epoch by epoch from the same weights."""
-    num_steps = len(batches.targets)
-    state = new_state(config)
-    program, tensors = EpochProgram(state), [tf.constant(part) for part in batches]
-    model = new_state(config).model
-    model.compile(
-        keras.optimizers.Adam(
-            config.learning_rate, epsilon=1e-8, global_clipnorm=config.max_gradient_norm
-        ),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=True,
-        steps_per_execution=num_steps,
+def measure_fit(config: Config) -> Record:
+    """Compares the blocks of `train` with `fit`, by the seconds of an epoch."""
+    split, plain = dataset.generate(config).training, build_model(config)
+    steps = config.num_training // config.batch_size
+    arguments = {"metrics": [Accuracy()], "jit_compile": True, "steps_per_execution": steps}
+    plain.compile(plain.optimizer, plain.loss, **arguments)
+    fit = functools.partial(plain.fit, *split, config.batch_size, shuffle=False, verbose=0)
+    functions = {"program_epoch_s": epoch_in_blocks(config), "fit_epoch_s": lambda: timed(fit)}
+    rounds = compiled_rounds(functions)
+    return {name: median(rounds, name) for name in functions}
+
+
+MEASURE = {"original": measure_original, "steps": measure_steps, "fit": measure_fit}
+BENCHMARK = Measurement(
+    __doc__,
+    "training_speed",
+    cases=[Comparison(name) for name in MEASURE],
+    measure=lambda comparison: MEASURE[comparison.name](Config()),
+)
+
+
+def record_of(name: str) -> Record:
+    """Returns the record of a comparison."""
+    return BENCHMARK[Comparison(name)]
+
+
+@part("speed_training")
+def table_of_training() -> str:
+    """Returns the times of `train.py` and of the original's way of training."""
+    record = record_of("original")
+    step, steps = record["original_step_ms"], record["steps_per_epoch"]
+    epoch = f"`train.py`: one epoch of {steps} training steps, validation and files"
+    snapshot = "`train.py`: one TensorBoard snapshot of weights and memory"
+    rows = [
+        ["original: one training step", f"{step:.2f} ms"],
+        [f"original: {steps} training steps", f"{step * steps / 1e3:.2f} s"],
+        [epoch, f"{record['epoch_s']:.2f} s"],
+        [f"{snapshot}, every {SUMMARY_EVERY} epochs", f"{record['snapshot_s']:.2f} s"],
+    ]
+    return table(["RNN-LN-FW", "time"], rows)
+
+
+@part("speed_steps")
+def table_of_steps() -> str:
+    """Returns the time of a training step of each layer, relative to Keras's GRU, and in a loop."""
+    record, keys = record_of("steps"), ("relative_to_gru", "loop_over_unrolled")
+    rows = (
+        [name, f"{time:.2f} ms", *(f"{record[key][name]:.2f}" for key in keys)]
+        for name, time in record["step_ms"].items()
     )
-    losses, seconds = [], []
-    for _ in range(5):
-        start = time.perf_counter()
-        totals = program.train(*tensors, tf.constant(0), tf.constant(num_steps), tf.zeros(3))
-        loss = float(totals[0]) / num_steps
-        middle = time.perf_counter()
-        history = model.fit(
-            split.tokens, split.targets, config.batch_size, shuffle=False, verbose=0
-        ).history
-        end = time.perf_counter()
-        losses.append((loss, history["loss"][0]))
-        seconds.append((middle - start, end - middle))
-    ours, fit = np.median(seconds[1:], axis=0)  # the first epoch compiles
-    return {
-        "program_epoch_s": float(ours),
-        "fit_epoch_s": float(fit),
-        "fit_losses": losses,
-    }
+    return table(["layer", "time", "relative to Keras's `GRUCell`", "loop / unrolled"], rows)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    help = "epochs of train.py, at least 3; the first compiles, the last has a snapshot"
-    parser.add_argument("--epochs", type=int, default=9, help=help)
-    help = "of the original after each epoch, at most 500"
-    parser.add_argument("--steps", type=int, default=100, help=help)
-    parser.add_argument("--save", action="store_true", help="write the project's own record")
-    flags = parser.parse_args()
-    # A program is traced for each model, which TensorFlow takes for a mistake.
-    tf.get_logger().setLevel("ERROR")
-    config = Config(num_epochs=flags.epochs)
-    split = dataset.generate(config).training
-    batches = tasks.batches(split, config.batch_size)
-    with tempfile.TemporaryDirectory() as directory:
-        start = measure_start(directory)
-        both = SideBySide(original_graph(config), batches, flags.steps)
-        run_dir = RunDirectory(f"{directory}/train", config.model_name)
-        train(config, run_dir, f"{directory}/data", both)
-        snapshot = measure_snapshot(config, split, f"{directory}/snapshot")
-    epochs, steps = both.epochs[1:-1], both.steps[1:-1]
-    num_steps = len(batches.targets)
-    ratios = [step * num_steps / epoch for step, epoch in zip(steps, epochs, strict=True)]
-    record = {
-        "steps_per_epoch": num_steps,
-        "original_step_ms": 1e3 * float(np.median(steps)),
-        "epoch_s": float(np.median(epochs)),
-        "start_s": start,
-        "snapshot_s": snapshot,
-        "ratio": float(np.median(ratios)),
-        "lowest_ratio": min(ratios),
-        **measure_steps(config, batches),
-        **measure_fit(config, split, batches),
-    }
-    parts = (tables.speed_training(record), tables.speed_steps(record), tables.speed_fit(record))
-    print(*parts, sep="\n\n")
-    print(f"\nThe original takes {record['ratio']:.1f} times as long as train.py (median; lowest "
-          f"{record['lowest_ratio']:.1f}). Snapshots take {tables.snapshot_share(record)} of the "
-          "time.")  # fmt: skip
-    if flags.save:
-        path = RESULTS_DIR / "training_speed.json"
-        storage.write_text(path, f"{json.dumps(record, indent=2)}\n")
-        print(f"Wrote {path}. To update the pages: python -m benchmarks.fill_pages")
+@part("speed_fit")
+def table_of_fit() -> str:
+    """Returns the time of an epoch in the program of `train.py` and with `fit`."""
+    record = record_of("fit")
+    rows = {"the program of `train.py`": "program_epoch_s", "`fit`": "fit_epoch_s"}
+    return table(["", "one epoch"], ([row, f"{record[name]:.2f} s"] for row, name in rows.items()))
+
+
+@part("snapshot_share")
+def snapshot_share() -> str:
+    """Returns the share of the time of training that TensorBoard snapshots take."""
+    record = record_of("original")
+    snapshot = record["snapshot_s"]
+    return f"{snapshot / (snapshot + SUMMARY_EVERY * record['epoch_s']):.1%}"
+
+
+part("epoch_time")(lambda: f"{record_of('original')['epoch_s']:.2f} s")
+part("speed_ratio")(lambda: f"{record_of('original')['ratio']:.1f}")
+part("speed_lowest_ratio")(lambda: f"{record_of('original')['lowest_ratio']:.1f}")
 
 
 if __name__ == "__main__":
-    run_main(main)
+    BENCHMARK.main()

@@ -7,119 +7,116 @@ import numpy as np
 import pytest
 from cases import needs_litert
 
-from benchmarks import (
-    ablations,
-    beyond_paper,
-    classifier,
-    fill_pages,
-    harder_than_paper,
-    long_sequences,
-    recall,
-    recurrences,
-    reproduce_blog,
-    reproduce_paper,
-)
-from benchmarks.runs import RESULTS_DIR
+from benchmarks import classifier, fill_pages, recall, reproduce_paper
+from benchmarks.study import RESULTS_DIR, Measurement, Study
+from benchmarks.tables import PARTS
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
-from fast_weights.experiment.results import EpochRecord
 
-RUNS = [
-    *reproduce_blog.saved_runs(),
-    *ablations.RUNS,
-    *recurrences.RUNS.values(),
-    *long_sequences.RUNS.values(),
-]
-OTHER_RECORDS = {
-    "README.md",
-    "classifier.jsonl",
-    "devices.jsonl",
-    "distributed_speed.jsonl",
-    "paper.jsonl",
-    "recall.jsonl",
-    "sequence_length.jsonl",
-    "training_speed.json",
-}
+FOUND = [value for module in fill_pages.MODULES for value in vars(module).values()]
+# Those with records in `docs/results`.
+STUDIES = [one for one in FOUND if isinstance(one, Study) and one.results_dir == RESULTS_DIR]
+MEASUREMENTS = [one for one in FOUND if isinstance(one, Measurement)]
+RUNS = [(study, name) for study in STUDIES for name in study.runs]
 
 
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
-def test_records_are_complete(run):
-    """Catches other settings, a missing or repeated epoch, and a NaN."""
-    settings = (RESULTS_DIR / f"{run.name}.json").read_text(encoding="utf-8")
-    assert Config.from_json(settings) == run.config
-    lines = (RESULTS_DIR / f"{run.name}.jsonl").read_text(encoding="utf-8").splitlines()
-    records = [EpochRecord(**json.loads(line)) for line in lines]
-    assert [record.epoch for record in records] == list(range(1, run.config.num_epochs + 1))
-    assert np.isfinite([list(json.loads(record.to_json()).values()) for record in records]).all()
+def config_of(record):
+    """Returns the settings of a record. One that is younger than it had its default."""
+    names = [field.name for field in dataclasses.fields(Config)]
+    return Config(**{name: record[name] for name in names if name in record})
 
 
-def test_records_of_the_classifier_are_complete():
-    """Catches a missing run, one that no table shows, other sizes, and a NaN."""
-    done = classifier.read_records()
-    assert done.keys() == set(classifier.RUNS)
-    for record in done.values():
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.doc.splitlines()[0])
+def test_records_are_complete(study):
+    """Catches other settings, a missing epoch, a run that ended early, and a NaN."""
+    for name, run in study.runs.items():
+        record = study[name]
+        assert config_of(record) == run.config
+        columns = study.columns or ("epoch", "train_loss", "val_accuracy", "gradient_norm")
+        for column in columns:
+            values = record[column]
+            assert np.isfinite(values).all()
+            if study.stop_at_accuracy is None:
+                assert len(values) == run.config.num_epochs
+            else:
+                assert len(values) == run.config.num_epochs or values[-1] >= study.stop_at_accuracy
+                assert max(values[:-1], default=0) < study.stop_at_accuracy
+        if not study.columns:
+            assert record["epoch"] == list(range(1, run.config.num_epochs + 1))
+
+
+@pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda measurement: measurement.name)
+def test_measurements_are_complete(measurement):
+    """Catches a missing case, a case that no table shows, and a NaN."""
+    assert measurement.records.keys() == set(measurement.cases)
+    text = measurement.path.read_text(encoding="utf-8")
+    json.loads(f"[{','.join(text.splitlines())}]", parse_constant=pytest.fail)
+
+
+def test_every_record_belongs_to_a_run():
+    """Catches records that no table shows and no command reproduces."""
+    expected, names = {"README.md"}, {}
+    for study in STUDIES:
+        if study.columns:
+            expected.add(study.path.name)
+            names.setdefault(study.path, set()).update(study.runs)
+        else:
+            expected |= {f"{name}.{end}" for name in study.runs for end in ("json", "jsonl")}
+    expected |= {measurement.path.name for measurement in MEASUREMENTS}
+    found = {path.relative_to(RESULTS_DIR).as_posix() for path in RESULTS_DIR.rglob("*.*")}
+    assert found == expected
+    for path, of_studies in names.items():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert sorted(json.loads(line)["name"] for line in lines) == sorted(of_studies)
+
+
+def test_different_runs_have_different_configs():
+    """Catches a configuration that does not say what its run changed.
+
+    Runs whose settings differ in more than their length have different losses, and the others have
+    equal ones.
+    """
+    pairs = set()
+    for study, name in RUNS:
+        if study.columns:
+            continue
+        config = dataclasses.replace(config_of(study[name]), num_epochs=1)
+        if config.inner_steps == 0:  # without inner steps, RNN-LN-FW is CONTROL
+            config = Config(model_name="CONTROL", num_epochs=1)
+        pairs.add((config, study[name]["train_loss"][0]))
+    configs, losses = zip(*pairs, strict=True)
+    assert len(pairs) == len(set(configs)) == len(set(losses))
+    for study in STUDIES:
+        configs = [run.config for run in study.runs.values()]
+        assert len(configs) == len(set(configs))
+
+
+def test_learning_rates_are_the_best():
+    """Catches a rate that the tuning does not give."""
+    for model_name, rate in reproduce_paper.BEST_RATES.items():
+        names = reproduce_paper.TUNING[model_name, reproduce_paper.TUNING_UNITS]
+        best = max(names, key=lambda name: max(reproduce_paper.STUDY[name]["val_accuracy"]))
+        assert reproduce_paper.STUDY.runs[best].config.learning_rate == rate
+
+    def score(name):
+        accuracies = recall.STUDY[name]["val_accuracy"]
+        has_learned = accuracies[-1] >= recall.STOP_AT
+        return has_learned, -len(accuracies) if has_learned else accuracies[-1]
+
+    for label, sizes in recall.MODELS.items():
+        for size, (_, rate) in zip(recall.SIZES, sizes, strict=True):
+            best = max(recall.TUNING[size, label], key=score)
+            assert recall.STUDY.runs[best].config.learning_rate == rate
+
+
+def test_records_of_the_classifier_have_its_sizes():
+    """Catches records of other sizes."""
+    for record in classifier.BENCHMARK.records.values():
         accuracies = record["val_accuracy"]
         assert len(accuracies) == classifier.NUM_EPOCHS
         assert len(record["effects"]) == len(classifier.AGES)
-        assert np.isfinite([*record["loss"], *record["effects"]]).all()
         examples = np.multiply(accuracies, classifier.NUM_VALIDATION)
         np.testing.assert_allclose(examples, examples.round(), atol=0.02)
-
-
-def test_records_of_recall_are_complete():
-    """Catches a missing run, other settings, and a run that ended early without having learned."""
-    done = recall.read_records()
-    runs = [*recall.tuning_runs(), *recall.final_runs(recall.best_rates(done))]
-    assert done.keys() == {run.name for run in runs}
-    for run in runs:
-        record = done[run.name]
-        names = [field.name for field in dataclasses.fields(Config)]
-        # A setting that is younger than the record had its default.
-        assert Config(**{name: record[name] for name in names if name in record}) == run.config
-        accuracies = record["val_accuracy"]
-        assert len(accuracies) == run.config.num_epochs or accuracies[-1] >= recall.STOP_AT
-        assert max(accuracies[:-1], default=0) < recall.STOP_AT
-
-
-def test_records_of_the_paper_are_complete():
-    """Catches a missing run of the table, a run that no table shows, other settings, and a NaN."""
-    done = reproduce_paper.read_records()
-    table = [
-        *reproduce_paper.tuning_runs(reproduce_paper.NETWORKS),
-        *reproduce_paper.table_runs(done, reproduce_paper.NETWORKS, reproduce_paper.SEEDS),
-        *reproduce_paper.irnn_runs(done),
-    ]
-    others = [*beyond_paper.runs(done), *harder_than_paper.runs(done)]
-    runs = {run.name: run for run in [*table, *others]}
-    assert done.keys() == runs.keys()
-    for name, record in done.items():
-        config = runs[name].config
-        assert Config(**{setting: record[setting] for setting in vars(config)}) == config
-        for measured in reproduce_paper.SAVED:
-            assert len(record[measured]) == config.num_epochs
-            assert np.isfinite(record[measured]).all()
-
-
-def test_every_file_of_records_belongs_to_a_run():
-    """Catches records that no table shows and no command reproduces."""
-    found = {path.relative_to(RESULTS_DIR).as_posix() for path in RESULTS_DIR.rglob("*.*")}
-    assert found - OTHER_RECORDS == {
-        f"{run.name}.{end}" for run in RUNS for end in ("json", "jsonl")
-    }
-
-
-def test_different_runs_have_different_records():
-    """Catches the records of one run under the name of another."""
-    control = Config(model_name="CONTROL", num_epochs=1)
-    pairs = set()
-    for run in RUNS:
-        config = dataclasses.replace(run.config, num_epochs=1)
-        if config.inner_steps == 0:  # without inner steps, RNN-LN-FW is CONTROL
-            config = control
-        pairs.add((config, run.variant, run.records()[0].train_loss))
-    computations = {pair[:2] for pair in pairs}
-    losses = {pair[2] for pair in pairs}
-    assert len(pairs) == len(computations) == len(losses)
 
 
 @pytest.mark.parametrize(
@@ -139,12 +136,12 @@ def test_page_is_filled(path):
 def test_every_generated_part_is_on_a_page():
     """Catches a table that a page lost."""
     pages = "".join(path.read_text(encoding="utf-8") for path in fill_pages.PAGES)
-    assert {name for _, name, _, _ in fill_pages.PART.findall(pages)} == set(fill_pages.GENERATED)
+    assert {name for _, name, _, _ in fill_pages.PART.findall(pages)} == set(PARTS)
 
 
 def test_fill(monkeypatch):
     """Catches prose around a part that is changed, and a part within a line that is broken up."""
-    monkeypatch.setitem(fill_pages.GENERATED, "test", lambda: "new")
+    monkeypatch.setitem(PARTS, "test", lambda: "new")
     start, end = "<!-- generated: test -->", "<!-- end generated -->"
     page = f"a {start}old{end} b {start}{end}\n{start}\nold\nold\n{end}\nc"
     expected = f"a {start}new{end} b {start}new{end}\n{start}\nnew\n{end}\nc"
@@ -163,6 +160,6 @@ def test_fill(monkeypatch):
 )
 def test_wrong_markers(monkeypatch, page):
     """Catches an unknown name, and a missing end, which deletes the prose up to the next end."""
-    monkeypatch.setitem(fill_pages.GENERATED, "test", lambda: "new")
+    monkeypatch.setitem(PARTS, "test", lambda: "new")
     with pytest.raises(UserError):
         fill_pages.fill(page)

@@ -37,11 +37,11 @@ def test_bundled_weights_are_those_of_the_records(tmp_path, caplog, validation, 
     assert accuracy == pytest.approx(records[-1].val_accuracy, abs=2e-4)
 
 
-@pytest.mark.parametrize("run", reproduce_paper.bundled_runs(), ids=lambda run: run.name)
-def test_bundled_weights_of_the_paper_are_those_of_the_records(tmp_path, caplog, run):
+@pytest.mark.parametrize("name", reproduce_paper.BUNDLED.values())
+def test_bundled_weights_of_the_paper_are_those_of_the_records(tmp_path, caplog, name):
     """Catches weights of another run or of the blog's network, and settings that are not theirs."""
     caplog.set_level(logging.INFO)
-    record = reproduce_paper.read_records()[run.name]
+    run, record = reproduce_paper.STUDY.runs[name], reproduce_paper.STUDY[name]
     model, config = load_model(RunDirectory(tmp_path, run.config.model_name), "paper")
     assert config == run.config
     assert "--network=paper" in caplog.text
