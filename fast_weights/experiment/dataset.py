@@ -1,6 +1,5 @@
 """The sequences of a run on disk, in a file that is named after the settings that decide them."""
 
-import json
 import logging
 import pathlib
 import time
@@ -10,7 +9,7 @@ import numpy as np
 from fast_weights.experiment import storage
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import CorruptFileError, UserError, option
-from fast_weights.experiment.tasks import NO_ANSWER, Split, Splits, Task
+from fast_weights.experiment.tasks import Split, Splits
 
 logger = logging.getLogger(__name__)
 NUM_PROBES = 16
@@ -28,28 +27,20 @@ def load_or_generate(data_dir: str | pathlib.Path, config: Config) -> Splits:
         The training, the validation and the test `Split`. The last is empty if `num_test` is 0.
 
     Raises:
-        CorruptFileError: if the file is corrupt, or an array in it has a wrong shape or type, or
-            contains values that are not tokens.
-        UserError: if the file cannot be read or written, or belongs to other settings or to
-            another version of the task.
+        CorruptFileError: if the file is corrupt, or is not a data file.
+        UserError: if another version of the task generated the file.
     """
     path = data_path(data_dir, config)
     if path.exists():
         return _load(path, config)
     start = time.perf_counter()
     splits = generate(config)
-    _save(path, splits, config)
-    sizes = [
-        f"{len(split.targets):,} {name}"
-        for name, split in splits._asdict().items()
-        if len(split.targets)
-    ]
-    logger.info(
-        "Generated %s sequences in %.1f s: %s",
-        " and ".join([", ".join(sizes[:-1]), sizes[-1]]),
-        time.perf_counter() - start,
-        path,
-    )
+    named = {**splits._asdict(), "probe": _probe(config)}
+    tokens = {f"{name}_tokens": split.tokens for name, split in named.items()}
+    targets = {f"{name}_targets": split.targets for name, split in named.items()}
+    storage.write_arrays(path, {**tokens, **targets})
+    seconds = time.perf_counter() - start
+    logger.info("Generated %s sequences in %.1f s: %s", f"{sum(_sizes(config)):,}", seconds, path)
     return splits
 
 
@@ -77,13 +68,8 @@ def _settings(config: Config) -> dict[str, int]:
 def generate(config: Config) -> Splits:
     """Returns the splits, from independent streams of one seed."""
     task = config.make_task()
-    streams = np.random.SeedSequence(_settings(config)["seed"]).spawn(3)
-    return Splits(
-        *(
-            task.generate(size, np.random.default_rng(stream))
-            for size, stream in zip(_sizes(config), streams, strict=True)
-        )
-    )
+    streams = map(np.random.default_rng, np.random.SeedSequence(_settings(config)["seed"]).spawn(3))
+    return Splits(*map(task.generate, _sizes(config), streams))
 
 
 def _sizes(config: Config) -> tuple[int, int, int]:
@@ -96,60 +82,25 @@ def _probe(config: Config) -> Split:
     return config.make_task().generate(NUM_PROBES, np.random.default_rng(0))
 
 
-def _save(path, splits: Splits, config: Config) -> None:
-    named = {**splits._asdict(), "probe": _probe(config)}
-    storage.write_arrays(
-        path,
-        {
-            "settings": np.array(json.dumps(_settings(config))),
-            **{f"{name}_tokens": split.tokens for name, split in named.items()},
-            **{f"{name}_targets": split.targets for name, split in named.items()},
-        },
-    )
-
-
 def _load(path, config: Config) -> Splits:
-    """Returns the splits of a data file, checked against the configuration."""
+    """Returns the splits of a data file, if they are those of the task."""
+    sizes = dict(zip(Splits._fields, _sizes(config), strict=True))
     try:
         arrays = storage.read_arrays(path)
+        names = [name for name in sizes if sizes[name]]  # older files have no empty test split
+        splits = {
+            name: Split(arrays[f"{name}_tokens"], arrays[f"{name}_targets"])
+            for name in [*names, "probe"]
+        }
     except CorruptFileError as error:
         raise CorruptFileError(f"{error}. {_REMEDY}") from error
-    expected = _settings(config)
-    if not config.num_test:  # a file without test sequences, or of a version without them
-        empty = config.make_task().generate(0, np.random.default_rng(0))
-        arrays = {"test_tokens": empty.tokens, "test_targets": empty.targets, **arrays}
-    try:
-        settings = json.loads(str(arrays["settings"]))
-        found = {name: settings[name] for name in expected}
-        *splits, probe = (
-            Split(arrays[f"{name}_tokens"], arrays[f"{name}_targets"])
-            for name in (*Splits._fields, "probe")
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptFileError(f"{path} is not a data file: {error!r:.80}. {_REMEDY}") from error
-    differences = [
-        f"{name}={found[name]!r:.20} instead of {value}"
-        for name, value in expected.items()
-        if found[name] != value
-    ]
-    if differences:
-        raise UserError(f"{path} was generated with {', '.join(differences)}. {_REMEDY}")
-    if not all(map(np.array_equal, probe, _probe(config))):
+    except KeyError as error:
+        raise CorruptFileError(f"{path} is not a data file: it lacks {error}. {_REMEDY}") from error
+    probe, empty = splits.pop("probe"), config.make_task().generate(0, np.random.default_rng(0))
+    if not all(map(np.array_equal, probe, _probe(config))) or any(
+        part.shape != (sizes[name], *expected.shape[1:])
+        for name, split in splits.items()
+        for part, expected in zip(split, empty, strict=True)
+    ):
         raise UserError(f"{path} was generated by another version of {config.task}. {_REMEDY}")
-    for split, size in zip(splits, _sizes(config), strict=True):
-        _check_split(path, split, size, config.make_task())
-    return Splits(*splits)
-
-
-def _check_split(path, split: Split, size: int, task: Task) -> None:
-    """Raises a `CorruptFileError` unless a split has `size` sequences of the task's tokens."""
-    shape = (size, task.length)
-    expected = (shape, shape[:1] if task.answers_at_end else shape)
-    shapes = (split.tokens.shape, split.targets.shape)
-    if shapes != expected:
-        raise CorruptFileError(f"{path} has arrays of the wrong shapes: {shapes}. {_REMEDY}")
-    lowest = 0 if task.answers_at_end else NO_ANSWER
-    for array, low in zip(split, (0, lowest), strict=True):
-        is_integer = np.issubdtype(array.dtype, np.integer)
-        if not is_integer or (array < low).any() or (array >= len(task.vocabulary)).any():
-            raise CorruptFileError(f"{path} contains values that are not tokens. {_REMEDY}")
+    return Splits(**{"test": empty, **splits})
