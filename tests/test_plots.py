@@ -1,23 +1,21 @@
 """Figures show the numbers that they are given."""
 
 import dataclasses
-import io
 import itertools
 import pathlib
-import re
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from fast_weights.experiment import plots
 from fast_weights.experiment.config import Config
-from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.evaluation import SequenceTrace
 from fast_weights.experiment.plots import curves, memory, style
 from fast_weights.experiment.results import EpochRecord
 
-TASK = Config().make_task()
 MAGIC = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
 
@@ -28,19 +26,18 @@ def records(offset, epochs=3):
     ]
 
 
-@pytest.fixture
-def trace():
-    """A trace of a model with 4 units and 2 inner steps, with values of both signs."""
-    rng = np.random.default_rng(0)
-    probabilities = np.zeros((1, 37))
-    probabilities[0, [31, 32]] = 0.75, 0.25  # the digits 5 and 6
+def make_trace(inner_steps=2, **settings):
+    """Returns a trace of 4 units, with values of both signs."""
+    task, rng = Config(**settings).make_task(), np.random.default_rng(0)
+    tokens, length = task.encode(task.default_sample), task.length
+    queries = len(task.answer_positions(tokens))
     return SequenceTrace(
-        TASK,
-        TASK.encode("g5o8k1??g"),
-        probabilities,
-        fast_weights=rng.normal(size=(9, 4, 4)),
-        hidden=rng.normal(size=(9, 4)),
-        attention=rng.normal(size=(9, 2, 9)) * np.tri(9)[:, None, :],
+        task,
+        tokens,
+        rng.dirichlet(np.ones(len(task.vocabulary)) / 9, size=queries),
+        fast_weights=rng.normal(size=(length, 4, 4)),
+        hidden=rng.normal(size=(length, 4)),
+        attention=rng.normal(size=(length, inner_steps, length)) * np.tri(length)[:, None],
     )
 
 
@@ -50,240 +47,171 @@ def figures(monkeypatch):
     found, write = {}, style.write
 
     def recorded_write(path, save):
-        found[pathlib.Path(path).name] = save.__self__
+        found[pathlib.Path(path).name] = getattr(save, "__self__", None)
         return write(path, save)
 
     monkeypatch.setattr(style, "write", recorded_write)
     return found
 
 
+def values_of(line):
+    """Returns the points of a line, rounded."""
+    return [tuple(point) for point in line.get_xydata().round(6)]
+
+
 def test_each_model_has_its_line(tmp_path, figures):
-    """Catches a model with another's numbers or color, and a model without records."""
+    """Catches another quantity than the file's name says, another model's numbers or color."""
     results = {"RNN-LN-FW": [records(0.3)], "CONTROL": [records(0.0, epochs=1)], "GRU-LN": []}
-    plots.plot_curves(results, tmp_path)
-    (axes,) = figures["accuracy.png"].axes
-    control, fast = axes.lines
-    assert [control.get_label(), fast.get_label()] == ["CONTROL", "RNN-LN-FW"]
-    assert fast.get_color() == style.curve_style("RNN-LN-FW")["color"]
-    assert list(fast.get_xdata()) == [1, 2, 3]
-    assert list(fast.get_ydata()) == pytest.approx([0.5, 0.6, 0.7])
-    assert control.get_marker() == "o"  # a line of one point is invisible
+    paths = plots.plot_curves(results, tmp_path / "new", "svg", log_epochs=True)
+    assert [path.name for path in paths] == ["accuracy.svg", "loss.svg", "gradient_norm.svg"]
+    for path, values in zip(paths, ([0.5, 0.6, 0.7], [1.7] * 3, [3] * 3), strict=True):
+        (axes,) = figures[path.name].axes
+        control, fast = axes.lines
+        assert [control.get_label(), fast.get_label()] == ["CONTROL", "RNN-LN-FW"]
+        assert fast.get_color() == style.curve_style("RNN-LN-FW")["color"]
+        assert values_of(fast) == list(zip([1, 2, 3], values, strict=True))
+        assert control.get_marker() == "o"  # a line of one point is invisible
+        assert axes.get_xscale() == "log"
 
 
-def test_seeds_are_drawn_as_a_mean_and_a_band():
-    """Catches a short seed that hides the epochs of the others, or that bends their mean."""
-    seeds = [records(0.0, epochs=5), [records(0.2)[0], records(0.2)[2]]]
-    figure = curves._curves({"RNN-LN": seeds}, {}, "", "", "val_accuracy")
-    (axes,) = figure.axes
-    (line, beyond, end), (band,) = axes.lines, axes.collections
+def test_seeds_are_drawn_as_a_mean_and_a_band(tmp_path, figures):
+    """Catches a short seed that hides or bends the others, and an arithmetic mean of norms."""
+    short = [dataclasses.replace(one, gradient_norm=300) for one in records(0.2)[::2]]
+    plots.plot_curves({"RNN-LN": [records(0.0, epochs=5), short]}, tmp_path)
+    mean, beyond, end = figures["accuracy.png"].axes[0].lines[:3]
     # The second seed lacks epoch 2 and ends with 3.
-    assert list(line.get_xdata()) == [1, 3]
-    assert list(line.get_ydata()) == pytest.approx([0.3, 0.5])
-    assert list(beyond.get_xdata()) == [3, 4, 5]
-    assert list(beyond.get_ydata()) == pytest.approx([0.4, 0.5, 0.6])
-    assert list(end.get_xdata()) == [3]
+    assert values_of(mean) == [(1, 0.3), (3, 0.5)]
+    assert values_of(beyond) == [(3, 0.4), (4, 0.5), (5, 0.6)]
+    assert values_of(end) == [(3, 0.6)]
     assert beyond.get_label().startswith("_")  # not in the legend
-    low, high = band.get_paths()[0].get_extents().intervaly
-    assert (low, high) == pytest.approx((0.2, 0.6))
-
-
-def test_mean_of_a_logarithmic_axis_is_geometric(tmp_path, figures):
-    """Catches one large norm that looks like the middle of all seeds."""
-    seeds = [
-        [dataclasses.replace(one, gradient_norm=norm) for one in records(0.1)] for norm in (1, 100)
-    ]
-    plots.plot_curves({"RNN-LN": seeds}, tmp_path)
-    (axes,) = figures["gradient_norm.png"].axes
-    assert list(axes.lines[0].get_ydata()) == pytest.approx([10, 10, 10])
-
-
-@pytest.mark.parametrize(
-    ("format", "log_epochs"), [("png", False), ("png", True), ("svg", False), ("pdf", False)]
-)
-def test_curves_show_accuracy_loss_and_norm(tmp_path, figures, format, log_epochs):
-    """Catches another quantity than the file's name says, another scale and another format."""
-    paths = plots.plot_curves({"RNN-LN": [records(0.1)]}, tmp_path / "new", format, log_epochs)
-    names = [f"{name}.{format}" for name in ("accuracy", "loss", "gradient_norm")]
-    assert [path.name for path in paths] == names
-    assert all(path.read_bytes().startswith(MAGIC[format]) for path in paths)
-    values = ([0.3, 0.4, 0.5], [1.9] * 3, [3] * 3)
-    for name, expected in zip(names, values, strict=True):
-        (axes,) = figures[name].axes
-        assert list(axes.lines[0].get_ydata()) == pytest.approx(expected)
-        assert axes.get_xscale() == ("log" if log_epochs else "linear")
+    band = figures["accuracy.png"].axes[0].collections[0].get_paths()[0].get_extents()
+    assert tuple(band.intervaly) == pytest.approx((0.2, 0.6))
+    assert values_of(figures["gradient_norm.png"].axes[0].lines[0]) == [(1, 30), (3, 30)]
 
 
 def test_single_model_is_drawn_with_training(tmp_path, figures):
     """Catches training under the name of validation, and a gradient norm drawn twice."""
     plots.plot_curves({"RNN-LN": [records(0.1)]}, tmp_path)
     validation, training = figures["accuracy.png"].axes[0].lines
-    assert (validation.get_label(), training.get_label()) == ("validation", "training")
+    assert validation.get_label() == "RNN-LN" != training.get_label()
     assert list(validation.get_ydata()) == pytest.approx([0.3, 0.4, 0.5])
-    assert list(training.get_ydata()) == pytest.approx([0.1] * 3)
+    assert list(training.get_ydata()) == [0.1] * 3
     assert list(figures["loss.png"].axes[0].lines[1].get_ydata()) == [1] * 3
     assert len(figures["gradient_norm.png"].axes[0].lines) == 1
 
 
 def test_bundled_records_are_drawn_behind(tmp_path, figures):
     """Catches a model's own curve that cannot be told from the project's."""
-    bundled = {"RNN-LN": [records(0.4)], "GRU-LN": [records(0.2)]}
-    plots.plot_curves({"RNN-LN": [records(0.1)]}, tmp_path, bundled=bundled)
-    lines = figures["accuracy.png"].axes[0].lines
-    labels = [line.get_label() for line in lines]
-    assert labels == ["RNN-LN, bundled", "GRU-LN, bundled", "RNN-LN"]
-    assert [line.get_alpha() for line in lines] == [0.35, 0.35, None]
-    assert list(lines[2].get_ydata()) == pytest.approx([0.3, 0.4, 0.5])
+    plots.plot_curves({"RNN-LN": [records(0.1)]}, tmp_path, bundled={"RNN-LN": [records(0.4)]})
+    bundled, own = figures["accuracy.png"].axes[0].lines
+    assert (bundled.get_alpha(), own.get_alpha()) == (0.35, None)
+    assert bundled.get_label() != own.get_label()
+    assert list(own.get_ydata()) == pytest.approx([0.3, 0.4, 0.5])
 
 
-@pytest.mark.parametrize(("epochs", "marked"), [(499, set()), (500, {0.90, 0.48})])
+@pytest.mark.parametrize(("epochs", "marked"), [(499, {}), (500, {"RNN-LN": 0.9, "CONTROL": 0.48})])
 def test_published_accuracies_are_marked(tmp_path, figures, epochs, marked):
     """Catches another model's mark, and marks far beyond the curves."""
-    results = {"RNN-LN": [records(0.1)], "CONTROL": [records(0, epochs)], "GRU-LN": []}
-    plots.plot_curves(results, tmp_path)
-    (axes,) = figures["accuracy.png"].axes
-    marks = [line for line in axes.lines if line.get_marker() == "D" and len(line.get_xdata())]
-    assert {tuple(line.get_xydata()[0]) for line in marks} == {(1000, value) for value in marked}
-    for line in marks:
-        name = {0.90: "RNN-LN", 0.48: "CONTROL"}[line.get_ydata()[0]]
-        assert line.get_color() == style.curve_style(name)["color"]
+    plots.plot_curves({"RNN-LN": [records(0.1)], "CONTROL": [records(0, epochs)]}, tmp_path)
+    lines = figures["accuracy.png"].axes[0].lines
+    marks = {line.get_color(): values_of(line) for line in lines if line.get_marker() == "D"}
+    marks.pop("white", None)  # of the legend
+    color = {name: style.curve_style(name)["color"] for name in marked}
+    assert marks == {color[name]: [(1000, value)] for name, value in marked.items()}
 
 
-def test_memory_figure_shows_the_trace(trace):
-    """Catches heat maps in another order, bars of another step and shifted probabilities."""
-    *strip, _, attention, prediction = memory.memory_figure(trace).axes
-    assert "".join(axes.get_title() for axes in strip[:9]) == trace.text
-    limits = {axes.images[0].get_clim() for axes in strip[:9]}
-    assert len(limits) == 1  # one color scale for all
-    for t, axes in enumerate(strip[:9]):
+def test_runs_of_one_model_and_added_models_differ():
+    """Catches the runs of a sweep in one color, and two models without an entry in one color."""
+    labels = ["RNN-LN", "GRU, units=3", "GRU, units=4"]
+    looks = [curves._look(label, labels)["color"] for label in labels]
+    assert len(set(looks)) == 3
+    assert looks[0] == style.CURVES["RNN-LN"][0]
+
+
+def test_memory_figure_shows_the_trace(tmp_path, figures):
+    """Catches maps or bars of another step, a wrong prediction and a target that is not shown."""
+    trace = make_trace()
+    plots.plot_memory(trace, tmp_path / "memory.pdf", "caption")
+    *strip, _, attention, prediction = figures["memory.pdf"].axes
+    assert "".join(axes.get_title() for axes in strip) == trace.text
+    assert len({axes.images[0].get_clim() for axes in strip}) == 1
+    for t, axes in enumerate(strip):
         np.testing.assert_array_equal(axes.images[0].get_array(), trace.fast_weights[t])
     heights = [bar.get_height() for bar in attention.patches]
     np.testing.assert_allclose(heights, trace.attention[-1].ravel())
-    heights = {
-        label.get_text(): bar.get_height()
-        for label, bar in zip(prediction.get_xticklabels(), prediction.patches, strict=True)
-    }
-    assert {label: height for label, height in heights.items() if height} == {"5": 0.75, "6": 0.25}
-    assert "75.0%" in prediction.get_title()
+    heights = [bar.get_height() for bar in prediction.patches]
+    labels = {tick.get_position()[0]: tick.get_text() for tick in prediction.get_xticklabels()}
+    tokens = trace.task.encode("".join(labels[position] for position in range(10)))
+    np.testing.assert_array_equal(heights, trace.probabilities[0, tokens])
+    assert heights == sorted(trace.probabilities[0], reverse=True)[:10]
+    assert trace.prediction in prediction.get_title()
+    assert prediction.get_title().endswith(trace.task.decode(trace.task.targets(trace.tokens)))
 
 
-@pytest.mark.parametrize("format", MAGIC)
-def test_memory_file_has_its_format(trace, tmp_path, format):
-    """Catches a file of another format than its name says."""
-    path = plots.plot_memory(trace, tmp_path / f"memory.{format}")
-    assert path.name == f"memory.{format}"
-    assert path.read_bytes().startswith(MAGIC[format])
-
-
-def test_animation_shows_each_step(trace, tmp_path, monkeypatch):
-    """Catches lost frames, another step's memory, and an answer that is shown too early."""
-    frames = []
+def test_animation_shows_each_step(tmp_path, monkeypatch):
+    """Catches lost frames, another step's memory, and a prediction that is shown too early."""
+    trace, frames, to_pixels = make_trace(num_pairs=1), [], style.to_pixels
 
     def recorded_pixels(figure):
         left, right, _ = figure.axes
         heights = [bar.get_height() for bar in right.patches]
-        texts = [one.get_text() for part in figure.subfigs for one in part.texts]
-        frames.append((left.images[0].get_array(), heights, "".join(texts)))
+        frames.append((left.images[0].get_array(), heights, right.get_title()))
         return to_pixels(figure)
 
-    to_pixels = style.to_pixels
     monkeypatch.setattr(style, "to_pixels", recorded_pixels)
     with Image.open(plots.animate_memory(trace, tmp_path / "memory.gif")) as image:
-        assert image.n_frames >= 9
-    for t, (fast_weights, heights, text) in enumerate(frames):
+        assert image.n_frames == 5
+    for t, (fast_weights, heights, title) in enumerate(frames):
         np.testing.assert_array_equal(fast_weights, trace.fast_weights[t])
-        np.testing.assert_allclose(heights, plots.shares_of(trace.attention[t]).ravel())
-        assert ("→ 5" in text) == (t == 8)
+        np.testing.assert_allclose(heights, memory.shares_of(trace.attention[t]).ravel())
+        assert (memory._prediction(trace, 0) in title) == (t == 4)
 
 
-def test_probe_figures_show_the_trace(trace):
+def test_cards_show_the_trace():
     """Catches rows in place of columns, reversed time, and symbols at other positions."""
-    (axes, _) = plots.attention_figure(trace).axes
-    shares = plots.shares_of(trace.attention.sum(axis=1))
-    np.testing.assert_array_equal(axes.images[0].get_array(), shares)
-    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
-        assert "".join(label.get_text() for label in labels) == trace.text
-    (axes, _) = plots.hidden_figure(trace).axes
-    np.testing.assert_array_equal(axes.images[0].get_array(), trace.hidden.T)
-    assert "".join(label.get_text() for label in axes.get_xticklabels()) == trace.text
-    *strip, _ = plots.strip_figure(trace).axes
-    for t in range(9):
-        np.testing.assert_array_equal(strip[t].images[0].get_array(), trace.fast_weights[t])
-        assert strip[t].get_title() == trace.text[t]
+    trace = make_trace()
+    shares = memory.shares_of(trace.attention.sum(axis=1))
+    for figure, expected in (
+        (plots.attention_figure(trace), shares),
+        (plots.hidden_figure(trace), trace.hidden.T),
+    ):
+        axes = figure.axes[0]
+        np.testing.assert_array_equal(axes.images[0].get_array(), expected)
+        labels = {tick.get_position()[0]: tick.get_text() for tick in axes.get_xticklabels()}
+        assert "".join(labels[t] for t in range(9)) == trace.text
+    for t, axes in enumerate(plots.strip_figure(trace).axes[:9]):
+        np.testing.assert_array_equal(axes.images[0].get_array(), trace.fast_weights[t])
+        assert axes.get_title() == trace.text[t]
 
 
-def test_model_without_inner_steps_is_drawn(trace, tmp_path):
-    """Catches S = 0, for which there is no attention, that ends in an error."""
-    empty = dataclasses.replace(trace, attention=np.zeros((9, 0, 9)))
-    assert plots.animate_memory(empty, tmp_path / "memory.gif").exists()
-    (text,) = [text for axes in memory.memory_figure(empty).axes for text in axes.texts]
-    assert "S = 0" in text.get_text()
-
-
-def test_attention_is_drawn_as_shares():
-    """Catches a division by zero."""
-    shares = plots.shares_of(np.array([[1.0, 3.0], [0.0, 0.0]]))
-    np.testing.assert_allclose(shares, [[0.25, 0.75], [0, 0]])
-
-
-def maps_in(figure):
-    """Returns the images of a figure by the titles of their axes."""
-    return {axes.get_title(): one.get_array() for axes in figure.axes for one in axes.images}
-
-
-def test_mean_attention_is_drawn_by_queried_pair(tmp_path, figures):
-    """Catches another pair's map, rows in place of columns, and a lost second row of maps."""
-    maps = np.random.default_rng(0).uniform(size=(4, 11, 11))
-    task, path = Config(num_pairs=4).make_task(), tmp_path / "attention.png"
-    plots.plot_attention(maps, task, path, caption="RNN-LN-FW, seed 0")
-    figure = figures["attention.png"]
-    assert figure.get_suptitle() == "RNN-LN-FW, seed 0"
-    drawn = maps_in(figure)
-    assert [title[-1] for title in drawn] == ["1", "2", "3", "4"]
-    np.testing.assert_array_equal(list(drawn.values()), plots.shares_of(maps))
-
-
-def test_diagonal_of_attention_does_not_set_the_color_scale(tmp_path, figures, trace):
-    """Catches a query that is pale beside symbols that read themselves, and no sign of that."""
-    task = Config(num_pairs=1).make_task()
-    maps = np.full((1, 5, 5), 0.01) + np.diag([9.0, 9, 9, 9, 0])
-    maps[0, -1, 1] = 0.06  # 60% of the attention of the query
+def test_attention_is_drawn_by_group_beside_its_diagonal(tmp_path, figures):
+    """Catches another group's map, and a query that is pale beside symbols that read themselves."""
+    task = Config(num_pairs=4).make_task()
+    maps = np.random.default_rng(0).uniform(size=(4, 11, 11)) + 50 * np.diag([1] * 10 + [0])
+    maps[3, -1, 2] = 20
+    maps[0, 0] = 0  # with the paper's recurrence, the first symbol reads nothing
     plots.plot_attention(maps, task, tmp_path / "attention.png")
-    (image,) = figures["attention.png"].axes[0].images
-    assert image.get_clim() == pytest.approx((0, 0.6))
-    assert image.colorbar.extend == "max"
-    plots.plot_attention(np.tri(5)[None], task, tmp_path / "attention.png")
-    (image,) = figures["attention.png"].axes[0].images
-    assert image.colorbar.extend == "max"  # the first step reads only itself
-    trace.attention[:] = np.eye(9)[:, None]
-    trace.attention[-1, 0, 1] = -3
-    (image,) = plots.attention_figure(trace).axes[0].images
-    assert image.get_clim() == pytest.approx((-0.6, 0.6))
+    panels = figures["attention.png"].axes[:4]
+    shares = maps / np.maximum(maps.sum(axis=-1, keepdims=True), 1e-9)
+    np.testing.assert_allclose([axes.images[0].get_array() for axes in panels], shares)
+    assert [axes.get_title()[-1] for axes in panels] == ["1", "2", "3", "4"]
+    assert panels[0].images[0].get_clim() == pytest.approx((0, shares[3, -1, 2]))
 
 
-@pytest.mark.parametrize("blocks", [("h",), ("reset", "update", "candidate")])
-def test_weights_are_drawn_before_and_after_training(tmp_path, figures, blocks):
+def test_weights_are_drawn_before_and_after_training(tmp_path, figures):
     """Catches a wrong panel, weights that are blank on another panel's scale, and wrong gates."""
-    rng, columns = np.random.default_rng(0), 4 * len(blocks)
-    sizes = {"kernel": 37, "recurrent_kernel": 4}
-    before, after = (
-        {name: rng.normal(size=(rows, columns)) for name, rows in sizes.items()} for _ in range(2)
-    )
-    before["recurrent_kernel"] = np.abs(before["recurrent_kernel"])
-    plots.plot_weights(before, after, TASK, tmp_path / "weights.png", units=4, blocks=blocks)
-    figure = figures["weights.png"]
-    drawn = maps_in(figure)
-    for title, name in (("W_h", "recurrent_kernel"), ("W_x", "kernel")):
-        np.testing.assert_array_equal(drawn[f"${title}$ before training"], before[name])
-        np.testing.assert_array_equal(drawn[f"${title}$ after training"], after[name])
-    images = [image for axes in figure.axes for image in axes.images]
-    tops = [np.abs(image.get_array()).max() for image in images]
-    assert [image.get_clim() for image in images] == [(-top, top) for top in tops]
-    assert len({image.colorbar for image in images} - {None}) == 4
-    if len(blocks) > 1:
-        labels = figure.axes[0].get_xticklabels()
+    rng, path = np.random.default_rng(0), tmp_path / "weights.png"
+    before, after = ({"kernel": k * rng.uniform(size=(37, 8))} for k in (1, 9))
+    blocks = ("reset", "candidate")
+    plots.plot_weights(before, after, Config().make_task(), path, units=4, blocks=blocks)
+    panels = figures["weights.png"].axes[:2]
+    for axes, values in zip(panels, (before["kernel"], after["kernel"]), strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), values)
+        assert axes.images[0].get_clim() == (-values.max(), values.max())
+        labels = axes.get_xticklabels()
         names = [(label.get_text(), label.get_position()[0]) for label in labels]
-        assert names == [("reset", 1.5), ("update", 5.5), ("candidate", 9.5)]
-        assert [line.get_xdata()[0] for line in figure.axes[0].lines] == [3.5, 7.5]
+        assert names == [("reset", 1.5), ("candidate", 5.5)]
+        assert [line.get_xdata()[0] for line in axes.lines] == [3.5]
 
 
 def test_color_scale_is_symmetric_for_both_signs():
@@ -292,42 +220,72 @@ def test_color_scale_is_symmetric_for_both_signs():
     assert style.color_scale([0.0, 3.0])["norm"].vmin == 0.0
 
 
-def test_pixels_are_those_of_the_figure(trace):
-    """Catches an image for TensorBoard that has other columns or colors than the file."""
-    figure = plots.hidden_figure(trace)
-    pixels, file = plots.to_pixels(figure), io.BytesIO()
-    figure.savefig(file, format="png")
-    np.testing.assert_array_equal(pixels, np.asarray(Image.open(file).convert("RGB")))
+def shown_texts(figure):
+    """Returns the texts of a figure that was drawn, and their boxes in pixels."""
+    figure.set_layout_engine("none")
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        shown = axis._update_ticks()  # without those beyond the limits of the axis
+        for tick in {*axis.get_major_ticks(), *axis.get_minor_ticks()} - {*shown}:
+            tick.label1.set_visible(False)
+            tick.label2.set_visible(False)
+    texts = [one for one in figure.findobj(Text) if one.get_visible() and one.get_text().strip()]
+    return [(one.get_text(), one.get_window_extent()) for one in texts]
 
 
-@pytest.mark.parametrize("num_pairs", [3, 26])
-def test_text_fits_into_a_card(num_pairs):
-    """Catches a label that TensorBoard's card cuts off, or that covers the next one."""
-    task = Config(num_pairs=num_pairs).make_task()
-    length = task.length
-    values = np.random.default_rng(0).normal(size=(length, 4, 4))
-    trace = SequenceTrace(
-        task,
-        task.encode("m" * length),
-        np.zeros((1, 37)),
-        fast_weights=values,
-        hidden=values[:, 0],
-        attention=np.tri(length)[:, None] + 9 * np.eye(length)[:, None],
-    )
-    for draw in (plots.strip_figure, plots.attention_figure, plots.hidden_figure):
-        figure = draw(trace)
-        plots.to_pixels(figure)  # lays it out
-        drawn = figure.get_tightbbox()
-        assert (drawn.min >= 0).all()
-        assert (drawn.max <= figure.get_size_inches()).all()
-        for axes in figure.axes:
-            labels = [label for label in axes.get_xticklabels() if label.get_text()]
-            boxes = [label.get_window_extent() for label in labels]
-            assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+RECALL = {"task": "multi-query-recall"}
 
 
-def test_directory_that_cannot_be_written_is_named(tmp_path):
-    """Catches a traceback after minutes of drawing."""
-    (tmp_path / "taken").write_text("a file")
-    with pytest.raises(UserError, match=re.escape(str(tmp_path / "taken"))):
-        plots.plot_curves({"RNN-LN": [records(0.1)]}, tmp_path / "taken")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"inner_steps": 0},
+        {"num_pairs": 15},
+        {**RECALL, "num_pairs": 1, "sequence_length": 6},
+        {**RECALL, "num_pairs": 4, "vocabulary_size": 256},
+    ],
+    ids=str,
+)
+def test_no_text_is_cut_or_covered(tmp_path, figures, settings):
+    """Catches a label, a title or a caption that is cut, or that covers another text."""
+    trace, caption = make_trace(**settings), "learning_rate=0.001, " * 9
+    maps = np.ones((1, trace.task.length, trace.task.length))
+    plots.plot_memory(trace, tmp_path / "memory.png", caption)
+    plots.plot_attention(maps, trace.task, tmp_path / "attention.png", caption)
+    drawn = [plots.strip_figure(trace), plots.attention_figure(trace), plots.hidden_figure(trace)]
+    drawn.append(style.new_figure(8, 3.2, dpi=90))
+    style.add_caption(drawn[-1], caption)
+    memory._draw_frame(drawn[-1], trace, trace.positions[-1])
+    for figure in drawn:
+        plots.to_pixels(figure)
+    for figure in [*figures.values(), *drawn]:
+        texts = shown_texts(figure)
+        for text, box in texts:
+            assert min(box.min) > -1, text
+            assert (box.max < figure.bbox.size + 1).all(), text
+        for (text, box), (other, another) in itertools.combinations(texts, 2):
+            width = min(box.x1, another.x1) - max(box.x0, another.x0)
+            height = min(box.y1, another.y1) - max(box.y0, another.y0)
+            assert min(width, height) < 1, (text, other)
+
+
+def test_figures_do_not_depend_on_the_settings_of_the_user(tmp_path):
+    """Catches a figure in the user's style: large type, LaTeX, images upside down, cropped."""
+    trace, matrix = make_trace(**RECALL, num_pairs=1), {"kernel": np.eye(4)}
+
+    def draw():
+        paths = [
+            *plots.plot_curves({"RNN-LN": [records(0.1)]}, tmp_path),
+            plots.plot_memory(trace, tmp_path / "memory.png"),
+            plots.animate_memory(trace, tmp_path / "memory.gif"),
+            plots.plot_attention(np.ones((1, 4, 4)), trace.task, tmp_path / "attention.png"),
+            plots.plot_weights(matrix, matrix, trace.task, tmp_path / "weights.png"),
+        ]
+        cards = (plots.strip_figure, plots.attention_figure, plots.hidden_figure)
+        pixels = [plots.to_pixels(card(trace)).tobytes() for card in cards]
+        return [path.read_bytes() for path in paths] + pixels
+
+    expected = draw()
+    settings = {"text.usetex": True, "image.origin": "lower", "font.size": 22}
+    with matplotlib.rc_context({**settings, "savefig.bbox": "tight", "savefig.dpi": 30}):
+        assert draw() == expected
+        assert matplotlib.rcParams["font.size"] == 22

@@ -7,10 +7,9 @@ from fast_weights.experiment.plots.memory import (
     hidden_figure,
     plot_attention,
     plot_memory,
-    plot_weights,
-    shares_of,
     strip_figure,
 )
+from fast_weights.experiment.plots.slow_weights import plot_weights
 from fast_weights.experiment.plots.style import to_pixels
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "plot_curves",
     "plot_memory",
     "plot_weights",
-    "shares_of",
     "strip_figure",
     "to_pixels",
 ]

@@ -1,6 +1,5 @@
 """Accuracy, loss and gradient norm over epochs."""
 
-import functools
 import pathlib
 
 import numpy as np
@@ -13,12 +12,19 @@ from fast_weights.experiment.plots import style
 from fast_weights.experiment.results import EpochRecord
 
 Records = list[EpochRecord]
+# The title, the label of the axis, and the attribute of `EpochRecord` of each figure.
+FIGURES = {
+    "accuracy": ("Validation accuracy", "accuracy", "val_accuracy"),
+    "loss": ("Validation loss", "cross-entropy (nats)", "val_loss"),
+    "gradient_norm": ("Gradient norm before clipping", "global norm", "gradient_norm"),
+}
 # The published accuracies of `MODELS` were read off the blog's plot at this epoch.
 PUBLISHED_EPOCH = 1000
 # A larger legend would hide the curves.
 MAX_LABELS, MAX_LABEL_LENGTH = 8, 60
 
 
+@style.fixed_settings()
 def plot_curves(
     results: dict[str, list[Records]],
     output_dir,
@@ -32,7 +38,7 @@ def plot_curves(
     Several seeds of a model are drawn as their mean with a band from the lowest to the highest
     value, up to the last epoch that all of them have; seeds that go further continue as thin
     lines. The mean of the gradient norm is geometric, since its axis is logarithmic. If there is
-    only one model, accuracy and loss on the training sequences are drawn too.
+    only one model, its accuracy and loss on the training sequences are drawn too.
 
     Args:
         results: the records of each seed, by label: a model name, which settings can follow after
@@ -47,29 +53,74 @@ def plot_curves(
 
     Returns:
         The paths of the files.
-
-    Raises:
-        UserError: if a file cannot be written.
     """
-    results = {label: seeds for label, seeds in results.items() if seeds}
-    curves = functools.partial(_curves, results, bundled or {})
-    accuracy = curves("Validation accuracy", "accuracy", "val_accuracy", "train_accuracy")
-    if mark_published:
-        _mark_published(accuracy.axes[0], results)
-    accuracy.axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    accuracy.axes[0].set_ylim(0, 1.02)
-    loss = curves("Validation loss", "cross-entropy (nats)", "val_loss", "train_loss")
-    loss.axes[0].set_ylim(bottom=0)
-    norm = curves("Gradient norm before clipping", "global norm", "gradient_norm")
-    norm.axes[0].set_yscale("log")
+    names = list(MODELS)
+    labels = sorted(results, key=lambda label: names.index(_model_name(label)))
+    results = {label: results[label] for label in labels if results[label]}
     paths = []
-    for name, figure in {"accuracy": accuracy, "loss": loss, "gradient_norm": norm}.items():
+    for name, (title, ylabel, metric) in FIGURES.items():
+        figure = style.new_figure(8, 4.5)
+        axes = figure.subplots()
+        for label, seeds in (bundled or {}).items():
+            look = {**style.curve_style(label), "alpha": 0.35, "linewidth": 1.5}
+            _draw_seeds(axes, seeds, metric, look, f"{label}, bundled")
+        for label, seeds in results.items():
+            _draw_seeds(axes, seeds, metric, _look(label, results), label)
+        if metric.startswith("val_") and len(results) == 1 and not bundled:
+            look = {"color": style.TRAINING, "linestyle": "--"}
+            metric = metric.replace("val_", "train_")
+            _draw_seeds(axes, seeds, metric, look, f"{label}, training")
+        if name == "accuracy" and mark_published:
+            _mark_published(axes, results)
+        axes.set(title=title, xlabel="epoch", ylabel=ylabel)
+        if name == "gradient_norm":
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(0, 1.02 if name == "accuracy" else None)
+        if name == "accuracy":
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
         if log_epochs:
-            figure.axes[0].set_xscale("log")
-            figure.axes[0].xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.grid(alpha=0.3)
+        style.remove_frame(axes)
         _add_legend(figure)
         paths.append(style.write(f"{output_dir}/{name}.{format}", figure.savefig))
     return paths
+
+
+def _draw_seeds(axes, seeds: list[Records], metric: str, look: dict, label: str) -> None:
+    """Draws the mean and the range of a metric over the seeds of one model."""
+    by_epoch = [{record.epoch: getattr(record, metric) for record in records} for records in seeds]
+    epochs = sorted(set.intersection(*map(set, by_epoch)))
+    values = np.array([[one[epoch] for epoch in epochs] for one in by_epoch])
+    with np.errstate(divide="ignore"):  # the axis of norms is logarithmic and omits zero
+        mean = np.exp(np.log(values).mean(0)) if metric == "gradient_norm" else values.mean(0)
+    marker = "o" if len(epochs) == 1 else None  # a line of one point is invisible
+    if len(seeds) > 1:
+        label += f" ({len(seeds)} seeds)"
+    look = {"linewidth": 2, **look}
+    axes.plot(epochs, mean, label=label, marker=marker, **look)
+    if len(seeds) > 1:
+        band = {"color": look["color"], "alpha": 0.2 * look.get("alpha", 1), "linewidth": 0}
+        axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), **band)
+        for one in by_epoch:
+            beyond = sorted(epoch for epoch in one if epoch >= max(epochs, default=1))
+            axes.plot(beyond, [one[epoch] for epoch in beyond], **{**look, "linewidth": 0.8})
+
+
+def _look(label: str, labels) -> dict:
+    """Returns the style of a model, or one of a scale of colors if several labels name it."""
+    if [_model_name(one) for one in labels].count(_model_name(label)) == 1:
+        return style.curve_style(_model_name(label))
+    position = list(labels).index(label) / (len(labels) - 1)
+    return {"color": colormaps["viridis"](0.9 * position), "linestyle": "-"}
+
+
+def _model_name(label: str) -> str:
+    """Returns the name of the model of a label, which settings can follow."""
+    return label.partition(",")[0]
 
 
 def _mark_published(axes, results) -> None:
@@ -78,72 +129,11 @@ def _mark_published(axes, results) -> None:
     if 2 * max(epochs) < PUBLISHED_EPOCH:
         return
     for name, model in MODELS.items():
-        if results.get(name) and model.published is not None:
+        if name in results and model.published is not None:
             color = style.curve_style(name)["color"]
             axes.plot(PUBLISHED_EPOCH, model.published, "D", color=color, markeredgecolor="black")
     # Each mark has the color of its model, so the legend shows one without a color.
     axes.plot([], [], "D", color="white", markeredgecolor="black", label="published")
-
-
-def _geometric_mean(values, axis):
-    """Returns the geometric mean; zero if one value is zero."""
-    with np.errstate(divide="ignore"):
-        return np.exp(np.log(values).mean(axis=axis))
-
-
-def _curves(
-    results: dict[str, list[Records]],
-    bundled: dict[str, list[Records]],
-    title: str,
-    ylabel: str,
-    metric: str,
-    training_metric: str | None = None,
-) -> Figure:
-    """Returns a figure with one line per model.
-
-    Args:
-        results, bundled: as for `plot_curves`.
-        title, ylabel: of the figure.
-        metric: an attribute of `EpochRecord`.
-        training_metric: of a second line, if there is only one model.
-    """
-    figure = style.new_figure(8, 4.5)
-    axes = figure.subplots()
-    mean = _geometric_mean if metric == "gradient_norm" else np.mean
-    for name, seeds in bundled.items():
-        look = {**_look(name, [name]), "alpha": 0.35, "linewidth": 1.5}
-        _draw_seeds(axes, seeds, metric, mean, look, f"{name}, bundled")
-    names = list(MODELS)
-    labels = sorted(results, key=lambda label: names.index(_model_name(label)))
-    for label in labels:
-        _draw_seeds(axes, results[label], metric, mean, _look(label, labels), label)
-    if training_metric and len(results) == 1 and not bundled:
-        ((name, seeds),) = results.items()
-        title = f"{name}: {title.partition(' ')[2]}"
-        axes.lines[0].set_label("validation")
-        look = {"color": style.TRAINING, "linestyle": "--"}
-        _draw_seeds(axes, seeds, training_metric, mean, look, "training")
-    axes.set_title(title)
-    axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
-    axes.set_ylabel(ylabel)
-    axes.grid(alpha=0.3)
-    style.remove_frame(axes)
-    return figure
-
-
-def _look(label: str, labels: list[str]) -> dict:
-    """Returns the look of a model, or one of a scale of colors if several labels have its name."""
-    of_model = [one for one in labels if _model_name(one) == _model_name(label)]
-    if len(of_model) == 1 and _model_name(label) in MODELS:
-        return style.curve_style(_model_name(label))
-    position = labels.index(label) / max(len(labels) - 1, 1)
-    return {"color": colormaps["viridis"](0.9 * position), "linestyle": "-"}
-
-
-def _model_name(label: str) -> str:
-    """Returns the name of the model of a label, which settings can follow."""
-    return label.partition(",")[0]
 
 
 def _add_legend(figure: Figure) -> None:
@@ -154,22 +144,3 @@ def _add_legend(figure: Figure) -> None:
     else:
         figure.set_figheight(figure.get_figheight() + 0.18 * len(labels))
         figure.legend(loc="outside lower left", frameon=False, fontsize=7)
-
-
-def _draw_seeds(axes, seeds: list[Records], metric: str, mean, look: dict, label: str) -> None:
-    """Draws the mean and the range of a metric over the seeds of one model."""
-    by_epoch = [{record.epoch: getattr(record, metric) for record in records} for records in seeds]
-    epochs = sorted(set.intersection(*map(set, by_epoch)))
-    values = np.array([[one[epoch] for epoch in epochs] for one in by_epoch])
-    marker = "o" if len(epochs) == 1 else None  # a line of one point is invisible
-    if len(seeds) > 1:
-        label += f" ({len(seeds)} seeds)"
-    look = {"linewidth": 2, **look}
-    axes.plot(epochs, mean(values, axis=0), label=label, marker=marker, **look)
-    if len(by_epoch) > 1:
-        low, high = values.min(axis=0), values.max(axis=0)
-        alpha = 0.2 * look.get("alpha", 1)
-        axes.fill_between(epochs, low, high, color=look["color"], alpha=alpha, linewidth=0)
-        for one in by_epoch:
-            beyond = sorted(epoch for epoch in one if epoch >= max(epochs, default=1))
-            axes.plot(beyond, [one[epoch] for epoch in beyond], **{**look, "linewidth": 0.8})

@@ -6,7 +6,6 @@ The tokens of a-z are 0 to 25, those of 0-9 are 26 to 35, and that of `?` is 36.
 """
 
 import string
-from typing import ClassVar
 
 import numpy as np
 
@@ -16,8 +15,6 @@ from fast_weights.experiment.tasks.base import Split, Task
 NUM_LETTERS = 26
 FIRST_DIGIT = 26
 QUESTION_MARK = 36
-# Labels of more symbols would overlap, so figures label only the queried pair and the query.
-MAX_LABELS = 13
 
 
 class AssociativeRetrieval(Task):
@@ -29,8 +26,6 @@ class AssociativeRetrieval(Task):
     settings = ("num_pairs",)
     vocabulary = string.ascii_lowercase + string.digits + "?"
     group = "pair"
-    answers = range(FIRST_DIGIT, QUESTION_MARK)
-    symbol_ranges: ClassVar = {"a-z": (0, 25), "0-9": (26, 35), "?": (36, 36)}
 
     def __init__(self, config):
         if config.num_pairs > NUM_LETTERS:
@@ -80,16 +75,8 @@ class AssociativeRetrieval(Task):
     def default_sample(self):
         return "g5o8k1??g" if self.num_pairs == 3 else super().default_sample
 
-    def position_labels(self, group):
-        """Returns a label for each symbol, with a mark at the queried pair.
-
-        In a long sequence, only that pair and the query have labels. The others are empty.
-        """
-        marks = [" ◂" if pair == group else "" for pair in range(self.num_pairs)]
-        if self.length > MAX_LABELS:
-            pairs = [f"pair {pair + 1} ◂" if mark else "" for pair, mark in enumerate(marks)]
-            return [label for pair in pairs for label in (pair, "")] + ["", "", "query"]
-        labels = []
-        for pair, mark in enumerate(marks, start=1):
-            labels += [f"letter {pair}{mark}", f"digit {pair}{mark}"]
+    @property
+    def position_labels(self):
+        pairs = range(1, self.num_pairs + 1)
+        labels = [f"{kind} {pair}" for pair in pairs for kind in ("letter", "digit")]
         return [*labels, "?", "?", "query"]

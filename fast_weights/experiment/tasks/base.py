@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 # The target of a symbol that has no answer.
 NO_ANSWER = -1
-# An axis of a figure has no space for the names of more symbols.
-MAX_SYMBOLS = 40
 
 
 class Split(NamedTuple):
@@ -123,19 +121,6 @@ class Task(abc.ABC):
         return True
 
     @property
-    def answers(self) -> Sequence[int]:
-        """The tokens that can be answers."""
-        return range(len(self.vocabulary))
-
-    @property
-    def symbol_ranges(self) -> dict[str, tuple[int, int]]:
-        """The first and the last token of each kind of symbol, by name."""
-        last = len(self.vocabulary) - 1
-        if last < MAX_SYMBOLS:
-            return {symbol: (token, token) for token, symbol in enumerate(self.vocabulary)}
-        return {f"{self.vocabulary[0]}-{self.vocabulary[-1]}": (0, last)}
-
-    @property
     def rules(self) -> str:
         """A description of a valid sequence, for error messages."""
         return f"{self.length} of the symbols {self.separator.join(self.vocabulary)}"
@@ -145,10 +130,10 @@ class Task(abc.ABC):
         """The sequence to use if the user gives none."""
         return self.decode(self.generate(1, np.random.default_rng(0)).tokens[0])
 
-    def position_labels(self, group: int) -> list[str]:
-        """Returns a label for each symbol of the sequences of a group. Labels can be empty."""
-        step = -(-self.length // 13)  # more labels would overlap
-        return ["" if i % step else str(i + 1) for i in range(self.length)]
+    @property
+    def position_labels(self) -> list[str]:
+        """A label for each of the T positions in a sequence."""
+        return [str(i + 1) for i in range(self.length)]
 
     def encode(self, text: str) -> np.ndarray:
         """Returns the tokens of a text, (N,).

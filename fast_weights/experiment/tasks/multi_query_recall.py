@@ -87,15 +87,6 @@ class MultiQueryRecall(Task):
         waits = rng.exponential(size=(num_sequences, num_places)) / weights
         return np.argsort(waits, axis=1)[:, : self.num_pairs]
 
-    @property
-    def answers(self):
-        return range(self.num_keys, 2 * self.num_keys)
-
-    @property
-    def symbol_ranges(self):
-        last = self.num_keys - 1
-        return {"keys": (0, last), "values": (self.num_keys, self.num_keys + last)}
-
     def answer_positions(self, tokens):
         start = 2 * self.num_pairs
         return start + np.flatnonzero(tokens[start:] < self.num_keys)
