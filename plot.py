@@ -11,7 +11,6 @@ import fast_weights.experiment.requirements  # noqa: F401  ends here if somethin
 import dataclasses
 import pathlib
 import re
-import textwrap
 import zlib
 
 from absl import flags
@@ -20,7 +19,7 @@ from fast_weights.experiment import console, results
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.dataset import load_or_generate
 from fast_weights.experiment.errors import UserError
-from fast_weights.experiment.models import BLOG_MODELS, MODELS
+from fast_weights.experiment.models import BLOG_MODELS, MODELS, build_model
 from fast_weights.experiment.run_dir import RunDirectory, find_runs
 
 FLAGS = flags.FLAGS
@@ -48,8 +47,6 @@ flags.DEFINE_string("output_dir", "figures", "directory to write to")
 USED_BY = {"sample": ("memory",), "log_epochs": ("curves",), "with_bundled": ("curves",)}
 # Characters of the settings, and of a sample, in a file name. Systems allow 255 in all.
 MAX_NAME = 60
-# Characters of a line of a caption.
-CAPTION_WIDTH = 110
 BUNDLED_DIR = pathlib.Path(__file__).parent / "docs/results"
 
 
@@ -74,22 +71,19 @@ def main():
 
 def curves():
     """Plots the results of the runs in --checkpoint_dir, or else of those below it."""
-    read = {
-        run_dir: results.read(run_dir.results_path)
+    selected = [name for name in ("model_name", "seed", "network") if FLAGS[name].present]
+    runs = {
+        run_dir: records
         for run_dir in find_runs(FLAGS.checkpoint_dir)
-        if run_dir.model_name == FLAGS.model_name or not FLAGS["model_name"].present
-        if run_dir.seed == FLAGS.seed or not FLAGS["seed"].present
-        if not FLAGS["network"].present or run_dir.read_config().network == FLAGS.network
+        if all(getattr(run_dir.read_config(), name) == FLAGS[name].value for name in selected)
+        # A run in its first epoch has no records yet.
+        if (records := results.read(run_dir.results_path))
     }
-    # A run in its first epoch has no records yet.
-    runs = {run_dir: records for run_dir, records in read.items() if records}
     if not runs:
         command = console.run_dir().train_command()
         raise UserError(f"no results in {FLAGS.checkpoint_dir}. Train a model: {command}")
     here = pathlib.Path(FLAGS.checkpoint_dir)
-    at_top = {run_dir: runs[run_dir] for run_dir in runs if run_dir.checkpoint_dir == here}
-    from fast_weights.experiment.plots import plot_curves
-
+    at_top = [run_dir for run_dir in runs if run_dir.checkpoint_dir == here]
     configs = {run_dir: run_dir.read_config() for run_dir in at_top or runs}
     tasks = sorted({config.task for config in configs.values()})
     has_default_task = tasks == [Config().task]
@@ -98,7 +92,12 @@ def curves():
             f"the bundled curves are only of {Config().task}. Omit --with_bundled. "
             f"Received: runs of {', '.join(tasks)}"
         )
-    bundled = _bundled_records() if FLAGS.with_bundled else {}
+    bundled = {
+        name: [results.read(path) for path in sorted(BUNDLED_DIR.glob(f"{name}-seed*.jsonl"))]
+        for name in (BLOG_MODELS if FLAGS.with_bundled else ())
+    }
+    from fast_weights.experiment.plots import plot_curves
+
     yield from plot_curves(
         _by_label(runs, configs, bundled),
         FLAGS.output_dir,
@@ -109,18 +108,10 @@ def curves():
         mark_published=not any(config.changes() for config in configs.values()),
     )
     trained = {run_dir.model_name for run_dir in at_top}
-    for name in BLOG_MODELS:
-        if at_top and has_default_task and name not in trained and not FLAGS["model_name"].present:
+    if at_top and has_default_task and "model_name" not in selected:
+        for name in sorted({*BLOG_MODELS} - trained):
             command = RunDirectory(FLAGS.checkpoint_dir, name).train_command()
             print(f"{name} has no results. To train it: {command}")
-
-
-def _bundled_records():
-    """Returns the project's own records of each seed of the blog's models, by model."""
-    return {
-        name: [results.read(path) for path in sorted(BUNDLED_DIR.glob(f"{name}-seed*.jsonl"))]
-        for name in BLOG_MODELS
-    }
 
 
 def _by_label(runs, configs, bundled):
@@ -166,15 +157,11 @@ def memory():
 def attention():
     """Plots the mean attention over the validation sequences."""
     if _config().inner_steps == 0:
-        raise UserError(
-            "--figure=attention shows what the inner loop reads, so it needs a model trained with "
-            "one inner step or more. Received: inner_steps=0"
-        )
+        raise UserError("--figure=attention needs one inner step or more. Received: inner_steps=0")
     model, config, caption = _load()
     from fast_weights.experiment import evaluation, plots
 
-    validation = load_or_generate(FLAGS.data_dir, config).validation
-    task = config.make_task()
+    task, validation = config.make_task(), load_or_generate(FLAGS.data_dir, config).validation
     maps = evaluation.mean_attention(model, task, validation)
     yield plots.plot_attention(maps, task, _path(config, FLAGS.format), caption)
 
@@ -183,31 +170,22 @@ def weights():
     """Plots the matrices of the recurrent layer as drawn from the seed and as trained."""
     model, config, caption = _load()
     from fast_weights.experiment import plots
-    from fast_weights.experiment.checkpoint import new_state
 
-    before, after = (_matrices(one.get_layer("rnn")) for one in (new_state(config).model, model))
+    before, after = (
+        {weight.name: weight.numpy() for weight in one.get_layer("rnn").weights if weight.ndim == 2}
+        for one in (build_model(config), model)
+    )
     blocks = MODELS[config.model_name].blocks
     path = _path(config, FLAGS.format)
     yield plots.plot_weights(before, after, config.make_task(), path, caption, config.units, blocks)
 
 
-def _matrices(layer):
-    """Returns the weights of a layer that are matrices, by name."""
-    matrices = [weight for weight in layer.weights if len(weight.shape) == 2]
-    names = [weight.name for weight in matrices]
-    return {
-        weight.name if names.count(weight.name) == 1 else weight.path: weight.numpy()
-        for weight in matrices
-    }
-
-
 def _path(config, suffix, sample=""):
     """Returns the path of a figure, which is unique to its model, seed, settings and sample."""
-    settings = [f"{name}-{value}" for name, value in config.changes().items()]
+    settings = "-".join(f"{name}-{value}" for name, value in config.changes().items())
     parts = [FLAGS.figure, config.model_name, f"seed-{config.seed}"]
-    parts += [_file_name("-".join(settings)), _file_name(sample.replace("?", ""))]
-    name = "-".join(part for part in parts if part)
-    return pathlib.Path(FLAGS.output_dir, f"{name}.{suffix}")
+    parts += [_file_name(text) for text in (settings, sample.replace("?", "")) if text]
+    return pathlib.Path(FLAGS.output_dir, f"{'-'.join(parts)}.{suffix}")
 
 
 def _file_name(text):
@@ -230,7 +208,7 @@ def _load():
     model, config, epochs = load_epoch(console.run_dir(), console.network())
     settings = [f"{name}={value}" for name, value in config.changes().items()]
     parts = [config.model_name, f"seed {config.seed}", *settings, f"after {epochs:,} epochs"]
-    return model, config, "\n".join(textwrap.wrap(", ".join(parts), CAPTION_WIDTH))
+    return model, config, ", ".join(parts)
 
 
 if __name__ == "__main__":
