@@ -18,7 +18,7 @@ TRACE_BATCH = 1000
 
 
 def predict_text(model: keras.Model, task: Task, text: str) -> str:
-    """Returns the model's answers to one sequence, as text.
+    """Returns the model's predictions for one sequence, as text.
 
     Args:
         model: from tokens to logits.
@@ -28,15 +28,16 @@ def predict_text(model: keras.Model, task: Task, text: str) -> str:
     Raises:
         UserError: if the text is not such a sequence.
     """
-    tokens = task.encode_sample(text)
-    logits = keras.ops.convert_to_numpy(model(tokens[None].astype(np.int32), training=False))
-    predictions = logits[0].argmax(axis=-1)
-    return task.decode(np.atleast_1d(_at_answers(task, tokens, predictions)))
+    return task.decode(_probabilities(model, task, task.encode_sample(text)).argmax(axis=1))
 
 
-def _at_answers(task: Task, tokens: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Returns the values at the answers of a sequence: (Q, …), from (…) or (T, …)."""
-    return values[None] if task.answers_at_end else values[task.answer_positions(tokens)]
+def _probabilities(model: keras.Model, task: Task, tokens: np.ndarray) -> np.ndarray:
+    """Returns the probability of each symbol as an answer to a sequence, (T,) -> (Q, V)."""
+    logits = model(tokens[None], training=False)[0]
+    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+    return (
+        probabilities[None] if task.answers_at_end else probabilities[task.answer_positions(tokens)]
+    )
 
 
 def evaluate(model: keras.Model, config: Config, split: Split) -> dict[str, float]:
@@ -67,10 +68,10 @@ class SequenceTrace:
         hidden: (T, H), the state after each step.
         fast_weights: (T, H, H), A as each step reads it; `None` for a model without fast
             weights.
-        attention: (T, S, T), how much inner step s of step t reads of the vector of symbol τ;
-            `None` for a model without fast weights. The vector of a symbol is written at the
-            step of the symbol. With `recurrence="paper"`, it is the state after the symbol,
-            which is written at the next step.
+        attention: (T, S, T), the weight of the vector of symbol τ in read s of step t; `None` for
+            a model without fast weights. The vector of a symbol is written at the step of the
+            symbol. With `recurrence="paper"`, it is the state after the symbol, which is written
+            at the next step.
     """
 
     task: Task
@@ -114,40 +115,25 @@ def trace_sequence(model: keras.Model, task: Task, text: str) -> SequenceTrace:
     """
     tokens = task.encode_sample(text)
     length = np.flatnonzero(tokens != task.padding)[-1] + 1
-    batch = tokens[None].astype(np.int32)
-    logits = model(batch, training=False)
-    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))[0]
-    hidden = hidden_states(model, task, batch)[0, :length]
+    hidden = hidden_states(model, task, tokens[None])[0, :length]
     fast_weights = attention = None
-    if has_fast_weights(model):
-        trace = _trace(model, task, batch)
+    if isinstance(getattr(model.get_layer("rnn"), "cell", None), FastWeightsCell):
+        trace = _trace(model, task, tokens[None])
         fast_weights = keras.ops.convert_to_numpy(trace.fast_weights)[0, :length]
         attention = _attention_by_symbol(model, trace)[0, :length, :, :length]
-    return SequenceTrace(
-        task,
-        tokens[:length],
-        _at_answers(task, tokens, probabilities),
-        hidden,
-        fast_weights,
-        attention,
-    )
+    probabilities = _probabilities(model, task, tokens)
+    return SequenceTrace(task, tokens[:length], probabilities, hidden, fast_weights, attention)
 
 
 def hidden_states(model: keras.Model, task: Task, tokens: np.ndarray) -> np.ndarray:
     """Returns the state of the recurrent layer after every step: (B, T) -> (B, T, H)."""
     layer = model.get_layer("rnn")
-    config = {**layer.get_config(), "return_sequences": True}
     # A copy: a change of the model's own layer would affect its next call.
-    copy = type(layer).from_config(config)
+    copy = type(layer).from_config({**layer.get_config(), "return_sequences": True})
     symbols, mask = layer_inputs(model, task, tokens)
     copy.build(symbols.shape)
     copy.set_weights(layer.get_weights())
     return keras.ops.convert_to_numpy(copy(symbols, **mask))
-
-
-def has_fast_weights(model: keras.Model) -> bool:
-    """Returns whether the recurrent layer of a model has fast weights."""
-    return isinstance(getattr(model.get_layer("rnn"), "cell", None), FastWeightsCell)
 
 
 def mean_attention(model: keras.Model, task: Task, split: Split) -> np.ndarray:
@@ -159,18 +145,15 @@ def mean_attention(model: keras.Model, task: Task, split: Split) -> np.ndarray:
         split: N sequences of the task.
 
     Returns:
-        (G, T, T): for each group, how much step t reads of the vector of symbol τ, summed over
-        the inner steps. G is 1 for a task with several answers in a sequence.
+        (G, T, T): for each group, the weight of the vector of symbol τ in step t, summed over the
+        inner steps. G is 1 for a task with several answers in a sequence.
 
     Raises:
         UserError: if a group has no sequence.
     """
     num_sequences, length = split.tokens.shape
-    if task.answers_at_end:
-        groups, num_groups = task.groups(split), task.num_groups
-    else:
-        groups, num_groups = np.zeros(num_sequences, dtype=int), 1
-    counts = np.bincount(groups, minlength=num_groups)
+    groups = task.groups(split) if task.answers_at_end else np.zeros(num_sequences, dtype=int)
+    counts = np.bincount(groups, minlength=task.num_groups if task.answers_at_end else 1)
     if not counts.all():
         raise UserError(
             f"no validation sequence queries {task.group} {np.argmin(counts) + 1}. Train with a "
