@@ -50,6 +50,23 @@ def recurrent_initializer():
     return keras.initializers.Identity(gain=0.05)
 
 
+def standardize(inputs, epsilon):
+    """Returns the two factors of (a - mean(a)) / sqrt(variance(a) + epsilon), over the units.
+
+    Args:
+        inputs: a, (..., H).
+        epsilon: float, added to the variance.
+
+    Returns:
+        a - mean(a), (..., H), and 1 / sqrt(variance(a) + epsilon), (..., 1).
+    """
+    # Not `ops.mean`: on JAX, Keras computes the mean of float64 in float32.
+    size = inputs.shape[-1]
+    centered = inputs - ops.sum(inputs, axis=-1, keepdims=True) / size
+    variance = ops.sum(ops.square(centered), axis=-1, keepdims=True) / size
+    return centered, ops.rsqrt(variance + epsilon)
+
+
 def layer_normalize(inputs, gamma, beta, epsilon):
     """Normalizes each example over its units.
 
@@ -67,12 +84,9 @@ def layer_normalize(inputs, gamma, beta, epsilon):
     dtype = keras.backend.standardize_dtype(inputs.dtype)
     if dtype in HALF:
         inputs = ops.cast(inputs, "float32")
-    # Not `ops.mean`: on JAX, Keras computes the mean of float64 in float32.
-    size = inputs.shape[-1]
-    centered = inputs - ops.sum(inputs, axis=-1, keepdims=True) / size
-    variance = ops.sum(ops.square(centered), axis=-1, keepdims=True) / size
+    centered, inverse = standardize(inputs, epsilon)
     gamma, beta = ops.cast(gamma, inputs.dtype), ops.cast(beta, inputs.dtype)
-    return ops.cast(gamma * centered * ops.rsqrt(variance + epsilon) + beta, dtype)
+    return ops.cast(gamma * centered * inverse + beta, dtype)
 
 
 class RecurrentCell(keras.layers.Layer):

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from fast_weights.cells.base import standardize
 from fast_weights.layers.chunk import (
     SLOPES,
     Weights,
@@ -90,7 +91,8 @@ class ChunkGradient:
         query, inner, weights = self.chunk.preliminary, [], self.weights
         for before_norm in self.chunk.before_norm:
             attention = ops.matmul(query, transpose(self.written)) * self.factors
-            normal, inverse = normalize(before_norm, self.cell.epsilon)
+            centered, inverse = standardize(before_norm, self.cell.epsilon)
+            normal = centered * inverse
             value = self.cell.activation(weights.gamma * normal + weights.beta)
             slope = SLOPES[self.cell.activation](value)
             gain = slope * weights.gamma
@@ -237,18 +239,8 @@ def total(tensors):
     return tensors[0] if len(tensors) == 1 else ops.sum(ops.stack(tensors), axis=0)
 
 
-def normalize(inputs, epsilon):
-    """Returns (a - mean(a)) / sqrt(variance(a) + epsilon), and the inverse of that root."""
-    # Not `ops.mean`: on JAX, Keras computes the mean of float64 in float32.
-    size = inputs.shape[-1]
-    centered = inputs - ops.sum(inputs, axis=-1, keepdims=True) / size
-    variance = ops.sum(ops.square(centered), axis=-1, keepdims=True) / size
-    inverse = ops.rsqrt(variance + epsilon)
-    return centered * inverse, inverse
-
-
 def normalize_gradient(gradient, normal, inverse):
-    """Returns the gradient of the inputs of `normalize` from that of its first result."""
+    """Returns the gradient of the inputs of `standardize` from that of `normal`."""
     size = normal.shape[-1]
     mean = ops.sum(gradient, axis=-1, keepdims=True) / size
     along = ops.sum(gradient * normal, axis=-1, keepdims=True) / size
