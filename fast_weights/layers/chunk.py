@@ -11,19 +11,21 @@
 | m_t: 1 if step t counts, 0 if it is masked | `keep` | (B, C) |
 | n_t: number of steps that count, from the start of the chunk to t | `age` | (B, C) |
 
-Equations 1 to 3 are those of `FastWeightsCell`. A step does not compute A_t. It reads A
-from before the chunk, and attends to the vectors that the chunk has written since:
+Equation numbers are the paper's. `FastWeightsCell` has equations 1 and 5. A step of a chunk
+does not compute A_t by equation 1. It reads A from before the chunk, and attends to the
+vectors that the chunk has written since. With A = 0, this is equation 4 of the paper:
 
-4. `h A_t = λ^{n_t} h A + η Σ_{τ ≤ t} m_τ λ^{n_t - n_τ} (h · v_τ) v_τ`
+(4) `h A_t = λ^{n_t} h A + η Σ_{τ ≤ t} m_τ λ^{n_t - n_τ} (h · v_τ) v_τ`
 
-At the end of the chunk, one product applies equation 2 for all its steps:
+At the end of the chunk, one product computes A, as the sum of equation 3:
 
-2. `A ← λ^{n_C} A + η Σ_τ m_τ λ^{n_C - n_τ} v_τᵀ v_τ`
+(3) `A ← λ^{n_C} A + η Σ_τ m_τ λ^{n_C - n_τ} v_τᵀ v_τ`
 
-`chunk_gradient.py` has a custom gradient. Automatic differentiation would keep the attention
-and a product with A for every step. The custom gradient keeps only h_t, p_t and the inputs of
-layer normalization. The backward pass loops over the steps only to get from the gradient of
-h_t to that of h_{t-1}. Products over the whole chunk give the gradients of A and the weights.
+`looped_chunk` and `unrolled_chunk` compute the same. `chunk_gradient.py` has a custom gradient
+of the former. Automatic differentiation would keep the attention and a product with A for
+every step. The custom gradient keeps only h_t, p_t and the inputs of layer normalization. The
+backward pass loops over the steps only to get from the gradient of h_t to that of h_{t-1}.
+Products over the whole chunk give the gradients of A and the weights.
 """
 
 from typing import Any, NamedTuple
@@ -80,7 +82,7 @@ def read_factors(cell, keep, length, dtype):
 
 
 def write_factors(cell, keep, length, dtype):
-    """Returns the factors of equation 2, as `read_factors`: of v_τ, (B, C, 1); of A, (B, 1, 1)."""
+    """Returns the factors of equation 3, as `read_factors`: of v_τ, (B, C, 1); of A, (B, 1, 1)."""
     rate, strength = cell.decay_rate, cell.fast_learning_rate
     if keep is None:
         vectors = [[strength * rate**age] for age in reversed(range(length))]
@@ -95,90 +97,114 @@ def _constant(numbers, dtype):
 
 
 def first_part(cell, weights, projected, previous):
-    """Computes equation 1.
-
-    Returns:
-        p_t; v_t; and the slow term of the inner loop, z_t + v_t W_h.
-    """
+    """Returns the preliminary vector p_t; v_t; and the slow term of equation 5, z_t + v_t W_h."""
     recurrent = cell.slow_product(previous, weights.recurrent_kernel)
     preliminary = cell.activation(projected + recurrent)
     written = preliminary if cell.recurrence == "original" else previous
     return preliminary, written, projected + cell.slow_product(written, weights.recurrent_kernel)
 
 
+def looped_chunk(cell, weights, projected, keep, hidden, memory):
+    """Runs a chunk in a loop.
+
+    Args:
+        cell: the `FastWeightsCell`, for its settings.
+        weights: a `Weights`.
+        projected: every z_t, (B, C, H).
+        keep: (B, C), or `None` if every step counts.
+        hidden: h before the chunk, (B, H).
+        memory: A before the chunk, (B, H, H), or `None` for zeros.
+
+    Returns:
+        A list of the tensors (B, C, H) that the gradient needs: every h_t, every p_t and, for
+        each inner step, the inputs of layer normalization; h after the chunk; every v_t.
+    """
+    length = projected.shape[1]
+    factors, start = read_factors(cell, keep, length, hidden.dtype)
+    first = first_rows(projected)
+
+    def step(t, states):
+        hidden, stored = states
+        preliminary, new, slow_term = first_part(cell, weights, projected[:, t], hidden)
+        stored = put(stored, first + t, new)
+        query, before_norm = preliminary, []
+        for _ in range(cell.inner_steps):
+            written = ops.reshape(stored, (-1, length, cell.units))
+            read = read_memory(query, written, factors[:, t], memory, start[:, t])
+            before_norm.append(slow_term + read)
+            query = activate(cell, weights, before_norm[-1])
+        hidden = query if keep is None else ops.where(keep[:, t, None] > 0, query, hidden)
+        return [hidden, preliminary, *before_norm], [hidden, stored]
+
+    # Every v_t of the chunk, (B·C, H). Those not written yet are zeros, and so are their factors.
+    stored = ops.reshape(ops.zeros_like(projected), (-1, cell.units))
+    kept, (hidden, stored) = over_numbers(step, [hidden, stored], length)
+    return kept, hidden, ops.reshape(stored, (-1, length, cell.units))
+
+
+def unrolled_chunk(cell, weights, inputs, keep, hidden, memory):
+    """Runs a chunk without a loop. The backend differentiates it.
+
+    Args:
+        cell, weights, keep, hidden, memory: those of `looped_chunk`.
+        inputs: every x_t, (B, C, D). XLA fuses their projection with the rest of a step.
+
+    Returns:
+        The list of every h_t, (B, H) each; and every v_t, (B, C, H).
+    """
+    factors, start = read_factors(cell, keep, inputs.shape[1], hidden.dtype)
+    outputs, stored = [], []
+    # The gradient of one `unstack` is one `stack`; that of C slices is a sum of C tensors.
+    for t, x in enumerate(ops.unstack(inputs, axis=1)):
+        preliminary, new, slow_term = first_part(cell, weights, cell.project(x), hidden)
+        # The vectors written so far, (B, t·H), so that no step reads zeros. Flat, so that XLA
+        # copies them instead of computing them again. LiteRT cannot concatenate with an empty
+        # tensor, and without a concatenation in step 0, gradients are summed in another order.
+        stored = ops.concatenate([stored, new] if t else [new], axis=1)
+        query = preliminary
+        for _ in range(cell.inner_steps):
+            written = ops.reshape(stored, (-1, t + 1, cell.units))
+            read = read_memory(query, written, factors[:, t, : t + 1], memory, start[:, t])
+            query = activate(cell, weights, slow_term + read)
+        hidden = query if keep is None else ops.where(keep[:, t, None] > 0, query, hidden)
+        outputs.append(hidden)
+    return outputs, ops.reshape(stored, (-1, len(outputs), cell.units))
+
+
+def read_memory(query, written, factors, memory, start):
+    """Returns h A_t, (B, H), for one step.
+
+    Args:
+        query: h, (B, H).
+        written: the vectors that the chunk has written, (B, n, H).
+        factors: those of the vectors, (B, n).
+        memory: A before the chunk, (B, H, H), or `None` for zeros.
+        start: the factor of A, (B, 1).
+    """
+    # (4)
+    read = vector_times(times_vector(written, query) * factors, written)
+    return read if memory is None else read + start * vector_times(query, memory)
+
+
+def activate(cell, weights, values):
+    """Returns the h of the next inner step from z_t + v_t W_h + h A_t."""
+    # (5)
+    return cell.activation(layer_normalize(values, weights.gamma, weights.beta, cell.epsilon))
+
+
 def next_memory(cell, keep, written, memory):
-    """Computes equation 2.
+    """Returns A after the steps of a chunk, (B, H, H).
 
     Args:
         cell: the `FastWeightsCell`, for its settings.
         keep: (B, C), or `None` if every step counts.
         written: every v_t, (B, C, H).
         memory: A before the steps, (B, H, H), or `None` for zeros.
-
-    Returns:
-        A after the steps, (B, H, H).
     """
     vectors, rest = write_factors(cell, keep, written.shape[1], written.dtype)
+    # (3)
     added = ops.matmul(transpose(written * vectors), written)
     return added if memory is None else rest * memory + added
-
-
-def run_chunk(cell, weights, inputs, keep, hidden, memory, unroll):
-    """Takes h through the steps of a chunk.
-
-    Args:
-        cell: the `FastWeightsCell`, for its settings.
-        weights: a `Weights`.
-        inputs: z, (B, C, H), or with `unroll` x, (B, C, D).
-        keep: (B, C), or `None` if every step counts.
-        hidden: h before the chunk, (B, H).
-        memory: A before the chunk, (B, H, H), or `None` for zeros.
-        unroll: whether to unroll the loop over the steps.
-
-    Returns:
-        A list of the tensors (B, C, H) that the gradient needs: every h_t, every p_t and, for
-        each inner step, the inputs of layer normalization; h after the chunk; every v_t.
-    """
-    length = inputs.shape[1]
-    factors, start = read_factors(cell, keep, length, hidden.dtype)
-    # In an unrolled program, XLA fuses the projection with the rest of a step. The gradient of one
-    # `unstack` is one `stack`; that of C slices is a sum of C tensors.
-    projected = [cell.project(one) for one in ops.unstack(inputs, axis=1)] if unroll else None
-
-    def step(t, states):
-        hidden, stored = states
-        # (1)
-        z = projected[t] if unroll else inputs[:, t]
-        preliminary, new, slow_term = first_part(cell, weights, z, hidden)
-        if unroll:
-            # Holds only the vectors written so far, so that no step reads zeros. It is flat
-            # because XLA copies it then; with three axes, XLA would compute each vector again.
-            # LiteRT cannot concatenate with an empty tensor.
-            stored = ops.concatenate([stored, new] if t else [new], axis=1)
-            step_factors = factors[:, t, : t + 1]
-        else:
-            stored = put(stored, first + t, new)
-            step_factors = factors[:, t]
-        query, inner = preliminary, []
-        for _ in range(cell.inner_steps):
-            # (4)
-            written = ops.reshape(stored, (-1, t + 1 if unroll else length, cell.units))
-            read = vector_times(times_vector(written, query) * step_factors, written)
-            if memory is not None:
-                read += start[:, t] * vector_times(query, memory)
-            # (3)
-            inner.append(slow_term + read)
-            normal = layer_normalize(inner[-1], weights.gamma, weights.beta, cell.epsilon)
-            query = cell.activation(normal)
-        hidden = query if keep is None else ops.where(keep[:, t, None] > 0, query, hidden)
-        return [hidden, preliminary, *inner], [hidden, stored]
-
-    # An unrolled program stores the vectors written so far, (B, t·H). A loop stores those of all
-    # steps, (B·C, H): vectors that are not written yet are zeros, and so are their factors.
-    stored = None if unroll else ops.reshape(ops.zeros_like(inputs), (-1, cell.units))
-    first = None if unroll else first_rows(inputs)
-    kept, (hidden, stored) = over_numbers(step, [hidden, stored], length, unroll=unroll)
-    return kept, hidden, ops.reshape(stored, (-1, length, cell.units))
 
 
 def first_rows(tensor):

@@ -1,4 +1,7 @@
-"""The gradient of a chunk. `chunk.py` has the equations and the symbols."""
+"""The gradient of a chunk. `chunk.py` has the symbols and equations 3 and 4.
+
+Equation numbers are the paper's.
+"""
 
 from typing import Any, NamedTuple
 
@@ -59,7 +62,7 @@ class Chunk(NamedTuple):
 
 
 class ChunkGradient:
-    """The gradient of `run_chunk` and `next_memory`.
+    """The gradient of `looped_chunk` and `next_memory`.
 
     Args:
         cell: the `FastWeightsCell`, for its settings.
@@ -101,7 +104,7 @@ class ChunkGradient:
         return inner
 
     def _into_written(self):
-        """(2) Returns the gradient of every v_t through A after the chunk: V (G + Gᵀ)."""
+        """(3) Returns the gradient of every v_t through A after the chunk: V (G + Gᵀ)."""
         if self.above_memory is None:
             return None
         scaled = self.written * self.write_factors
@@ -146,11 +149,11 @@ class ChunkGradient:
         return into_projected, flow, self._into_memory(reads), weights
 
     def _step(self, t, flow, states):
-        """Takes `flow`, the gradient of h_t, to that of h_{t-1}.
+        """Backpropagates one step, from the gradient of h_t to that of h_{t-1}.
 
         Args:
             t: the step.
-            flow: (B, H).
+            flow: the gradient of h_t, (B, H).
             states: for each inner step, the gradients of the inputs of layer normalization of
                 all later steps, (B·C, H); then for each inner step, the gradients of the
                 attention of all later steps, (B·C, C).
@@ -166,14 +169,14 @@ class ChunkGradient:
         into_slow_term = None
         for s in reversed(range(len(self.inner))):
             outputs.insert(0, gradient)
-            # (3) Through f and layer normalization.
+            # (5) Through f and layer normalization.
             inner = self.inner[s]
             gradient = normalize_gradient(
                 gradient * inner.gain[:, t], inner.normal[:, t], inner.inverse[:, t]
             )
             into_slow_term = add(into_slow_term, gradient)
             gradient, into_v = self._through_read(s, t, gradient, into_v, states)
-        # (1) Through p_t.
+        # Through the preliminary vector, p_t.
         if self.original:
             gradient = add(gradient, into_v)
             if self.inner:
@@ -188,7 +191,7 @@ class ChunkGradient:
         return [gradient, *outputs], [flow, *states]
 
     def _through_read(self, s, t, gradient, into_v, states):
-        """(4) Takes the gradient of h A_t to that of the query and of v_t; updates `states`."""
+        """(4) Returns the gradients of the query and of v_t; adds those of step t to `states`."""
         inner, num_inner = self.inner[s], len(self.inner)
         both = times_vector(self.sources, gradient)
         score = both[:, : self.length] * self.factors[:, t]
@@ -216,7 +219,7 @@ class ChunkGradient:
         return self.cell.slow_product(ops.transpose(vectors), gradients)
 
     def _into_memory(self, reads):
-        """(2), (4) Returns the gradient of A before the chunk."""
+        """(3), (4) Returns the gradient of A before the chunk."""
         into_memory = None if self.above_memory is None else self.end * self.above_memory
         if self.chunk.memory is None or not self.inner:
             return into_memory

@@ -10,7 +10,13 @@ from fast_weights.cells import FastWeightsCell
 from fast_weights.cells.base import Tensor, check_integer
 from fast_weights.layers.base import RecurrentLayer, of_cell
 from fast_weights.layers.chunk import first_part, next_memory
-from fast_weights.layers.scan import into_chunks, out_of_chunks, scan, weights_of
+from fast_weights.layers.scan import (
+    into_chunks,
+    out_of_chunks,
+    scan,
+    unrolled_scan,
+    weights_of,
+)
 
 
 def default_chunk_size(length, units):
@@ -132,7 +138,7 @@ class FastWeights(RecurrentLayer):
         return self.cell.compute_dtype
 
     def _zero_states(self, batch_size):
-        # A without columns stands for zeros: a short sequence neither makes nor reads A.
+        # Shape (B, 0) means A = 0: a short sequence neither computes nor reads A.
         sizes = (self.units, 0)
         return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in sizes]
 
@@ -169,12 +175,13 @@ class FastWeights(RecurrentLayer):
             number = -(-length // size)
             size = -(-length // number)
         keep = None if keep is None else into_chunks(keep, size)
-        outputs = scan(self.cell, into_chunks(inputs, size), keep, hidden, memory, self.unroll)
+        run = unrolled_scan if self.unroll else scan
+        outputs = run(self.cell, into_chunks(inputs, size), keep, hidden, memory)
         outputs = out_of_chunks(outputs, ops.shape(inputs)[1])
         return ops.concatenate([hidden[:, None], outputs], axis=1)
 
     def _last_memory(self, projected, keep, previous, memory):
-        """Returns A after the last step, (B, H·H): equation 2 with the sequence as one chunk.
+        """Returns A after the last step, (B, H·H): equation 3, with the sequence as one chunk.
 
         Recomputes every v_t from every h_{t-1} in one product. If `scan` returned A too, all
         callers would pay for it, and `keras.ops.custom_gradient` supports only a single result

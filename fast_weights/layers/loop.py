@@ -33,30 +33,22 @@ def over_time(step, sequences, states, mask=None, **settings):
     return layer.inner_loop(sequences, list(states), mask)
 
 
-def over_numbers(function, states, number, reverse=False, unroll=False):
+def over_numbers(function, states, number, reverse=False):
     """Calls a function with 0, 1, ... `number` - 1, or in reverse, and carries states along.
 
     `keras.ops.scan` would be shorter, but on TensorFlow its outputs must have the shapes of
     its states.
 
     Args:
-        function: takes i, an int or a scalar tensor, and a list of states. Returns a list of
+        function: takes i, a scalar tensor, and a list of states. Returns a list of
             outputs, (B, ...), and a list of new states.
         states: the list of states before the first call.
         number: an int or a scalar tensor.
         reverse: whether i runs from `number` - 1 to 0.
-        unroll: whether to unroll the loop. `number` is an int then.
 
     Returns:
         The outputs of all calls in the order of i, (B, `number`, ...) each, and the last states.
     """
-    if unroll:
-        outputs = []
-        for i in reversed(range(number)) if reverse else range(number):
-            output, states = function(i, states)
-            outputs.append(output)
-        outputs = outputs[::-1] if reverse else outputs
-        return [ops.stack(part, axis=1) for part in zip(*outputs, strict=True)], list(states)
     indices = ops.arange(number, dtype="int32")[None, :, None]
     _, outputs, states = over_time(
         lambda i, states: function(i[0, 0], states),

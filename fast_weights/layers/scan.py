@@ -1,34 +1,56 @@
 """All chunks of a sequence, one after another, with their gradient.
 
-`scan` is exact for any length and any λ. One chunk from A = 0 is attention to the whole past,
-as in equation 4 of the paper; chunks of one step are equation 2 at every step.
+`scan` is exact for any length and any λ. A single chunk that starts from A = 0 is attention to
+the whole past, equation 4 of the paper; chunks of one step are equation 1 at every step.
 """
 
 from keras import ops
 
-from fast_weights.layers.chunk import SLOPES, Weights, add, next_memory, run_chunk
+from fast_weights.layers.chunk import (
+    SLOPES,
+    Weights,
+    add,
+    looped_chunk,
+    next_memory,
+    unrolled_chunk,
+)
 from fast_weights.layers.chunk_gradient import Chunk, ChunkGradient
 from fast_weights.layers.loop import over_numbers
 
 
-def scan(cell, inputs, keep, hidden, memory, unroll=False):
+def unrolled_scan(cell, inputs, keep, hidden, memory):
+    """Runs all steps without a loop. Arguments and results are those of `scan`.
+
+    The backend differentiates the steps, and keeps what each step reads from A. In an unrolled
+    program, XLA's own gradient is faster, as it fuses across steps.
+
+    Args:
+        inputs: x, (n, B, C, D).
+    """
+    weights, outputs = weights_of(cell), []
+    for i in range(inputs.shape[0]):
+        steps = at(keep, i)
+        chunk, written = unrolled_chunk(cell, weights, inputs[i], steps, hidden, memory)
+        memory, hidden = next_memory(cell, steps, written, memory), chunk[-1]
+        outputs.append(ops.stack(chunk, axis=1))
+    return ops.stack(outputs)
+
+
+def scan(cell, inputs, keep, hidden, memory):
     """Runs all steps, n chunks of C steps, from the projected inputs.
 
     Args:
         cell: a built `FastWeightsCell`.
-        inputs: z, (n, B, C, H), or with `unroll` x, (n, B, C, D).
+        inputs: z, (n, B, C, H).
         keep: (n, B, C), 1 for a step that counts and 0 for a masked one, or `None`.
         hidden: h_0, (B, H).
         memory: A before the first step, (B, H, H), or `None` for zeros.
-        unroll: whether to unroll the loops over chunks and steps. The backend then
-            differentiates the steps, and keeps what each step reads from A.
 
     Returns:
         Every h_t, (n, B, C, H).
     """
-    # In an unrolled program, XLA's own gradient is faster, as it fuses across steps.
-    if unroll or cell.activation not in list(SLOPES):  # a callable may have no hash
-        kept, _ = _forward(cell, weights_of(cell), inputs, keep, hidden, memory, unroll)
+    if cell.activation not in list(SLOPES):  # a callable may have no hash
+        kept, _ = _forward(cell, weights_of(cell), inputs, keep, hidden, memory)
         return kept[0]
 
     # A custom gradient has no gradient for tensors that the function captures, so all of
@@ -65,20 +87,25 @@ def weights_of(cell):
     return Weights(*(ops.cast(weight, cell.compute_dtype) for weight in weights))
 
 
-def _forward(cell, weights, inputs, keep, hidden, memory, unroll=False):
-    """Takes h and A through all chunks. Arguments are those of `scan`.
+def at(tensor, i):
+    """Returns `tensor[i]`, or `None` for `None`."""
+    return None if tensor is None else tensor[i]
+
+
+def _forward(cell, weights, inputs, keep, hidden, memory):
+    """Runs all chunks in a loop. Arguments are those of `scan`.
 
     Returns:
-        The list of tensors (n, B, C, H) that the gradient needs, as `run_chunk` returns it, with
-        every h_t first; and A before each chunk, (n, B, H, H), or `None` for a single chunk that
-        starts from zeros.
+        The list of tensors (n, B, C, H) that the gradient needs, as `looped_chunk` returns it,
+        with every h_t first; and A before each chunk, (n, B, H, H), or `None` for a single chunk
+        that starts from zeros.
     """
     number = inputs.shape[0]
 
     def step(i, states):
         hidden, memory = states
-        steps = None if keep is None else keep[i]
-        kept, hidden, written = run_chunk(cell, weights, inputs[i], steps, hidden, memory, unroll)
+        steps = at(keep, i)
+        kept, hidden, written = looped_chunk(cell, weights, inputs[i], steps, hidden, memory)
         after = None if number == 1 else next_memory(cell, steps, written, memory)
         # The loop swaps the first axis with the axis of chunks. An extra first axis of size 1
         # means that this moves no data.
@@ -89,8 +116,7 @@ def _forward(cell, weights, inputs, keep, hidden, memory, unroll=False):
     else:
         if memory is None:
             memory = 0 * hidden[:, :, None] * hidden[:, None, :]
-        chunks = ops.shape(inputs)[0] if number is None else number
-        kept, _ = over_numbers(step, [hidden, memory], chunks, unroll=unroll)
+        kept, _ = over_numbers(step, [hidden, memory], ops.shape(inputs)[0])
         kept = [one[0] for one in kept]
     return (kept, None) if memory is None else (kept[:-1], kept[-1])
 
@@ -110,7 +136,7 @@ def _backward(cell, weights, keep, hidden, kept, borders, above):
 
     def step(i, states):
         hidden, memory, *sums = states
-        parts = [None if one is None else one[i] for one in (keep, previous, borders, preliminary)]
+        parts = [at(one, i) for one in (keep, previous, borders, preliminary)]
         chunk = Chunk(*parts, [one[i] for one in before_norm])
         gradient = ChunkGradient(cell, weights, chunk, memory)
         into_projected, hidden, memory, into_weights = gradient.run(above[i], hidden)
@@ -123,7 +149,7 @@ def _backward(cell, weights, keep, hidden, kept, borders, above):
     else:
         kernel = ops.zeros_like(weights.recurrent_kernel)
         states = [zeros, ops.zeros_like(borders[0]), kernel, zeros, zeros]
-        chunks = ops.shape(outputs)[0] if number is None else number
+        chunks = ops.shape(outputs)[0]
         (projected,), (hidden, memory, *sums) = over_numbers(step, states, chunks, reverse=True)
         projected = projected[0]
     kernel, gamma, beta = sums
@@ -134,26 +160,21 @@ def _backward(cell, weights, keep, hidden, kept, borders, above):
 
 def into_chunks(tensor, size):
     """Cuts (B, T, ...) into (n, B, C, ...), with zeros after the end; n is at least 1."""
-    batch, length, *rest = tensor.shape
-    if length == size:
+    batch, length, *rest = ops.shape(tensor)
+    if tensor.shape[1] == size:
         return tensor[None]
-    known = length is not None
-    length = length if known else ops.shape(tensor)[1]
-    number = (max(length, 1) if known else ops.maximum(length, 1)) + size - 1
-    number //= size
-    if not known or number * size > length:
-        shape = (ops.shape(tensor)[0], number * size - length, *rest)
-        tensor = ops.concatenate([tensor, ops.zeros(shape, dtype=tensor.dtype)], axis=1)
-    batch = ops.shape(tensor)[0] if batch is None else batch
+    # If T is 0, the absolute value makes a chunk of zeros.
+    number = 1 + abs(length - 1) // size
+    if tensor.shape[1] is None or number * size > length:
+        zeros = ops.zeros((batch, number * size - length, *rest), dtype=tensor.dtype)
+        tensor = ops.concatenate([tensor, zeros], axis=1)
     return ops.swapaxes(ops.reshape(tensor, (batch, number, size, *rest)), 0, 1)
 
 
 def out_of_chunks(tensor, length):
     """Joins chunks, (n, B, C, H), to (B, T, H)."""
-    number, batch, size, units = tensor.shape
-    if number == 1:
+    number, batch, size, units = ops.shape(tensor)
+    if tensor.shape[0] == 1:
         # Without a transposition, XLA sees that a caller uses the last step alone.
         return tensor[0][:, :length]
-    steps = (ops.shape(tensor)[0] if number is None else number) * size
-    batch = ops.shape(tensor)[1] if batch is None else batch
-    return ops.reshape(ops.swapaxes(tensor, 0, 1), (batch, steps, units))[:, :length]
+    return ops.reshape(ops.swapaxes(tensor, 0, 1), (batch, number * size, units))[:, :length]
