@@ -1,4 +1,7 @@
-"""`trace_memory`: the fast weights, the states and the attention at every step."""
+"""`trace_memory`: the fast weights, the states and the attention at every step.
+
+Equation numbers are the paper's.
+"""
 
 import dataclasses
 

@@ -1,8 +1,8 @@
 """The equations in float64 NumPy, one example and one step at a time.
 
-Written from the equations, not from the package, which this module never imports.
-A step takes the weights as a dict of arrays, one input (D,) and the state, and
-returns the new state as a tuple.
+Written from the equations, not from the package, which this module never imports. Those of
+the fast weights have the paper's numbers. A step takes the weights as a dict of arrays, one
+input (D,) and the state, and returns the new state as a tuple.
 """
 
 import random
@@ -50,9 +50,10 @@ def fast_weights_step(w, x, h, A, record=None, **settings):
     """Returns h_t and A_t; appends v_t and the vectors that read A_t to the list `record`."""
     z = x @ w["kernel"] + w["bias"]
     p = relu(z + h @ w["recurrent_kernel"])
-    # The paper's equation 1 is one step late: A(t - 1) from the state after step t - 1.
+    # (1) With "paper", A is A(t - 1) of the paper, written from the state after step t - 1.
     v = h if settings.get("recurrence") == "paper" else p
     A = settings["decay_rate"] * A + settings["fast_learning_rate"] * np.outer(v, v)
+    # (5)
     states = [p]
     for _ in range(settings["inner_steps"]):
         a = layer_norm(

@@ -23,7 +23,7 @@ class ControlCell(RecurrentCell):
 
     With f the activation, each step computes
 
-    1. `h_t = f(x_t W_x + b_x + h_{t-1} W_h)`
+    `h_t = f(x_t W_x + b_x + h_{t-1} W_h)`
 
     Reference: the original's CONTROL; an IRNN (Le, Jaitly and Hinton 2015,
     arXiv 1504.00941) whose W_h starts at 0.05·I.
@@ -63,7 +63,6 @@ class ControlCell(RecurrentCell):
         self.add_slow_weights(input_shape, columns=self.units)
 
     def step(self, projected: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        # (1) New hidden state.
         recurrent = self.slow_product(states[0], self.recurrent_kernel)
         hidden = self.activation(projected + recurrent)
         return hidden, [hidden]

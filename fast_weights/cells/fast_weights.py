@@ -14,6 +14,8 @@
 | λ, η, S | `decay_rate`, `fast_learning_rate`, `inner_steps` | |
 | A_t, the fast weights | `memory` | (B, H, H) |
 
+Equation numbers are the paper's (Ba et al. 2016, arXiv 1610.06258).
+
 Between steps, A is flat, (B, H·H), so that functional `return_state`, state chaining
 and masks work on every Keras backend.
 """
@@ -59,12 +61,12 @@ class FastWeightsCell(RecurrentCell):
     All sequences share the slow weights, which are trained. Each sequence has its
     own fast weights A. Every step writes a vector to A, and an inner loop reads A
     while the slow term stays fixed. A and the hidden state start at zero. With f the
-    activation and z_t = x_t W_x + b_x, each step computes
+    activation and z_t = x_t W_x + b_x, each step computes, with the paper's numbers,
 
-    1. `p_t = f(z_t + h_{t-1} W_h)`, the preliminary vector
-    2. `A_t = λ A_{t-1} + η v_tᵀ v_t`
-    3. starting from `h = p_t`, S times `h ← f(LN(z_t + v_t W_h + h A_t))`; the
-       last `h` is `h_t`
+    - the preliminary vector `p_t = f(z_t + h_{t-1} W_h)`
+    - (1) `A_t = λ A_{t-1} + η v_tᵀ v_t`
+    - (5) starting from `h = p_t`, S times `h ← f(LN(z_t + v_t W_h + h A_t))`; the
+      last `h` is `h_t`
 
     Step t writes the vector v_t, and its slow term is z_t + v_t W_h:
 
@@ -174,14 +176,14 @@ class FastWeightsCell(RecurrentCell):
         """Computes one time step and returns all that it wrote and read, a `Step`."""
         hidden, memory = (ops.cast(state, self.compute_dtype) for state in states)
         memory = ops.reshape(memory, (-1, self.units, self.units))
-        # (1) Preliminary vector.
+        # Preliminary vector.
         recurrent = self.slow_product(hidden, self.recurrent_kernel)
         preliminary = self.activation(projected + recurrent)
-        # (2) Decay A and write one vector.
+        # (1) Decay A and write one vector.
         written = preliminary if self.recurrence == "original" else hidden
         outer = written[:, :, None] * written[:, None, :]
         memory = self.decay_rate * memory + self.fast_learning_rate * outer
-        # (3) Inner loop: read A while the slow term stays fixed.
+        # (5) Inner loop: read A while the slow term stays fixed.
         slow_term = projected + self.slow_product(written, self.recurrent_kernel)
         hidden, queries = preliminary, []
         for _ in range(self.inner_steps):

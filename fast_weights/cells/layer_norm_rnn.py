@@ -29,7 +29,8 @@ from fast_weights.cells.base import (
 class LayerNormRNNCell(RecurrentCell):
     """Recurrent cell that normalizes its hidden state after the activation.
 
-    With f the activation and LN layer normalization, each step computes
+    With f the activation and LN layer normalization, each step computes (the numbers are
+    this class's)
 
     1. `a_t = f(x_t W_x + b_x + h_{t-1} W_h)`
     2. `h_t = LN(a_t)`

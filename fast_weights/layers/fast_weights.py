@@ -42,7 +42,7 @@ class FastWeights(RecurrentLayer):
     Gives the same results as `keras.layers.RNN(FastWeightsCell(...))` with the same weights,
     for sequences of any length. The layer cuts a sequence into chunks of C steps and computes
     A only between two chunks. Within a chunk, each step reads A as it was before the chunk,
-    and attends to the vectors written since (equation 4 of `fast_weights.layers.chunk`).
+    and attends to the vectors written since (equation 4 of the paper).
 
     For sequences of 100 steps or more, set `decay_rate` to 0.99 or 1: with 0.95, 0.6% of a
     write is left after 100 steps. Keras's embeddings are so small by default that learning
@@ -90,7 +90,7 @@ class FastWeights(RecurrentLayer):
     chunk. Activations other than `"relu"`, `"tanh"`, `"sigmoid"` and `"linear"` need more
     memory.
 
-    Reference: Ba et al. 2016, arXiv 1610.06258, equations 1, 2, 4 and 5.
+    Reference: Ba et al. 2016, arXiv 1610.06258, equations 1 to 5.
 
     Example:
 
