@@ -8,9 +8,12 @@ RECURRENCES = ("original", "paper")
 NORMALIZATIONS = ("layer", "batch", "none")
 # "original" derives the update gate from the reset gate, "standard" is the textbook's GRU.
 GATES = ("original", "standard")
+# Of the fast weights: "layer" normalizes each example over its units, "batch" each unit over the
+# batch.
+NORMALIZATIONS = ("layer", "batch", "none")
 
 INNER_STEPS = 1
 DECAY_RATE = 0.95
 FAST_LEARNING_RATE = 0.5
-# Added to the variance in layer normalization.
+# Added to the variance in a normalization.
 EPSILON = 1e-5

@@ -89,6 +89,13 @@ def layer_normalize(inputs, gamma, beta, epsilon):
     return ops.cast(gamma * centered * inverse + beta, dtype)
 
 
+def batch_normalize(inputs, gamma, beta, epsilon):
+    """Normalizes each unit over the batch. Arguments are those of `layer_normalize`."""
+    mean, variance = ops.moments(inputs, axes=[0], keepdims=True)
+    gamma, beta = ops.cast(gamma, inputs.dtype), ops.cast(beta, inputs.dtype)
+    return gamma * (inputs - mean) * ops.rsqrt(variance + epsilon) + beta
+
+
 class RecurrentCell(keras.layers.Layer):
     """Base class of the cells: holds `units`, the activation and the slow weights.
 

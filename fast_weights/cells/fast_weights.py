@@ -10,7 +10,7 @@
 | W_x | `kernel` | (D, H) |
 | W_h | `recurrent_kernel` | (H, H) |
 | b_x | `bias` | (H,) |
-| gain, bias of LN | `gamma`, `beta` | (H,) |
+| gain, bias of LN | `gamma`, `beta`; `None` without normalization | (H,) |
 | λ, η, S | `decay_rate`, `fast_learning_rate`, `inner_steps` | |
 | A_t, the fast weights | `memory` | (B, H, H) |
 
@@ -31,6 +31,7 @@ from fast_weights.cells.base import (
     Activation,
     RecurrentCell,
     Tensor,
+    batch_normalize,
     check_choice,
     check_integer,
     check_number,
@@ -77,6 +78,15 @@ class FastWeightsCell(RecurrentCell):
     With S = 0, A is never read and `h_t = p_t`; the gain and bias of LN then have
     no gradient.
 
+    LN is the normalization that `normalization` names:
+
+    - `"layer"`: over the units of each example, as in the paper;
+    - `"batch"`: of each unit over the batch, as in the listing that the blog post published.
+      The result of an example then depends on the rest of its batch, also in inference, and
+      on masked examples. An example alone in its batch gets the bias, whatever its inputs;
+    - `"none"`: none, which makes equation 5 the paper's equation 2. The cell has no gain and
+      no bias then. Without normalization, h can grow without bounds.
+
     A takes B·H² numbers, 4 bytes each in float32. `keras.layers.RNN` around this cell
     keeps one A per step for training. The layer `FastWeights` gives the same results with
     the same weights. It works in chunks of steps, which takes less time and memory.
@@ -84,8 +94,9 @@ class FastWeightsCell(RecurrentCell):
     Reference: the original's RNN-LN-FW; Ba et al. 2016, arXiv 1610.06258,
     equations 1, 2 and 5.
 
-    Differences from the original: layer normalization is over the units of each
-    example, not over the batch, and has an epsilon; any batch size works.
+    Differences from the original: with the default `normalization`, each example is
+    normalized over its units, not over the batch; a normalization has an epsilon; any
+    batch size works.
 
     Args:
         units: positive integer, H, the size of the hidden state.
@@ -98,6 +109,8 @@ class FastWeightsCell(RecurrentCell):
             vector of equal units becomes NaN. Default 1e-5.
         recurrence: `"original"` or `"paper"`. Default `"original"`.
         activation: f, a Keras activation. Default `"relu"`.
+        normalization: `"layer"`, `"batch"` or `"none"`. Use `"batch"` only to compare with
+            the blog's listing. Default `"layer"`.
         **kwargs: initializers, regularizers, constraints, `name`, `dtype` and so
             on, with the defaults of `ControlCell`.
 
@@ -130,6 +143,7 @@ class FastWeightsCell(RecurrentCell):
         epsilon: float = defaults.EPSILON,
         recurrence: str = defaults.RECURRENCES[0],
         activation: Activation = "relu",
+        normalization: str = defaults.NORMALIZATIONS[0],
         **kwargs: Any,
     ):
         inner_steps = check_integer("inner_steps", inner_steps, low=0)
@@ -137,6 +151,7 @@ class FastWeightsCell(RecurrentCell):
         fast_learning_rate = check_number("fast_learning_rate", fast_learning_rate)
         epsilon = check_number("epsilon", epsilon)
         recurrence = check_choice("recurrence", recurrence, defaults.RECURRENCES)
+        normalization = check_choice("normalization", normalization, defaults.NORMALIZATIONS)
         # No autocast: the step casts its arguments itself, and A must stay in float32.
         super().__init__(units, activation, **{**kwargs, "autocast": False})
         self.inner_steps = inner_steps
@@ -144,6 +159,7 @@ class FastWeightsCell(RecurrentCell):
         self.fast_learning_rate = fast_learning_rate
         self.epsilon = epsilon
         self.recurrence = recurrence
+        self.normalization = normalization
 
     @property
     def compute_dtype(self) -> str:
@@ -163,7 +179,9 @@ class FastWeightsCell(RecurrentCell):
     def build(self, input_shape: tuple) -> None:
         """Creates the slow weights for inputs with `input_shape[-1]` features."""
         self.add_slow_weights(input_shape, columns=self.units)
-        self.gamma, self.beta = self.add_gain_and_bias()
+        self.gamma = self.beta = None
+        if self.normalization != "none":
+            self.gamma, self.beta = self.add_gain_and_bias()
 
     def step(self, projected: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         one = self.trace_step(projected, states)
@@ -189,9 +207,17 @@ class FastWeightsCell(RecurrentCell):
         for _ in range(self.inner_steps):
             queries.append(hidden)
             read = ops.squeeze(ops.matmul(hidden[:, None, :], memory), axis=1)
-            normal = layer_normalize(slow_term + read, self.gamma, self.beta, self.epsilon)
+            normal = self.normalize(slow_term + read, self.gamma, self.beta)
             hidden = self.activation(normal)
         return Step(hidden, memory, written, queries)
+
+    def normalize(self, inputs: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        """Computes LN of `inputs`, (B, H), with the gain and bias given, (H,)."""
+        if self.normalization == "layer":
+            return layer_normalize(inputs, gamma, beta, self.epsilon)
+        if self.normalization == "batch":
+            return batch_normalize(inputs, gamma, beta, self.epsilon)
+        return inputs
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
         """Returns zeros, `[h_0, A_0]`, (batch_size, H) and (batch_size, H·H)."""
@@ -205,4 +231,5 @@ class FastWeightsCell(RecurrentCell):
             "fast_learning_rate": self.fast_learning_rate,
             "epsilon": self.epsilon,
             "recurrence": self.recurrence,
+            "normalization": self.normalization,
         }

@@ -33,7 +33,6 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from fast_weights.cells.base import layer_normalize
 from fast_weights.layers.loop import over_numbers
 
 # f'(a), computed from f(a). For any other activation the backend differentiates the chunk:
@@ -47,7 +46,10 @@ SLOPES = {
 
 
 class Weights(NamedTuple):
-    """The slow weights of a step after the projection of its input, or their gradients."""
+    """The slow weights of a step after the projection of its input, or their gradients.
+
+    Without normalization, `gamma` and `beta` are `None`.
+    """
 
     recurrent_kernel: Any
     gamma: Any
@@ -189,7 +191,7 @@ def read_memory(query, written, factors, memory, start):
 def activate(cell, weights, values):
     """Returns the h of the next inner step from z_t + v_t W_h + h A_t."""
     # (5)
-    return cell.activation(layer_normalize(values, weights.gamma, weights.beta, cell.epsilon))
+    return cell.activation(cell.normalize(values, weights.gamma, weights.beta))
 
 
 def next_memory(cell, keep, written, memory):

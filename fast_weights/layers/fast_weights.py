@@ -56,11 +56,14 @@ class FastWeights(RecurrentLayer):
             Default 0.95.
         fast_learning_rate: float of at least 0, η, the strength of a write.
             Default 0.5.
-        epsilon: float of at least 0, added to the variance in layer
+        epsilon: float of at least 0, added to the variance in the
             normalization; with 0, a vector of equal units becomes NaN.
             Default 1e-5.
         recurrence: `"original"` or `"paper"`: the vector that a step writes, see
             `FastWeightsCell`. Default `"original"`.
+        normalization: `"layer"`, `"batch"` or `"none"`, see `FastWeightsCell`. With
+            `"batch"`, the result of an example depends on the rest of its batch.
+            Default `"layer"`.
         chunk_size: positive integer, C, the largest number of steps in a chunk. It changes
             time and memory, not the results. The layer cuts a long sequence into chunks of
             nearly equal size. Default `None`: all T steps if T is at most max(32, 2/3 H);
@@ -87,8 +90,8 @@ class FastWeights(RecurrentLayer):
             state has a wrong shape.
 
     For training, the layer keeps 2 + S vectors of H numbers for each step and A for each
-    chunk. Activations other than `"relu"`, `"tanh"`, `"sigmoid"` and `"linear"` need more
-    memory.
+    chunk. Activations other than `"relu"`, `"tanh"`, `"sigmoid"` and `"linear"`, and
+    normalizations other than `"layer"`, need more memory.
 
     Reference: Ba et al. 2016, arXiv 1610.06258, equations 1 to 5.
 
@@ -106,6 +109,7 @@ class FastWeights(RecurrentLayer):
     fast_learning_rate = of_cell("fast_learning_rate")
     epsilon = of_cell("epsilon")
     recurrence = of_cell("recurrence")
+    normalization = of_cell("normalization")
 
     def __init__(
         self,
@@ -116,6 +120,7 @@ class FastWeights(RecurrentLayer):
         fast_learning_rate: float = defaults.FAST_LEARNING_RATE,
         epsilon: float = defaults.EPSILON,
         recurrence: str = defaults.RECURRENCES[0],
+        normalization: str = defaults.NORMALIZATIONS[0],
         chunk_size: int | None = None,
         **kwargs: Any,
     ):
@@ -129,6 +134,7 @@ class FastWeights(RecurrentLayer):
             fast_learning_rate=fast_learning_rate,
             epsilon=epsilon,
             recurrence=recurrence,
+            normalization=normalization,
             **kwargs,
         )
 

@@ -49,7 +49,9 @@ def scan(cell, inputs, keep, hidden, memory):
     Returns:
         Every h_t, (n, B, C, H).
     """
-    if cell.activation not in list(SLOPES):  # a callable may have no hash
+    known = cell.activation in list(SLOPES)  # a callable may have no hash
+    # The custom gradient is that of layer normalization.
+    if not (known and cell.normalization == "layer"):
         kept, _ = _forward(cell, weights_of(cell), inputs, keep, hidden, memory)
         return kept[0]
 
@@ -84,7 +86,7 @@ def weights_of(cell):
     """Returns the weights of a step as tensors."""
     # By a cast, because `ops.convert_to_tensor` can return the variable itself.
     weights = (cell.recurrent_kernel, cell.gamma, cell.beta)
-    return Weights(*(ops.cast(weight, cell.compute_dtype) for weight in weights))
+    return Weights(*(None if one is None else ops.cast(one, cell.compute_dtype) for one in weights))
 
 
 def at(tensor, i):
