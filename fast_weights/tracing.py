@@ -10,6 +10,8 @@ from keras import ops
 
 from fast_weights.cells import FastWeightsCell
 from fast_weights.cells.base import Tensor
+from fast_weights.layers.base import check_states
+from fast_weights.layers.chunk import read_factors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,26 +38,33 @@ class MemoryTrace:
 
 
 def trace_memory(
-    layer: keras.layers.Layer, sequences: Tensor, mask: Tensor | None = None
+    layer: keras.layers.Layer,
+    sequences: Tensor,
+    mask: Tensor | None = None,
+    initial_state: list[Tensor] | None = None,
 ) -> MemoryTrace:
     """Runs a batch through the cell of a fast weights layer and records every step.
 
-    The cell runs step by step from zero states. The trace satisfies
+    The cell runs step by step. From zero states, the trace satisfies
     `h A_t = Σ_τ attention[t, s, τ] v_τ`, where h is the vector with which inner step s reads
-    A_t. Tracing leaves the layer unchanged.
+    A_t. With an `initial_state`, h A_t has another term, λ^n h A_0 after n steps that are not
+    masked. Tracing leaves the layer unchanged.
 
     Args:
         layer: a built `FastWeights`, a `keras.layers.RNN` around a `FastWeightsCell`,
-            or the cell itself. With `go_backwards`, time runs as in the layer.
+            or the cell itself. With `go_backwards`, time runs as in the layer. The states
+            of a `stateful` layer are not used.
         sequences: (B, T, D), the input of the layer, with a known T.
         mask: (B, T), bool. A masked step leaves h and A unchanged. Default `None`.
+        initial_state: `[h_0, A_0]`, (B, H) and (B, H·H), such as the last states of
+            another layer. Default `None`: zeros.
 
     Returns:
         A `MemoryTrace` with `fast_weights`, `hidden`, `written` and `attention`.
 
     Raises:
-        ValueError: if `layer` has no fast weights or is not built, or if `sequences`
-            or `mask` has a wrong shape.
+        ValueError: if `layer` has no fast weights or is not built, or if `sequences`,
+            `mask` or a state has a wrong shape.
 
     Reference: Ba et al. 2016, arXiv 1610.06258, equations 3 and 4.
 
@@ -70,19 +79,25 @@ def trace_memory(
     ((2, 9, 4, 4), (2, 9, 1, 9))
     """
     cell, sequences, mask = _check(layer, sequences, mask)
+    if initial_state is None:
+        initial_state = cell.get_initial_state(ops.shape(sequences)[0])
+    check_states(cell, initial_state, sequences.shape[0])
     if getattr(layer, "go_backwards", False):
         sequences, mask = ops.flip(sequences, axis=1), ops.flip(mask, axis=1)
-    fast_weights, hidden, written, queries = _run(cell, sequences, mask)
-    attention = ops.matmul(queries, ops.transpose(written, (0, 2, 1))[:, None])
-    attention = attention * _factors(cell, mask)[:, :, None, :]
+    fast_weights, hidden, written, queries = _run(cell, sequences, mask, initial_state)
+    # (4) The attention of h A_t to each v_τ. A masked step does not read.
+    keep = ops.cast(mask, cell.compute_dtype)
+    factors, _ = read_factors(cell, keep, mask.shape[1], keep.dtype)
+    attention = ops.matmul(queries, ops.swapaxes(written, 1, 2)[:, None])
+    attention = attention * (factors * keep[:, :, None])[:, :, None, :]
     return MemoryTrace(fast_weights, hidden, written, attention)
 
 
-def _run(cell, sequences, mask):
+def _run(cell, sequences, mask, states):
     """Returns A_t, h_t, v_t and the queries of every step, with time as the second axis."""
     projected = cell.project(sequences)
-    states = cell.get_initial_state(ops.shape(sequences)[0])
-    hidden, memory = states[0], ops.reshape(states[1], (-1, cell.units, cell.units))
+    hidden, memory = (ops.cast(state, cell.compute_dtype) for state in states)
+    memory = ops.reshape(memory, (-1, cell.units, cell.units))
     steps = []
     for t in range(sequences.shape[1]):
         step = cell.trace_step(projected[:, t], [hidden, memory])
@@ -94,15 +109,6 @@ def _run(cell, sequences, mask):
         queries = ops.stack([*step.queries, hidden], axis=1)[:, : cell.inner_steps]
         steps.append((memory, hidden, written, queries))
     return [ops.stack(part, axis=1) for part in zip(*steps, strict=True)]
-
-
-def _factors(cell, mask):
-    """Returns η λ^age of the vector written at τ when step t reads, or zero, (B, T, T)."""
-    kept = ops.cast(mask, cell.compute_dtype)
-    clock = ops.cumsum(kept, axis=1)
-    age = ops.maximum(clock[:, :, None] - clock[:, None, :], 0)
-    readable = kept[:, :, None] * kept[:, None, :] * ops.tri(mask.shape[1], dtype=kept.dtype)
-    return cell.fast_learning_rate * cell.decay_rate**age * readable
 
 
 def _check(layer, sequences, mask):

@@ -118,7 +118,7 @@ class RecurrentLayer(keras.layers.RNN):
         if mask is not None:
             mask = _checked_mask(mask, sequences)
         if initial_state is not None:
-            self._check_states(initial_state, sequences.shape[0])
+            check_states(self.cell, initial_state, sequences.shape[0])
         elif not self.stateful:
             initial_state = self._zero_states(ops.shape(sequences)[0])
         if sequences.shape[1] != 0:
@@ -179,18 +179,6 @@ class RecurrentLayer(keras.layers.RNN):
         kept = (mask if self.return_sequences else mask[:, -1:])[:, :, None]
         return last, ops.where(kept, outputs, ops.zeros_like(outputs))
 
-    def _check_states(self, states, batch_size):
-        """Raises `ValueError` unless `states` has one (B, n) for each n in `state_size`."""
-        states = list(states) if isinstance(states, list | tuple) else [states]
-        shapes = [_shape_of(state) for state in states]
-        expected = [(batch_size, size) for size in self.state_size]
-        if len(shapes) != len(expected) or not all(map(_fits, shapes, expected)):
-            named = ", ".join(f"({batch_size or 'batch'}, {size})" for size in self.state_size)
-            raise ValueError(
-                f"`initial_state` must have the shapes {named} of {type(self.cell).__name__}'s "
-                f"states. Received: {shapes}"
-            )
-
     units = of_cell("units")
     activation = of_cell("activation")
     kernel_initializer = of_cell("kernel_initializer")
@@ -217,6 +205,19 @@ def _arguments_of(cell_class):
     """Returns the names of a cell's arguments, without those of every Keras layer."""
     classes = [one for one in cell_class.__mro__ if issubclass(one, RecurrentCell)]
     return {name for one in classes for name in inspect.signature(one.__init__).parameters}
+
+
+def check_states(cell, states, batch_size):
+    """Raises `ValueError` unless `states` has one (B, n) for each n in the cell's `state_size`."""
+    states = list(states) if isinstance(states, list | tuple) else [states]
+    shapes = [_shape_of(state) for state in states]
+    expected = [(batch_size, size) for size in keras.tree.flatten(cell.state_size)]
+    if len(shapes) != len(expected) or not all(map(_fits, shapes, expected)):
+        named = ", ".join(f"({batch_size or 'batch'}, {size})" for _, size in expected)
+        raise ValueError(
+            f"`initial_state` must have the shapes {named} of {type(cell).__name__}'s states. "
+            f"Received: {shapes}"
+        )
 
 
 def _checked_mask(mask, sequences):
