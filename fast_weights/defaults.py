@@ -3,9 +3,6 @@
 # The first of each choice is the default.
 # "original" follows the code of the blog post, "paper" the equations of the paper.
 RECURRENCES = ("original", "paper")
-# "layer" normalizes each example over its units, "batch" each unit over the batch, as the blog's
-# listing does.
-NORMALIZATIONS = ("layer", "batch", "none")
 # "original" derives the update gate from the reset gate, "standard" is the textbook's GRU.
 GATES = ("original", "standard")
 # Of the fast weights: "layer" normalizes each example over its units, "batch" each unit over the

@@ -58,6 +58,7 @@ MODELS = {
             "fast_learning_rate",
             "epsilon",
             "recurrence",
+            "normalization",
         ),
         has_fast_weights=True,
         published=1.00,
