@@ -1,7 +1,10 @@
 """The layers without fast weights: `Control`, `LayerNormRNN`, `LayerNormGRU`, `AssociativeLSTM`."""
 
+from typing import Any
+
 import keras
 
+from fast_weights import defaults
 from fast_weights.cells import (
     AssociativeLSTMCell,
     ControlCell,
@@ -52,7 +55,9 @@ class LayerNormRNN(RecurrentLayer):
 
     Args:
         units: positive integer, H, the size of the hidden state.
-        **kwargs: `epsilon` (default: 1e-5) and the arguments of `Control`.
+        epsilon: float of at least 0, added to the variance in layer normalization;
+            with 0, a vector of equal units becomes NaN. Default 1e-5.
+        **kwargs: the arguments of `Control`.
 
     Call arguments:
         sequences: (B, T, D).
@@ -78,6 +83,9 @@ class LayerNormRNN(RecurrentLayer):
     cell_class = LayerNormRNNCell
     epsilon = of_cell("epsilon")
 
+    def __init__(self, units: int, *, epsilon: float = defaults.EPSILON, **kwargs: Any):
+        super().__init__(units, epsilon=epsilon, **kwargs)
+
 
 @keras.saving.register_keras_serializable(package="fast_weights")
 class LayerNormGRU(RecurrentLayer):
@@ -85,10 +93,12 @@ class LayerNormGRU(RecurrentLayer):
 
     Args:
         units: positive integer, H, the size of the hidden state.
-        **kwargs: `gates` (`"original"` or `"standard"`, default: `"original"`),
-            `epsilon` (default: 1e-5), `activation` (default: `"tanh"`), the
-            initializers of `LayerNormGRUCell`, with its defaults, and the other
-            arguments of `Control`.
+        gates: `"original"`, the gates of the published curve, or `"standard"`, the
+            textbook's gates. Default `"original"`.
+        epsilon: float of at least 0, added to the variance in layer normalization;
+            with 0, a vector of equal units becomes NaN. Default 1e-5.
+        **kwargs: `activation` (default: `"tanh"`), the initializers of
+            `LayerNormGRUCell`, with its defaults, and the other arguments of `Control`.
 
     Call arguments:
         sequences: (B, T, D).
@@ -115,6 +125,16 @@ class LayerNormGRU(RecurrentLayer):
     gates = of_cell("gates")
     epsilon = of_cell("epsilon")
 
+    def __init__(
+        self,
+        units: int,
+        *,
+        gates: str = defaults.GATES[0],
+        epsilon: float = defaults.EPSILON,
+        **kwargs: Any,
+    ):
+        super().__init__(units, gates=gates, epsilon=epsilon, **kwargs)
+
 
 @keras.saving.register_keras_serializable(package="fast_weights")
 class AssociativeLSTM(RecurrentLayer):
@@ -122,9 +142,10 @@ class AssociativeLSTM(RecurrentLayer):
 
     Args:
         units: positive even integer, N, the size of the memory of one copy.
-        **kwargs: `num_copies` (default: 4), `num_heads` (default: 3), `activation`
-            (default: `"sigmoid"`), the initializers of `AssociativeLSTMCell`, with its
-            defaults, and the other arguments of `Control`.
+        num_copies: positive integer, number of copies of the memory. Default 4.
+        num_heads: positive integer, number of writes and of reads in a step. Default 3.
+        **kwargs: `activation` (default: `"sigmoid"`), the initializers of
+            `AssociativeLSTMCell`, with its defaults, and the other arguments of `Control`.
 
     Call arguments:
         sequences: (B, T, D).
@@ -150,3 +171,6 @@ class AssociativeLSTM(RecurrentLayer):
     cell_class = AssociativeLSTMCell
     num_copies = of_cell("num_copies")
     num_heads = of_cell("num_heads")
+
+    def __init__(self, units: int, *, num_copies: int = 4, num_heads: int = 3, **kwargs: Any):
+        super().__init__(units, num_copies=num_copies, num_heads=num_heads, **kwargs)
