@@ -9,7 +9,7 @@
 | h of the inner loop | `query` | (B, C, H), (B, H) |
 | A before the chunk | `memory` | (B, H, H) |
 | m_t: 1 if step t counts, 0 if it is masked | `keep` | (B, C) |
-| n_t: number of steps that count, from the start of the chunk to t | `age` | (B, C) |
+| n_t: number of steps that count, from the start of the chunk to t, and t itself | `age` | (B, C) |
 
 Equation numbers are the paper's. `FastWeightsCell` has equations 1 and 5. A step of a chunk
 does not compute A_t by equation 1. It reads A from before the chunk, and attends to the
@@ -66,7 +66,7 @@ def read_factors(cell, keep, length, dtype):
         dtype: of the factors.
 
     Returns:
-        The factor of v_τ at step t, (B, C, C): zeros for τ > t and for masked τ. The factor
+        The factor of v_τ at step t, (B, C, C): zeros for τ > t and for masked τ < t. The factor
         of A at step t, (B, C, 1). Without a mask, B is 1.
     """
     rate, strength, steps = cell.decay_rate, cell.fast_learning_rate, range(length)
@@ -76,10 +76,13 @@ def read_factors(cell, keep, length, dtype):
         vectors = [[strength * rate ** (t - j) if j <= t else 0.0 for j in steps] for t in steps]
         memory = [[rate ** (t + 1)] for t in steps]
         return _constant([vectors], dtype), _constant([memory], dtype)
-    age = ops.cumsum(keep, axis=1)
+    # A masked step reads its own write, as in the cell. Its result is discarded, but it counts in
+    # the statistics of a normalization over the batch.
+    age = ops.cumsum(keep, axis=1) - keep + 1
+    readable = ops.maximum(keep[:, None, :], ops.eye(length, dtype=dtype))
     # At least 0, because λ = 0 has no negative powers.
     gap = ops.maximum(age[:, :, None] - age[:, None, :], 0)
-    vectors = strength * rate**gap * keep[:, None, :] * ops.tri(length, dtype=dtype)
+    vectors = strength * rate**gap * readable * ops.tri(length, dtype=dtype)
     return vectors, rate ** age[:, :, None]
 
 
