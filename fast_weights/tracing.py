@@ -10,7 +10,7 @@ from keras import ops
 
 from fast_weights.cells import FastWeightsCell
 from fast_weights.cells.base import Tensor
-from fast_weights.layers.base import check_states
+from fast_weights.layers.base import check_states, mask_of
 from fast_weights.layers.chunk import read_factors
 
 
@@ -129,10 +129,4 @@ def _check(layer, sequences, mask):
             f"Received: shape {shape}"
         )
     mask = ops.ones_like(sequences[:, :, 0]) if mask is None else mask
-    mask = ops.cast(mask, "bool")
-    if tuple(mask.shape) != shape[:2]:
-        raise ValueError(
-            f"`mask` must have shape (batch, time) = {shape[:2]}. "
-            f"Received: shape {tuple(mask.shape)}"
-        )
-    return cell, sequences, mask
+    return cell, sequences, mask_of(mask, sequences)

@@ -159,10 +159,6 @@ class AssociativeLSTMCell(RecurrentCell):
         """
         return ops.transpose(ops.one_hot(places, self.units // 2, dtype=dtype))
 
-    def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
-        """Returns zeros, `[h_0, c_0]`."""
-        return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_size]
-
     def get_config(self) -> dict[str, Any]:
         config = {"num_copies": self.num_copies, "num_heads": self.num_heads}
         return {**super().get_config(), **config}

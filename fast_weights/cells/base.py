@@ -45,11 +45,6 @@ def input_initializer():
     return keras.initializers.VarianceScaling(2 / 3, mode="fan_in", distribution="uniform")
 
 
-def recurrent_initializer():
-    """Returns the initializer of W_h: 0.05·I, as in the original."""
-    return keras.initializers.Identity(gain=0.05)
-
-
 def standardize(inputs, epsilon):
     """Returns the two factors of (a - mean(a)) / sqrt(variance(a) + epsilon), over the units.
 
@@ -174,7 +169,7 @@ class RecurrentCell(keras.layers.Layer):
             input_shape: (B, D), the shape of one time step.
             columns: number of columns of each weight.
             kernel, recurrent_kernel, bias: the cell's default initializers. Default:
-                those of the original's plain models.
+                those of the original's plain models, see `input_initializer`; 0.05·I; zeros.
 
         Raises:
             ValueError: if `input_shape` does not have two axes.
@@ -186,7 +181,7 @@ class RecurrentCell(keras.layers.Layer):
                 f"Received: one time step of shape {tuple(input_shape)}"
             )
         kernel = kernel or input_initializer()
-        recurrent_kernel = recurrent_kernel or recurrent_initializer()
+        recurrent_kernel = recurrent_kernel or keras.initializers.Identity(gain=0.05)
         self.kernel = self.add_weight(
             shape=(input_shape[-1], columns),
             name="kernel",
@@ -248,8 +243,9 @@ class RecurrentCell(keras.layers.Layer):
         return ops.cast(product, self.compute_dtype)
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
-        """Returns zeros, `[h_0]`, (batch_size, H)."""
-        return [ops.zeros((batch_size, self.units), dtype=self.compute_dtype)]
+        """Returns zeros, a list with (batch_size, n) for each n in `state_size`."""
+        sizes = keras.tree.flatten(self.state_size)
+        return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in sizes]
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -219,10 +219,6 @@ class FastWeightsCell(RecurrentCell):
             return batch_normalize(inputs, gamma, beta, self.epsilon)
         return inputs
 
-    def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
-        """Returns zeros, `[h_0, A_0]`, (batch_size, H) and (batch_size, H·H)."""
-        return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_size]
-
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),

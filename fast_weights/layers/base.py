@@ -1,6 +1,5 @@
 """The base class of the layers: `keras.layers.RNN` around a cell of one kind."""
 
-import inspect
 from typing import Any, ClassVar
 
 import keras
@@ -8,8 +7,6 @@ from keras import ops
 
 from fast_weights.cells.base import RecurrentCell, Tensor
 from fast_weights.layers.loop import over_time
-
-SHAPE_ARGUMENTS = ("input_shape", "input_dim")
 
 
 def of_cell(name: str) -> property:
@@ -39,9 +36,6 @@ class RecurrentLayer(keras.layers.RNN):
         activity_regularizer, name, dtype, trainable, autocast, input_shape, input_dim: as in
             every Keras layer.
         **arguments: arguments of the cell.
-
-    Raises:
-        TypeError: if an argument is unknown.
     """
 
     cell_class: ClassVar[type[RecurrentCell]]
@@ -64,10 +58,8 @@ class RecurrentLayer(keras.layers.RNN):
         **arguments: Any,
     ):
         # Passed on only if given: Keras rejects a call with both names, even if one is `None`.
-        shape = {name: arguments.pop(name) for name in SHAPE_ARGUMENTS if name in arguments}
-        unknown = sorted(arguments.keys() - _arguments_of(self.cell_class))
-        if unknown:
-            raise TypeError(f"{type(self).__name__} got unexpected arguments. Received: {unknown}")
+        names = [name for name in ("input_shape", "input_dim") if name in arguments]
+        shape = {name: arguments.pop(name) for name in names}
         super().__init__(
             self.cell_class(units, name="cell", dtype=dtype, trainable=trainable, **arguments),
             return_sequences=return_sequences,
@@ -100,7 +92,7 @@ class RecurrentLayer(keras.layers.RNN):
         """Runs the cell over time.
 
         Args:
-            sequences: (B, T, D).
+            sequences: (B, T, D), with at least one step.
             initial_state: a list with one tensor (B, n) for each n in the cell's
                 `state_size`. Default `None`: zeros.
             mask: (B, T) or (B, T, 1), bool, or a list of that mask and `None` for each
@@ -114,23 +106,12 @@ class RecurrentLayer(keras.layers.RNN):
             The last h_t, (B, H), or with `return_sequences` every h_t, (B, T, H).
             With `return_state`, a tuple of that and the last states.
         """
-        mask = _one_mask(sequences_mask if mask is None else mask)
-        if mask is not None:
-            mask = _checked_mask(mask, sequences)
+        mask = mask_of(sequences_mask if mask is None else mask, sequences)
         if initial_state is not None:
             check_states(self.cell, initial_state, sequences.shape[0])
         elif not self.stateful:
             initial_state = self._zero_states(ops.shape(sequences)[0])
-        if sequences.shape[1] != 0:
-            return super().call(sequences, initial_state, mask, training)
-        # Keras's loop reads the first step, so an empty sequence gets one masked step.
-        batch_size, _, features = sequences.shape
-        step = ops.zeros((batch_size, 1, features), dtype=sequences.dtype)
-        mask = ops.zeros((batch_size, 1), dtype="bool")
-        result = super().call(step, initial_state, mask, training)
-        if not self.return_sequences:
-            return result
-        return (result[0][:, :0], *result[1:]) if self.return_state else result[:, :0]
+        return super().call(sequences, initial_state, mask, training)
 
     def _zero_states(self, batch_size):
         """Returns the states that a call without states starts from."""
@@ -201,16 +182,10 @@ class RecurrentLayer(keras.layers.RNN):
         return cls(**config)
 
 
-def _arguments_of(cell_class):
-    """Returns the names of a cell's arguments, without those of every Keras layer."""
-    classes = [one for one in cell_class.__mro__ if issubclass(one, RecurrentCell)]
-    return {name for one in classes for name in inspect.signature(one.__init__).parameters}
-
-
 def check_states(cell, states, batch_size):
     """Raises `ValueError` unless `states` has one (B, n) for each n in the cell's `state_size`."""
-    states = list(states) if isinstance(states, list | tuple) else [states]
-    shapes = [_shape_of(state) for state in states]
+    states = states if isinstance(states, list | tuple) else [states]
+    shapes = [tuple(one.shape) if hasattr(one, "shape") else None for one in states]
     expected = [(batch_size, size) for size in keras.tree.flatten(cell.state_size)]
     if len(shapes) != len(expected) or not all(map(_fits, shapes, expected)):
         named = ", ".join(f"({batch_size or 'batch'}, {size})" for _, size in expected)
@@ -220,45 +195,34 @@ def check_states(cell, states, batch_size):
         )
 
 
-def _checked_mask(mask, sequences):
-    """Returns the mask as (B, T), bool, or raises `ValueError` if its shape does not fit."""
-    shape, expected = _shape_of(mask), tuple(sequences.shape[:2])
+def mask_of(mask, sequences):
+    """Returns the mask of the sequences as (B, T), bool, or `None`.
+
+    Args:
+        mask: a tensor, `None`, nested lists of booleans, or the list that Keras makes
+            of the mask of the sequences and `None` for each state.
+        sequences: (B, T, D).
+
+    Raises:
+        ValueError: if the shape of the mask does not fit.
+    """
+    if isinstance(mask, list | tuple) and mask and all(one is None for one in mask[1:]):
+        is_mask = mask[0] is None or hasattr(mask[0], "shape")
+        mask = mask[0] if is_mask else mask
+    if mask is None:
+        return None
+    mask = ops.cast(ops.convert_to_tensor(mask), "bool")
+    shape, expected = tuple(mask.shape), tuple(sequences.shape[:2])
     if not (_fits(shape, expected) or _fits(shape, (*expected, 1))):
         raise ValueError(
             "`mask` must have shape (batch, time), like the sequences. Received: a mask of "
             f"shape {shape} for sequences of shape {tuple(sequences.shape)}"
         )
-    mask = ops.cast(mask, "bool")
     return mask if len(shape) == 2 else ops.squeeze(mask, axis=2)
 
 
-def _one_mask(mask):
-    """Returns the mask of the sequences as a tensor or `None`.
-
-    Args:
-        mask: a tensor, `None`, nested lists of booleans, or the list that Keras makes
-            of the mask of the sequences and `None` for each state.
-    """
-    if not isinstance(mask, list | tuple):
-        return mask
-    states_have_none = all(one is None for one in mask[1:])
-    if mask and states_have_none and (mask[0] is None or hasattr(mask[0], "shape")):
-        return mask[0]
-    return ops.convert_to_tensor(mask, "bool")
-
-
-def _shape_of(value):
-    """Returns the shape of `value` as a tuple, or `None` if it has no shape."""
-    return tuple(value.shape) if hasattr(value, "shape") else None
-
-
-def _fits(shape, expected_shape):
-    """Returns whether `shape` equals `expected_shape` wherever both sizes are known."""
-    return (
-        shape is not None
-        and len(shape) == len(expected_shape)
-        and all(
-            None in sizes or len(set(sizes)) == 1
-            for sizes in zip(shape, expected_shape, strict=True)
-        )
-    )
+def _fits(shape, expected):
+    """Returns whether `shape` equals `expected` wherever both sizes are known."""
+    if shape is None or len(shape) != len(expected):
+        return False
+    return all(None in pair or pair[0] == pair[1] for pair in zip(shape, expected, strict=True))

@@ -43,56 +43,45 @@ class Inner(NamedTuple):
     gain: Any
 
 
-class Chunk(NamedTuple):
-    """The tensors of a chunk that its gradient needs.
-
-    Attributes:
-        keep: (B, C), or `None`.
-        previous: every h_{t-1}, (B, C, H).
-        memory: A before the chunk, (B, H, H), or `None` for zeros.
-        preliminary: every p_t, (B, C, H).
-        before_norm: for each inner step, the inputs of layer normalization, (B, C, H).
-    """
-
-    keep: Any
-    previous: Any
-    memory: Any
-    preliminary: Any
-    before_norm: list
-
-
 class ChunkGradient:
     """The gradient of `looped_chunk` and `next_memory`.
 
     Args:
         cell: the `FastWeightsCell`, for its settings.
         weights: a `Weights`.
-        chunk: a `Chunk`.
+        keep: (B, C), or `None`.
+        previous: every h_{t-1}, (B, C, H).
+        memory: A before the chunk, (B, H, H), or `None` for zeros.
+        preliminary: every p_t, (B, C, H).
+        before_norm: for each inner step, the inputs of layer normalization, (B, C, H).
         above_memory: the gradient of A after the chunk, (B, H, H), or `None` for zeros.
     """
 
-    def __init__(self, cell, weights, chunk, above_memory):
-        self.cell, self.weights, self.chunk = cell, weights, chunk
+    def __init__(
+        self, cell, weights, keep, previous, memory, preliminary, before_norm, above_memory
+    ):
+        self.cell, self.weights, self.keep = cell, weights, keep
+        self.previous, self.memory, self.preliminary = previous, memory, preliminary
         self.above_memory = above_memory
         self.original = cell.recurrence == "original"
-        self.length = chunk.preliminary.shape[1]
-        settings = (cell, chunk.keep, self.length, chunk.preliminary.dtype)
+        self.length = preliminary.shape[1]
+        settings = (cell, keep, self.length, preliminary.dtype)
         self.factors, self.start = read_factors(*settings)
         self.write_factors, self.end = write_factors(*settings)
-        self.written = chunk.preliminary if self.original else chunk.previous
-        self.first = first_rows(chunk.preliminary)
-        self.slope = SLOPES[cell.activation](chunk.preliminary)
-        self.inner = self._inner_steps()
+        self.written = preliminary if self.original else previous
+        self.first = first_rows(preliminary)
+        self.slope = SLOPES[cell.activation](preliminary)
+        self.inner = self._inner_steps(before_norm)
         # One product reads both A and the vectors written.
-        memory = [] if chunk.memory is None else [chunk.memory]
-        self.sources = ops.concatenate([self.written, *memory], axis=1)
+        sources = [self.written] if memory is None else [self.written, memory]
+        self.sources = ops.concatenate(sources, axis=1)
         self.kernel_transposed = ops.transpose(weights.recurrent_kernel)
         self.into_written = self._into_written()
 
-    def _inner_steps(self):
+    def _inner_steps(self, before_norms):
         """Recomputes the inner steps."""
-        query, inner, weights = self.chunk.preliminary, [], self.weights
-        for before_norm in self.chunk.before_norm:
+        query, inner, weights = self.preliminary, [], self.weights
+        for before_norm in before_norms:
             attention = ops.matmul(query, transpose(self.written)) * self.factors
             centered, inverse = standardize(before_norm, self.cell.epsilon)
             normal = centered * inverse
@@ -135,10 +124,10 @@ class ChunkGradient:
             step, [above_hidden, *reads, *scores], self.length, reverse=True
         )
         reads = [self._unflatten(one) for one in states[: len(self.inner)]]
-        into_kernel = [self._of_product(self.chunk.previous, into_projected)]
+        into_kernel = [self._of_product(self.previous, into_projected)]
         if self.inner and self.original:
             into_slow_term = total(reads)
-            into_kernel.append(self._of_product(self.chunk.preliminary, into_slow_term))
+            into_kernel.append(self._of_product(self.preliminary, into_slow_term))
             into_projected += into_slow_term
         into_gamma, into_beta = [ops.zeros_like(flow)], [ops.zeros_like(flow)]
         for inner, output in zip(self.inner, outputs, strict=True):
@@ -162,7 +151,7 @@ class ChunkGradient:
             As outputs, the gradient of the sum inside p_t, and for each inner step that of
             its value. As states, the gradient of h_{t-1}, and `states` with those of step t.
         """
-        keep, cell = self.chunk.keep, self.cell
+        keep, cell = self.keep, self.cell
         states, outputs = list(states), []
         gradient = flow if keep is None else flow * keep[:, t, None]
         into_v = None if self.into_written is None else self.into_written[:, t]
@@ -201,7 +190,7 @@ class ChunkGradient:
         into_v = add(into_v, vector_times(inner.attention[:, :, t], self._unflatten(states[s])))
         column = self._unflatten(states[num_inner + s])[:, :, t]
         into_query = None
-        if self.chunk.memory is not None:
+        if self.memory is not None:
             into_query = self.start[:, t] * both[:, self.length :]
         if s == 0 and self.original:
             # The query is v_t: one product for both.
@@ -221,7 +210,7 @@ class ChunkGradient:
     def _into_memory(self, reads):
         """(3), (4) Returns the gradient of A before the chunk."""
         into_memory = None if self.above_memory is None else self.end * self.above_memory
-        if self.chunk.memory is None or not self.inner:
+        if self.memory is None or not self.inner:
             return into_memory
         queries = ops.concatenate([inner.query * self.start for inner in self.inner], axis=1)
         reads = ops.concatenate(reads, axis=1)

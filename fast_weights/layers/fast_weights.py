@@ -85,8 +85,7 @@ class FastWeights(RecurrentLayer):
         policy all of them are float32.
 
     Raises:
-        TypeError: if an argument is unknown.
-        ValueError: if an argument is out of bounds, or if an input, a mask or a
+        ValueError: if an argument is unknown or out of bounds, or if an input, a mask or a
             state has a wrong shape.
 
     For training, the layer keeps 2 + S vectors of H numbers for each step and A for each
@@ -156,7 +155,8 @@ class FastWeights(RecurrentLayer):
         training: bool = False,
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         hidden, memory = initial_state
-        memory = self._square(memory) if memory.shape[-1] else None
+        square = (-1, self.units, self.units)
+        memory = ops.reshape(memory, square) if memory.shape[-1] else None
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=1)
             mask = None if mask is None else ops.flip(mask, axis=1)
@@ -198,10 +198,6 @@ class FastWeights(RecurrentLayer):
             keep = ops.ones_like(projected[:1, :, 0])
         memory = next_memory(self.cell, keep, written, memory)
         return ops.reshape(memory, (-1, self.units**2))
-
-    def _square(self, memory):
-        """Returns A, (B, H, H), from the second state, (B, H·H)."""
-        return ops.reshape(memory, (-1, self.units, self.units))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "chunk_size": self.chunk_size}

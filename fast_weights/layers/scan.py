@@ -14,26 +14,8 @@ from fast_weights.layers.chunk import (
     next_memory,
     unrolled_chunk,
 )
-from fast_weights.layers.chunk_gradient import Chunk, ChunkGradient
+from fast_weights.layers.chunk_gradient import ChunkGradient
 from fast_weights.layers.loop import over_numbers
-
-
-def unrolled_scan(cell, inputs, keep, hidden, memory):
-    """Runs all steps without a loop. Arguments and results are those of `scan`.
-
-    The backend differentiates the steps, and keeps what each step reads from A. In an unrolled
-    program, XLA's own gradient is faster, as it fuses across steps.
-
-    Args:
-        inputs: x, (n, B, C, D).
-    """
-    weights, outputs = weights_of(cell), []
-    for i in range(inputs.shape[0]):
-        steps = at(keep, i)
-        chunk, written = unrolled_chunk(cell, weights, inputs[i], steps, hidden, memory)
-        memory, hidden = next_memory(cell, steps, written, memory), chunk[-1]
-        outputs.append(ops.stack(chunk, axis=1))
-    return ops.stack(outputs)
 
 
 def scan(cell, inputs, keep, hidden, memory):
@@ -80,6 +62,24 @@ def scan(cell, inputs, keep, hidden, memory):
 
     optional = [one for one in (memory, keep) if one is not None]
     return differentiable(inputs, hidden, *weights_of(cell), *optional)
+
+
+def unrolled_scan(cell, inputs, keep, hidden, memory):
+    """Runs all steps without a loop. Arguments and results are those of `scan`.
+
+    The backend differentiates the steps, and keeps what each step reads from A. In an unrolled
+    program, XLA's own gradient is faster, as it fuses across steps.
+
+    Args:
+        inputs: x, (n, B, C, D).
+    """
+    weights, outputs = weights_of(cell), []
+    for i in range(inputs.shape[0]):
+        steps = at(keep, i)
+        chunk, written = unrolled_chunk(cell, weights, inputs[i], steps, hidden, memory)
+        memory, hidden = next_memory(cell, steps, written, memory), chunk[-1]
+        outputs.append(ops.stack(chunk, axis=1))
+    return ops.stack(outputs)
 
 
 def weights_of(cell):
@@ -139,8 +139,7 @@ def _backward(cell, weights, keep, hidden, kept, borders, above):
     def step(i, states):
         hidden, memory, *sums = states
         parts = [at(one, i) for one in (keep, previous, borders, preliminary)]
-        chunk = Chunk(*parts, [one[i] for one in before_norm])
-        gradient = ChunkGradient(cell, weights, chunk, memory)
+        gradient = ChunkGradient(cell, weights, *parts, [one[i] for one in before_norm], memory)
         into_projected, hidden, memory, into_weights = gradient.run(above[i], hidden)
         sums = [add(*pair) for pair in zip(sums, into_weights, strict=True)]
         return [into_projected[None]], [hidden, memory, *sums]
@@ -161,12 +160,11 @@ def _backward(cell, weights, keep, hidden, kept, borders, above):
 
 
 def into_chunks(tensor, size):
-    """Cuts (B, T, ...) into (n, B, C, ...), with zeros after the end; n is at least 1."""
+    """Cuts (B, T, ...) into (n, B, C, ...), with zeros after the end."""
     batch, length, *rest = ops.shape(tensor)
     if tensor.shape[1] == size:
         return tensor[None]
-    # If T is 0, the absolute value makes a chunk of zeros.
-    number = 1 + abs(length - 1) // size
+    number = (length + size - 1) // size
     if tensor.shape[1] is None or number * size > length:
         zeros = ops.zeros((batch, number * size - length, *rest), dtype=tensor.dtype)
         tensor = ops.concatenate([tensor, zeros], axis=1)
