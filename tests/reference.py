@@ -1,4 +1,4 @@
-"""The equations in float64 NumPy, one example and one step at a time.
+"""The equations in float64 NumPy, one step at a time.
 
 Written from the equations, not from the package, which this module never imports. Those of
 the fast weights have the paper's numbers. A step takes the weights as a dict of arrays, one
@@ -19,7 +19,8 @@ def sigmoid(a):
 
 
 def layer_norm(a, gain, bias, epsilon):
-    return gain * (a - np.mean(a)) / np.sqrt(np.var(a) + epsilon) + bias
+    mean, variance = np.mean(a, axis=-1, keepdims=True), np.var(a, axis=-1, keepdims=True)
+    return gain * (a - mean) / np.sqrt(variance + epsilon) + bias
 
 
 def control_step(w, x, h):
@@ -46,23 +47,36 @@ def layer_norm_gru_step(w, x, h, epsilon, gates="original"):
     return (u * h + (1 - u) * c,)
 
 
-def fast_weights_step(w, x, h, A, record=None, **settings):
-    """Returns h_t and A_t; appends v_t and the vectors that read A_t to the list `record`."""
+def batch_norm(a, gain, bias, epsilon):
+    """Normalizes each unit over the examples, (B, H)."""
+    return gain * (a - np.mean(a, axis=0)) / np.sqrt(np.var(a, axis=0) + epsilon) + bias
+
+
+def no_norm(a, gain, bias, epsilon):
+    return a
+
+
+NORMS = {"layer": layer_norm, "batch": batch_norm, "none": no_norm}
+
+
+def fast_weights_step(w, x, h, A, record=None, normalization="layer", f=relu, **settings):
+    """Returns h_t and A_t; appends v_t and the vectors that read A_t to the list `record`.
+
+    Takes one example, or a batch with the examples as the first axis.
+    """
     z = x @ w["kernel"] + w["bias"]
-    p = relu(z + h @ w["recurrent_kernel"])
+    p = f(z + h @ w["recurrent_kernel"])
     # (1) With "paper", A is A(t - 1) of the paper, written from the state after step t - 1.
     v = h if settings.get("recurrence") == "paper" else p
-    A = settings["decay_rate"] * A + settings["fast_learning_rate"] * np.outer(v, v)
+    outer = v[..., :, None] * v[..., None, :]
+    A = settings["decay_rate"] * A + settings["fast_learning_rate"] * outer
     # (5)
     states = [p]
     for _ in range(settings["inner_steps"]):
-        a = layer_norm(
-            z + v @ w["recurrent_kernel"] + states[-1] @ A,
-            w["gamma"],
-            w["beta"],
-            settings["epsilon"],
-        )
-        states.append(relu(a))
+        read = np.einsum("...i,...ij->...j", states[-1], A)
+        a = z + v @ w["recurrent_kernel"] + read
+        gain_and_bias = w.get("gamma"), w.get("beta")
+        states.append(f(NORMS[normalization](a, *gain_and_bias, settings["epsilon"])))
     if record is not None:
         record.append((v, states[:-1]))
     return states[-1], A
