@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from fast_weights.cells.base import RecurrentCell, Tensor
+from fast_weights.cells.base import RecurrentCell, Tensor, check_choice
+from fast_weights.layers.compiling import compiled
 from fast_weights.layers.loop import over_time
 
 
@@ -33,6 +34,9 @@ class RecurrentLayer(keras.layers.RNN):
             under `jit_compile`, slow to compile for long ones. Default `False`.
         zero_output_for_mask: whether a masked step returns zeros instead of the
             output of the step before it. Default `False`.
+        jit_compile: `"auto"`, or `False` to leave XLA off unless the model is compiled with it.
+            With `"auto"` on TensorFlow, `fit`, `evaluate` and `predict` compile the loop over
+            time with XLA if the length of the sequences is known. Default `"auto"`.
         activity_regularizer, name, dtype, trainable, autocast, input_shape, input_dim: as in
             every Keras layer.
         **arguments: arguments of the cell.
@@ -50,6 +54,7 @@ class RecurrentLayer(keras.layers.RNN):
         stateful: bool = False,
         unroll: bool = False,
         zero_output_for_mask: bool = False,
+        jit_compile: bool | str = "auto",
         activity_regularizer: Any = None,
         name: str | None = None,
         dtype: Any = None,
@@ -75,6 +80,7 @@ class RecurrentLayer(keras.layers.RNN):
             autocast=autocast,
             **shape,
         )
+        self.jit_compile = check_choice("jit_compile", jit_compile, ("auto", False))
         self.input_spec = keras.layers.InputSpec(ndim=3)
 
     def build(self, sequences_shape: tuple, initial_state_shape: Any = None) -> None:
@@ -124,6 +130,31 @@ class RecurrentLayer(keras.layers.RNN):
         mask: Tensor | None,
         training: bool = False,
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        def loop(sequences, states, mask):
+            return self.loop(sequences, list(states), mask, training)
+
+        # With an unknown length, XLA would compile again for each length.
+        if self.jit_compile and self._can_compile and sequences.shape[1] is not None:
+            loop = compiled(loop, self)
+        return loop(sequences, tuple(initial_state), mask)
+
+    @property
+    def _can_compile(self) -> bool:
+        """Whether XLA can compile `loop` apart from the rest of the model.
+
+        The gradient of TensorFlow's loops passes lists between the compiled programs of the
+        forward and the backward pass, which XLA does not support.
+        """
+        return self.unroll
+
+    def loop(
+        self,
+        sequences: Tensor,
+        initial_state: list[Tensor],
+        mask: Tensor | None,
+        training: bool,
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Runs all steps. Returns the last output, all outputs and the last states."""
         # Without `unroll`, one product with W_x serves the whole sequence. An unrolled program
         # gains nothing from that, as XLA fuses the product with the rest of a step.
         step, inputs = self.cell.call, sequences
@@ -174,6 +205,7 @@ class RecurrentLayer(keras.layers.RNN):
 
     def get_config(self) -> dict[str, Any]:
         config = {**self.cell.get_config(), **super().get_config()}
+        config["jit_compile"] = self.jit_compile
         del config["cell"]
         return config
 

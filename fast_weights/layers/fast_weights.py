@@ -11,6 +11,7 @@ from fast_weights.cells.base import Tensor, check_integer
 from fast_weights.layers.base import RecurrentLayer, of_cell
 from fast_weights.layers.chunk import first_part, next_memory
 from fast_weights.layers.scan import (
+    has_custom_gradient,
     into_chunks,
     out_of_chunks,
     scan,
@@ -147,12 +148,16 @@ class FastWeights(RecurrentLayer):
         sizes = (self.units, 0)
         return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in sizes]
 
-    def inner_loop(
+    @property
+    def _can_compile(self) -> bool:
+        return self.unroll or has_custom_gradient(self.cell)
+
+    def loop(
         self,
         sequences: Tensor,
         initial_state: list[Tensor],
         mask: Tensor | None,
-        training: bool = False,
+        training: bool,
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         hidden, memory = initial_state
         square = (-1, self.units, self.units)
@@ -160,7 +165,11 @@ class FastWeights(RecurrentLayer):
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=1)
             mask = None if mask is None else ops.flip(mask, axis=1)
-        keep = None if mask is None else ops.cast(mask, self.compute_dtype)
+        keep = None
+        if mask is not None:
+            keep = ops.cast(mask, self.compute_dtype)
+            # Selected, not multiplied by a factor of 0: padding may be NaN or infinite.
+            sequences = ops.where(mask[:, :, None], sequences, ops.zeros_like(sequences))
         # Without `unroll`, one product with W_x serves the whole sequence.
         inputs = sequences if self.unroll else self.cell.project(sequences)
         path = self._trajectory(inputs, keep, hidden, memory)

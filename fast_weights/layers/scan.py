@@ -18,6 +18,12 @@ from fast_weights.layers.chunk_gradient import ChunkGradient
 from fast_weights.layers.loop import over_numbers
 
 
+def has_custom_gradient(cell) -> bool:
+    """Returns whether `scan` has a gradient of its own: for layer normalization and `SLOPES`."""
+    known = cell.activation in list(SLOPES)  # a callable may have no hash
+    return known and cell.normalization == "layer"
+
+
 def scan(cell, inputs, keep, hidden, memory):
     """Runs all steps, n chunks of C steps, from the projected inputs.
 
@@ -31,9 +37,7 @@ def scan(cell, inputs, keep, hidden, memory):
     Returns:
         Every h_t, (n, B, C, H).
     """
-    known = cell.activation in list(SLOPES)  # a callable may have no hash
-    # The custom gradient is that of layer normalization.
-    if not (known and cell.normalization == "layer"):
+    if not has_custom_gradient(cell):
         kept, _ = _forward(cell, weights_of(cell), inputs, keep, hidden, memory)
         return kept[0]
 

@@ -1,0 +1,47 @@
+"""Compiles the loop of a layer with XLA, on TensorFlow, where Keras does not compile the model.
+
+On a CPU, `model.compile("adam", "mse")` leaves XLA off, and a loop over time then spends most of
+its time between small operations. This is the one module of the layers that knows TensorFlow.
+"""
+
+import sys
+
+import keras
+
+# `fit`, `evaluate` and `predict` trace a model in functions whose names have this part.
+KERAS_STEP = "step_on_"
+
+
+def compiled(function, layer):
+    """Returns a function of tensors that XLA compiles, or the function itself.
+
+    XLA compiles it only within `fit`, `evaluate` and `predict`, and only if Keras does not compile
+    the whole model. It does not compile a layer that is called eagerly or exported.
+
+    Args:
+        function: takes and returns tensors, or nested tuples and lists of them.
+        layer: whose loop the function is.
+    """
+    if keras.backend.backend() != "tensorflow" or not _is_in_uncompiled_step(layer):
+        return function
+    import tensorflow as tf
+
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+def _is_in_uncompiled_step(layer):
+    """Returns whether TensorFlow traces one of Keras's steps and will not compile it with XLA."""
+    import tensorflow as tf
+    from tensorflow.python.framework.config import is_op_determinism_enabled
+
+    if tf.executing_eagerly() or is_op_determinism_enabled():
+        return False
+    if sys.platform == "darwin" and tf.config.list_physical_devices("GPU"):
+        return False  # TensorFlow has no XLA for Apple's GPUs
+    # The outermost model of this call is the one that is trained.
+    if getattr(layer._get_call_context().entry_layer, "jit_compile", False):
+        return False
+    graph = tf.compat.v1.get_default_graph()
+    while graph is not None and KERAS_STEP not in getattr(graph, "name", ""):
+        graph = getattr(graph, "outer_graph", None)
+    return graph is not None
