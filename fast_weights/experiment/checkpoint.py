@@ -41,6 +41,10 @@ def save(directory, model: keras.Model, epoch: int, max_to_keep: int) -> None:
 def restore_newest(directory, model: keras.Model) -> int:
     """Restores weights and optimizer from the newest checkpoint that is not corrupt.
 
+    Args:
+        directory: of the checkpoints.
+        model: built and compiled. Weights are found by the names of its layers.
+
     Returns:
         The number of epochs of that checkpoint, `initial_epoch` of `fit`; 0 if there is none.
 
@@ -55,6 +59,8 @@ def variables_of(model: keras.Model) -> dict:
 
     Together with the seed and the number of the epoch, they decide the rest of a training.
     """
+    if not model.optimizer.built:  # Keras itself does so in the first update
+        model.optimizer.build(model.trainable_variables)
     optimizer = {f"optimizer.{i}": one for i, one in enumerate(model.optimizer.variables)}
     return {**_weights(model), **optimizer}
 
