@@ -66,13 +66,13 @@ def read(path) -> list[EpochRecord]:
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             records.append(_parse(line))
-        except (TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError):
             logger.warning("%s: line %d is not a record and is skipped", path, number)
     return records
 
 
 def _parse(line: str) -> EpochRecord:
-    """Returns the record of a line; raises `TypeError` or `ValueError` if it holds none."""
+    """Returns the record of a line."""
     values = json.loads(line)
     if not all(isinstance(value, int | float) for value in values.values()):
         raise ValueError
