@@ -118,7 +118,13 @@ def load_epoch(
 
 def _weights(model: keras.Model) -> dict:
     """Returns a model's weights by names that do not depend on how often it was built."""
-    return {f"{layer.name}.{one.name}": one for layer in model.layers for one in layer.weights}
+    found: dict = {}
+    for layer in model.layers:
+        for one in layer.weights:
+            name = f"{layer.name}.{one.name}"
+            # A layer of layers, such as `Bidirectional`, has several weights of one name.
+            found[f"{name}.{len(found)}" if name in found else name] = one
+    return found
 
 
 def _restore_newest(directory, variables: dict) -> int:
