@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from fast_weights.experiment.tensorboard import TENSORBOARD_RUNS
+from fast_weights.experiment.run_dir import TENSORBOARD_RUNS
 
 # The values of these depend on the clock.
 TIMED = ("sequences_per_second", "_hparams_/session_start_info")
