@@ -1,7 +1,6 @@
 """Settings: defaults, bounds and the JSON form."""
 
 import dataclasses
-import json
 
 import pytest
 
@@ -20,6 +19,7 @@ OTHERS = {
     "fast_learning_rate": 0.7,
     "epsilon": 0.8,
     "recurrence": "paper",
+    "normalization": "batch",
     "gates": "standard",
     "learning_rate": 0.9,
     "max_gradient_norm": 1.1,
@@ -98,17 +98,31 @@ def test_bad_value_is_named(name, value):
     """Catches a missing bound, and an error that does not say which setting is wrong."""
     with pytest.raises(UserError) as caught:
         Config(**{name: value})
-    assert f"`{name}`" in str(caught.value)
     assert f"{name}={value!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"warmup_steps": 5},  # with a constant learning rate
+        {"learning_rate_schedule": "cosine", "warmup_steps": 500_000},  # all updates
+        {"num_test": 5},  # less than one batch
+        {"model_name": "A-LSTM", "units": 15},  # two numbers make a complex one
+    ],
+    ids=str,
+)
+def test_settings_that_do_not_go_together_are_refused(settings):
+    """Catches a setting that is silently ignored, or that fails after the compilation."""
     with pytest.raises(UserError):
-        Config.from_json(json.dumps({name: value}))
+        Config(**settings)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"unit": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"unit": 3}', '{"units": 0}'])
 def test_corrupt_json_is_refused(text):
     """Catches an error of the parser that would end a script with a traceback."""
-    with pytest.raises(CorruptFileError):
+    with pytest.raises(UserError) as caught:
         Config.from_json(text)
+    assert isinstance(caught.value, CorruptFileError) == (text != '{"units": 0}')
 
 
 def test_differences_leave_out_the_number_of_epochs():
