@@ -84,6 +84,14 @@ def test_blocks_equal_plain_fit(whole_epochs):
         np.testing.assert_allclose(one, value, rtol=1e-3, atol=1e-6)
 
 
+def test_model_learns(tiny):
+    """Catches a program that runs and learns nothing: one pair needs little memory."""
+    config = tiny(num_pairs=1, num_training=4_000, units=24, batch_size=32, num_epochs=4)
+    model, _ = fit_in_blocks(config)
+    validation = blocks.evaluation_block(dataset.generate(config).validation, config)
+    assert model.evaluate(validation, verbose=0, return_dict=True)["accuracy"] > 0.9
+
+
 def test_gradient_norm_is_before_clipping(tiny):
     """Catches a norm of clipped gradients or of a sum, and an update that is not clipped."""
     config = tiny(
