@@ -92,7 +92,8 @@ class TensorBoard(keras.callbacks.Callback):
             with writers["training"].as_default(step=epoch):
                 tf.summary.scalar("loss", record.train_loss)
                 tf.summary.scalar("accuracy", record.train_accuracy)
-                tf.summary.scalar("gradient_norm", record.gradient_norm)
+                if record.gradient_norm is not None:  # a `BlockModel` measures it
+                    tf.summary.scalar("gradient_norm", record.gradient_norm)
                 rate = (config.num_training + config.num_validation) / max(record.seconds, 1e-3)
                 tf.summary.scalar("sequences_per_second", rate)
             with writers["validation"].as_default(step=epoch):
@@ -117,7 +118,7 @@ class TensorBoard(keras.callbacks.Callback):
         """Writes the accuracy of each group, if the task has groups."""
         group = self._task.group
         for number in range(1, self._task.num_groups + 1):
-            accuracy = logs[f"val_accuracy_{number}"]
+            accuracy = logs.get(f"val_accuracy_{number}", np.nan)
             if group and not np.isnan(accuracy):
                 tf.summary.scalar(f"accuracy_by_{group}/{group}_{number}", accuracy)
 
