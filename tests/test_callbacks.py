@@ -54,6 +54,9 @@ def test_checkpoint_and_records_resume_a_training(tmp_path):
     assert [one.val_loss for one in found.all] == history["val_loss"]
     assert [one.train_accuracy for one in found.all] == history["accuracy"]
     assert {one.gradient_norm for one in found.all} == {None}
+    stream = io.StringIO()
+    fit(found, callbacks.ProgressTable(found, stream), epochs=5, initial_epoch=4)
+    assert [line.split()[0] for line in stream.getvalue().splitlines()][-1] == "5/5"
 
 
 def test_training_ends_at_an_accuracy():
