@@ -160,9 +160,11 @@ class ReplicatedModel(BlockModel):
 
     def test_step(self, data):
         """Evaluates a block with groups, with one sum over the replicas."""
-        num_groups, (num_batches, size) = self.group_accuracy.num_groups, data[1].shape[:2]
+        num_groups, shape = self.group_accuracy.num_groups, tf.shape(data[1])
         summed = self._summed(self._totals, *data, axis=1)
         means, correct, count = tf.split(summed, [2, num_groups, num_groups])
+        # Splits of different sizes share a program, in which the number of batches is unknown.
+        num_batches, size = (tf.cast(one, "float32") for one in (shape[0], shape[1]))
         self._add_means(means / (num_batches * size), num_batches)
         self.group_accuracy.add(correct, count)
         return self._results(hidden={"gradient_norm"})
