@@ -8,6 +8,7 @@ Keras's own `fit` under a strategy is not an alternative: it clips the gradients
 before the sum, and it fails with several workers (keras-team/keras#20585).
 """
 
+import functools
 import logging
 
 import keras
@@ -239,7 +240,7 @@ def _mirrored(num_devices):
                 "TensorFlow found no GPU. To train on virtual devices of the CPU, set "
                 f"{option('num_devices', 2)}"
             )
-        return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
+        return _strategy(tuple(gpu.name for gpu in gpus))
     (cpu,) = tf.config.list_physical_devices("CPU")
     devices = [tf.config.LogicalDeviceConfiguration() for _ in range(num_devices)]
     try:
@@ -251,4 +252,14 @@ def _mirrored(num_devices):
             "Restart Python, or the kernel of a notebook, and train before anything else uses "
             f"TensorFlow. Received: num_devices={num_devices}"
         ) from None
-    return tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(num_devices)])
+    return _strategy(tuple(f"CPU:{index}" for index in range(num_devices)))
+
+
+@functools.cache
+def _strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    """Returns a strategy, the same for every training of a process on these devices.
+
+    A second one would number its sums from the start, and TensorFlow would take a sum of another
+    size for one of the first training.
+    """
+    return tf.distribute.MirroredStrategy(devices)
