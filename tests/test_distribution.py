@@ -1,16 +1,14 @@
 """Training on several devices and in several processes equals training on one device."""
 
 import contextlib
+import dataclasses
 import json
-import logging
 import os
 import random
-import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
@@ -21,19 +19,33 @@ from processes import (
     assert_refused,
     checkpoint_arrays,
     records,
-    run,
     run_directory,
     start,
+    without_xla,
 )
 
-from fast_weights.experiment import cluster, dataset, storage
-from fast_weights.experiment.config import Config
+from fast_weights.experiment import dataset, distribution, storage, workers
 from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.run_dir import RunDirectory
+from fast_weights.experiment.training import train
 
 # Gradients are clipped in every update. The learning rate is high, so that faults show.
-SETTINGS = (*TINY, "--num_epochs=3", "--learning_rate=1e-2", "--max_gradient_norm=0.1", "--shuffle")
-MIRRORED = ("--distribution_strategy=mirrored", "--num_devices=2")
-WORKERS = "--distribution_strategy=multi_worker_mirrored"
+SETTINGS = {"num_epochs": 3, "max_gradient_norm": 0.1, "shuffle": True}
+FLAGS = (
+    *(*TINY, "--learning_rate=1e-2", "--max_gradient_norm=0.1", "--shuffle"),
+    "--distribution_strategy=multi_worker_mirrored",
+)
+OPTIONS = [
+    {"model_name": "CONTROL", "num_test": 24},
+    {"model_name": "RNN-LN", "task": "multi-query-recall", "vocabulary_size": 8},
+]
+MORE_OPTIONS = [
+    {},
+    {"model_name": "GRU-LN"},
+    {"model_name": "A-LSTM", "units": 6},
+    {"inner_steps": 0},
+    {"network": "paper", "weight_decay": 0.1, "learning_rate_schedule": "cosine"},
+]
 
 
 def free_ports(number):
@@ -56,254 +68,219 @@ def environment(ports, index):
 
 
 @contextlib.contextmanager
-def start_workers(directory, *flags, others=None, script_of_other="train.py"):
+def start_workers(directory, *flags, others=None, patch=""):
     """Starts two workers, the second in a directory of its own, `directory/worker`.
 
     Args:
         directory: of the run.
         *flags: of both workers.
         others: flags of the second worker. Default: the same.
-        script_of_other: of the second worker.
+        patch: a line of Python that the second worker runs first.
     """
-    ports = free_ports(2)
-    (directory / "worker").mkdir(parents=True, exist_ok=True)
-    workers = [
-        ("train.py", directory, flags),
-        (script_of_other, directory / "worker", others or flags),
-    ]
-    with contextlib.ExitStack() as stack:
-        yield [
-            stack.enter_context(
-                start(script, path, WORKERS, *chosen, env=environment(ports, index))
-            )
-            for index, (script, path, chosen) in enumerate(workers)
-        ]
+    ports, other = free_ports(2), directory / "worker"
+    other.mkdir(parents=True, exist_ok=True)
+    with (
+        start("train.py", directory, *FLAGS, *flags, env=environment(ports, 0)) as chief,
+        start_patched(
+            other, patch, *FLAGS, *(others or flags), env=environment(ports, 1)
+        ) as second,
+    ):
+        yield [chief, second]
+
+
+def start_patched(directory, patch, *flags, **options):
+    """Starts `train.py` after a line of Python that changes the module `workers`."""
+    script = directory / "patched.py"
+    script.write_text(
+        f"import runpy, sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+        "from fast_weights.experiment import console\n"
+        "with console.quiet_import(log_level='3'):\n"
+        "    from fast_weights.experiment import workers\n"
+        f"{patch}\nrunpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
+    )
+    return start(script, directory, *flags, **options)
+
+
+def end_of(process):
+    """Returns what a process prints on both streams until its end, without notes."""
+    process.stdout_text, errors = process.communicate(timeout=240)
+    lines = errors.splitlines(keepends=True)
+    process.errors = "".join(line for line in lines if not line.startswith("note: "))
+    return subprocess.CompletedProcess(
+        process.args, process.returncode, process.stdout_text, process.errors
+    )
 
 
 def run_workers(directory, *flags, **options):
-    """Runs two workers to their end and returns (status, output, errors) of each."""
-    with start_workers(directory, *flags, **options) as workers:
-        outputs = [worker.communicate(timeout=300) for worker in workers]
-        return [
-            (worker.returncode, *output) for worker, output in zip(workers, outputs, strict=True)
-        ]
+    """Runs two workers to their end."""
+    with start_workers(directory, *flags, **options) as both:
+        return [end_of(worker) for worker in both]
 
 
-def assert_close(result, expected, name):
-    """Asserts equality up to rounding, of numbers or of `None`."""
-    if expected is None:
-        assert result is None, name
-    else:
-        assert result == pytest.approx(expected, rel=2e-3, abs=1e-5), name
-
-
-def assert_same_run(directory, other, model_name="RNN-LN-FW"):
+def assert_same_run(run_dir, other):
     """Asserts equal results and weights of two runs, up to rounding."""
-    one, two = (run_directory(path, model_name) for path in (directory, other))
-    assert len(records(one)) == len(records(two)) > 0
-    for mine, theirs in zip(records(one), records(two), strict=True):
-        for name, value in vars(mine).items():
-            assert_close(vars(theirs)[name], value, name)
-    weights = []
-    for run_dir in (one, two):
-        with np.load(run_dir.checkpoint_path(run_dir.checkpoint_epochs()[0])) as archive:
-            weights.append({name: archive[name] for name in archive.files})
-    assert weights[0].keys() == weights[1].keys()
-    for name, value in weights[0].items():
+    assert len(records(run_dir)) == len(records(other)) > 0
+    for mine, theirs in zip(records(run_dir), records(other), strict=True):
+        expected = {name: value for name, value in vars(mine).items() if value is not None}
+        found = {name: value for name, value in vars(theirs).items() if value is not None}
+        assert found == pytest.approx(expected, rel=2e-3, abs=1e-5)
+    one, two = (
+        storage.read_arrays(each.checkpoint_path(each.checkpoint_epochs()[0]))
+        for each in (run_dir, other)
+    )
+    assert one.keys() == two.keys()
+    for name, value in one.items():
         # A tenth of an update: Adam divides small gradients by their size, and so their rounding.
-        np.testing.assert_allclose(weights[1][name], value, rtol=1e-3, atol=1e-3, err_msg=name)
+        np.testing.assert_allclose(two[name], value, rtol=1e-3, atol=1e-3, err_msg=name)
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """The directory of a run on one device."""
-    directory = tmp_path_factory.mktemp("alone")
-    run("train.py", directory, *SETTINGS)
-    return directory
-
-
-def test_two_devices_equal_one(alone, tmp_path):
-    """Catches clipping before the sum, a loss of one share, and a share that is used twice."""
-    done = run("train.py", tmp_path, *SETTINGS, *MIRRORED)
-    assert "Training on 2 CPU devices" in done.stderr
-    assert_same_run(alone, tmp_path)
-
-
-def test_two_workers_equal_one_device(alone, tmp_path):
-    """Catches two writers, and a worker that prints or that trains on the same share."""
-    chief, other = run_workers(tmp_path, *SETTINGS)
-    assert chief[0] == other[0] == 0, chief[2] + other[2]
-    assert "RNN-LN-FW has completed epoch 3" in chief[1]
-    assert other[1] == ""
-    assert not (tmp_path / "worker/checkpoints").exists()
-    assert_same_run(alone, tmp_path)
-
-
-def test_run_moves_between_kinds_of_training(alone, tmp_path):
-    """Catches a checkpoint that only one kind of training can read, and a lost optimizer."""
-    run("train.py", tmp_path, *SETTINGS, "--num_epochs=1")
-    (status, _, errors), _ = run_workers(tmp_path, *SETTINGS, "--num_epochs=2")
-    assert status == 0, errors
-    run("train.py", tmp_path, *SETTINGS, *MIRRORED)
-    assert_same_run(alone, tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["devices", "workers"])
-@pytest.mark.parametrize(
-    "flags",
-    [
-        ("--model_name=CONTROL",),
-        ("--model_name=RNN-LN",),
-        ("--model_name=GRU-LN",),
-        ("--model_name=A-LSTM", "--units=6"),
-        ("--inner_steps=0",),
-        ("--task=multi-query-recall", "--vocabulary_size=8"),
-        ("--num_test=24", "--weight_decay=0.1", "--network=paper", "--warmup_steps=4"),
-    ],
-    ids=" ".join,
-)
-def test_every_option_equals_one_device(tmp_path, flags, kind):
-    """Catches a model, a task or a setting that the divided update computes differently."""
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-    run("train.py", tmp_path / "one", *SETTINGS, *flags)
-    if kind == "devices":
-        run("train.py", tmp_path / "two", *SETTINGS, *flags, *MIRRORED)
-    else:
-        (status, _, errors), _ = run_workers(tmp_path / "two", *SETTINGS, *flags)
-        assert status == 0, errors
-    model_name = flags[0].removeprefix("--model_name=") if "model" in flags[0] else "RNN-LN-FW"
-    assert_same_run(tmp_path / "one", tmp_path / "two", model_name)
-
-
-DIES_WHILE_CONNECTING = f"""
-import os, runpy, sys
-sys.path.insert(0, {str(ROOT)!r})
-from fast_weights.experiment import console
-with console.quiet_import():
-    from fast_weights.experiment import cluster
-wait = cluster.wait_for_workers
-def wait_and_die(*arguments):
-    wait(*arguments)
-    os._exit(1)
-cluster.wait_for_workers = wait_and_die
-runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
+TRAIN_ON_TWO_DEVICES = """
+import json, sys
+from fast_weights.experiment import Config, RunDirectory, UserError, train
+directory, configs = sys.argv[1], [Config(**one) for one in json.loads(sys.argv[2])]
+two = {"distribution_strategy": "mirrored", "num_devices": 2}
+for i, config in enumerate(configs):
+    run_dir = RunDirectory(f"{directory}/{i}-two", config.model_name)
+    train(config, run_dir, directory, **two)
+odd = Config(batch_size=5, num_training=5, num_validation=5)
+try:
+    train(odd, RunDirectory(directory, "odd"), directory, **two)
+except UserError as error:
+    assert "batch_size=5" in str(error)
+else:
+    sys.exit("a batch was divided unevenly")
 """
 
 
-@pytest.mark.slow
-def test_death_while_connecting_ends_the_others(tmp_path):
-    """Catches TensorFlow's wait of an hour, in code that Python cannot interrupt."""
-    script = tmp_path / "dies.py"
-    script.write_text(DIES_WHILE_CONNECTING, encoding="utf-8")
-    chief, other = run_workers(tmp_path, *SETTINGS, script_of_other=script)
-    assert other[0] == 1
-    assert chief[0] == -signal.SIGKILL
-    assert re.fullmatch(r"(note: .*\n)?error: .* Another worker has stopped.*\n", chief[2])
+@pytest.mark.parametrize("options", [OPTIONS, pytest.param(MORE_OPTIONS, marks=pytest.mark.slow)])
+def test_two_devices_equal_one(tmp_path, tiny, options):
+    """Catches clipping before the sum, a loss of one share, and a share that is used twice."""
+    configs = [tiny(**{**SETTINGS, **one}) for one in options]
+    settings = json.dumps([dataclasses.asdict(one) for one in configs])
+    command = [sys.executable, "-c", TRAIN_ON_TWO_DEVICES, str(tmp_path), settings]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=500)
+    for i, config in enumerate(configs):
+        one, two = (RunDirectory(tmp_path / f"{i}-{n}", config.model_name) for n in ("one", "two"))
+        with without_xla():
+            train(config, one, tmp_path)
+        assert_same_run(one, two)
+
+
+def test_two_workers_equal_one_device(tmp_path, tiny):
+    """Catches two writers, a worker on another share, and a checkpoint for one device only."""
+    config, one = tiny(model_name="CONTROL", **SETTINGS), RunDirectory(tmp_path / "one", "CONTROL")
+    two = run_directory(tmp_path / "two", "CONTROL")
+    with without_xla():
+        train(config, one, tmp_path)
+        train(config, two, tmp_path, stop_at_accuracy=0)  # the workers resume this run
+    chief, other = run_workers(tmp_path / "two", "--num_epochs=3", "--model_name=CONTROL")
+    assert chief.returncode == other.returncode == 0, chief.stderr + other.stderr
+    assert "/3 " in chief.stdout
+    assert other.stdout == other.stderr == ""
+    assert not (tmp_path / "two/worker/checkpoints").exists()
+    assert_same_run(one, two)
+
+
+@pytest.mark.parametrize(
+    ("victim", "number", "compares"),
+    [
+        (1, signal.SIGKILL, False),
+        *(
+            pytest.param(victim, number, True, marks=pytest.mark.slow)
+            for victim in (0, 1)
+            for number in [signal.SIGKILL] * 3 + [signal.SIGTERM] * 2
+        ),
+    ],
+)
+def test_death_of_a_worker_ends_the_others(tmp_path, victim, number, compares):
+    """Catches a worker that waits for ever, and a resumed run that differs from a whole one."""
+    with start_workers(tmp_path, "--num_epochs=3000", "--model_name=CONTROL") as both:
+        next(line for line in both[0].stdout if " 2/3000" in line)
+        time.sleep(random.random())
+        both[victim].send_signal(number)
+        done = end_of(both[1 - victim])
+        assert_refused(done)
+    run_dir = run_directory(tmp_path, "CONTROL")
+    completed = run_dir.checkpoint_epochs()[0]
+    assert completed >= 2
+    if compares:
+        for directory in (tmp_path, tmp_path / "whole"):
+            epochs = f"--num_epochs={completed + 20}"
+            for worker in run_workers(directory, epochs, "--model_name=CONTROL"):
+                assert worker.returncode == 0, worker.stderr
+        whole = run_directory(tmp_path / "whole", "CONTROL")
+        assert records(run_dir) == records(whole)
+        assert checkpoint_arrays(run_dir) == checkpoint_arrays(whole)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1], ids=["chief", "worker"])
 def test_death_while_compiling_ends_the_others(tmp_path, victim):
     """Catches a worker that waits for ever for one that died before the first update."""
-    with start_workers(tmp_path, *SETTINGS, "--model_name=GRU-LN") as workers:
-        assert any("Compiling" in line for line in workers[0].stderr), workers[0].communicate()
-        workers[victim].kill()
-        _, errors = workers[1 - victim].communicate(timeout=60)
-        assert workers[1 - victim].returncode == 2
-        (error,) = (line for line in errors.splitlines() if not line.startswith("note: "))
-        assert error.startswith("error: another worker has stopped")
+    with start_workers(tmp_path, "--model_name=GRU-LN") as both:
+        assert any("Compiling" in line for line in both[0].stderr), both[0].communicate()
+        both[victim].kill()
+        assert_refused(end_of(both[1 - victim]))
     assert not run_directory(tmp_path, "GRU-LN").is_trained
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", ["kill", "terminate"])
-@pytest.mark.parametrize("victim", [0, 1], ids=["chief", "worker"])
-def test_death_of_a_worker_ends_the_others(alone, tmp_path, victim, end):
-    """Catches a worker that waits for ever, and a resumed run that differs from a whole one."""
-    with start_workers(tmp_path, *SETTINGS, "--num_epochs=3000") as workers:
-        path = run_directory(tmp_path).results_path
-        while not (path.exists() and path.read_text().count("\n") > 1):
-            assert workers[0].poll() is None, workers[0].communicate()
-            time.sleep(0.1)
-        time.sleep(random.random())
-        getattr(workers[victim], end)()
-        killed = time.monotonic()
-        _, errors = workers[1 - victim].communicate(timeout=60)
-        assert time.monotonic() - killed < 60
-        assert workers[1 - victim].returncode == 2
-        lines = [line for line in errors.splitlines() if not line.startswith("note: ")]
-        (error,) = lines
-        assert error.startswith("error: another worker has stopped")
-    completed = run_directory(tmp_path).checkpoint_epochs()[0]
-    for directory in (tmp_path, tmp_path / "whole"):
-        results = run_workers(directory, *SETTINGS, f"--num_epochs={completed + 20}")
-        assert [status for status, _, _ in results] == [0, 0], results
-    resumed, whole = (run_directory(path) for path in (tmp_path, tmp_path / "whole"))
-    assert records(resumed) == records(whole)
-    assert checkpoint_arrays(resumed) == checkpoint_arrays(whole)
+def test_death_while_connecting_ends_the_others(tmp_path):
+    """Catches TensorFlow's wait of an hour, in code that Python cannot interrupt."""
+    patch = "import os; workers._check_same = lambda *arguments: os._exit(1)"
+    chief, other = run_workers(tmp_path, patch=patch)
+    assert other.returncode == 1
+    assert_refused(chief)
 
 
-def test_other_settings_of_a_worker_are_named(tmp_path):
-    """Catches workers that train two different models together."""
-    for status, _, errors in run_workers(tmp_path, *SETTINGS, others=(*SETTINGS, "--units=4")):
-        assert status == 2
-        assert re.search(r"^error: .*same settings.* units=(5 and|4 and) units=", errors, re.M)
+def test_differences_between_workers_are_named(tmp_path, tiny_config):
+    """Catches workers that train two models together, on other data or with other packages."""
+    for path in (tmp_path / "data", tmp_path / "worker/data"):
+        dataset.load_or_generate(path, tiny_config)
+    path = dataset.data_path(path, tiny_config)
+    arrays = storage.read_arrays(path)
+    storage.write_arrays(path, {**arrays, "training_tokens": arrays["training_tokens"][::-1]})
+    patch = (
+        "old = workers._versions; workers._versions = lambda splits: {**old(splits), 'keras': 3}"
+    )
+    for worker in run_workers(tmp_path, others=["--units=4"], patch=patch):
+        assert_refused(worker, "units=5", "units=4", "keras=3", "sequences=")
     assert not run_directory(tmp_path).is_trained
 
 
-# A version with another setting, too: its exchange has another length.
-OTHER_KERAS = f"""
-import runpy, sys
-sys.path.insert(0, {str(ROOT)!r})
-from fast_weights.experiment import console
-with console.quiet_import():
-    from fast_weights.experiment import distribution
-versions = distribution._versions()
-distribution._versions = lambda: {{**versions, "keras": "3.0.0", "new": "setting"}}
-runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
-"""
-
-
-def test_other_sequences_of_a_worker_are_named(tmp_path):
-    """Catches workers that learn from different data."""
-    config = Config.with_defaults(batch_size=8, num_pairs=2, num_training=100, num_validation=40)
-    paths = [dataset.data_path(path / "data", config) for path in (tmp_path, tmp_path / "worker")]
-    for path in paths:
-        path.parent.mkdir(parents=True)
-        dataset.load_or_generate(path.parent, config)
-    arrays = storage.read_arrays(paths[1])
-    arrays["training_tokens"] = arrays["training_tokens"][::-1]
-    storage.write_arrays(paths[1], arrays)
-    for status, _, errors in run_workers(tmp_path, *SETTINGS):
-        assert status == 2
-        assert "error: another worker has other sequences" in errors
-
-
-def test_other_versions_of_a_worker_are_named(tmp_path):
-    """Catches workers whose packages round differently."""
-    script = tmp_path / "other_keras.py"
-    script.write_text(OTHER_KERAS, encoding="utf-8")
-    for status, _, errors in run_workers(tmp_path, *SETTINGS, script_of_other=script):
-        assert status == 2
-        assert re.search(r"^error: .*versions.*keras=3\S+ and keras=3\S+, new=", errors, re.M)
+@pytest.mark.parametrize("port_is_taken", [False, True])
+def test_worker_without_a_connection_is_named(tmp_path, port_is_taken):
+    """Catches a wait without end for a worker that never comes, or at a port in use."""
+    ports = free_ports(2)
+    with contextlib.ExitStack() as stack:
+        if port_is_taken:
+            stack.enter_context(socket.create_server(("127.0.0.1", ports[0])))
+        patch, env = "workers.CONNECT_SECONDS = 2", environment(ports, 0)
+        done = end_of(stack.enter_context(start_patched(tmp_path, patch, *FLAGS, env=env)))
+    assert_refused(done, *([] if port_is_taken else [f"127.0.0.1:{ports[1]}"]))
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("name", "num_devices", "variables"),
     [
-        ((*MIRRORED, "--batch_size=5"), ["batch_size", "2."]),
-        (("--distribution_strategy=mirrored",), ["no GPU", "--num_devices=2"]),
-        (("--num_devices=2",), ["--num_devices", "mirrored"]),
-        ((WORKERS,), ["TF_CONFIG", "Slurm"]),
+        ("mirrored", None, {}),  # no GPU
+        ("mirrored", 2, {}),  # this process has started computing
+        ("off", 2, {}),
+        ("multi_worker_mirrored", None, {}),
+        ("multi_worker_mirrored", None, {"SLURM_PROCID": "0"}),  # not started by srun
+        ("parameter_server", None, {}),
     ],
-    ids=lambda value: " ".join(value),
 )
-def test_devices_that_do_not_exist_are_named(tmp_path, flags, words):
+def test_devices_that_do_not_exist_are_refused(
+    monkeypatch, tiny_config, name, num_devices, variables
+):
     """Catches a traceback for a wrong flag or environment."""
-    clean = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
-    assert_refused(run("train.py", tmp_path, *TINY, *flags, status=2, env=clean), *words)
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    splits, settings = dataset.generate(tiny_config), dataclasses.asdict(tiny_config)
+    with pytest.raises(UserError):
+        distribution.connect(name, num_devices, settings, splits)
 
 
 @pytest.mark.parametrize(
@@ -320,8 +297,8 @@ def test_devices_that_do_not_exist_are_named(tmp_path, flags, words):
 )
 def test_wrong_cluster_is_named(text):
     """Catches a cluster that TensorFlow waits for in vain."""
-    with pytest.raises(UserError, match="TF_CONFIG must be JSON such as"):
-        cluster._check_cluster(text)
+    with pytest.raises(UserError):
+        workers._check_description(text)
 
 
 @pytest.mark.parametrize(
@@ -335,86 +312,10 @@ def test_tasks_of_slurm_are_workers(monkeypatch, node, local, index):
     variables |= {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(local), "SLURMD_NODENAME": node}
     for name, value in {**variables, "CUDA_VISIBLE_DEVICES": ""}.items():
         monkeypatch.setenv(name, value)
-    found = cluster._read_slurm()
+    found = workers._read_slurm()
     addresses = ["n10:8888", "n10:8889", "n9:8888", "n9:8889"]
     assert found.cluster_spec().as_dict() == {"worker": addresses}
     assert (found.task_id, found.num_accelerators()) == (index, {})
-
-
-def test_slurm_without_srun_is_named(monkeypatch):
-    """Catches a traceback in a script of sbatch that starts `train.py` itself."""
-    monkeypatch.setenv("SLURM_PROCID", "0")
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    with pytest.raises(UserError, match="with srun"):
-        cluster.find()
-
-
-def test_port_in_use_is_named():
-    """Catches a worker that cannot listen and blames the others."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=f"port {port} of worker 1 cannot be used"):
-            cluster.wait_for_workers(["127.0.0.1:1", f"127.0.0.1:{port}"], 1, {})
-
-
-def test_missing_worker_is_named(monkeypatch, caplog):
-    """Catches a wait without end, or without a word, for a worker that never comes."""
-    monkeypatch.setattr(cluster, "START_SECONDS", 1)
-    monkeypatch.setattr(cluster, "NOTE_SECONDS", 0)
-    caplog.set_level(logging.INFO)
-    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    with pytest.raises(UserError, match=f"no connection to {workers[1]} within 1 s"):
-        cluster.wait_for_workers(workers, 0, {})
-    assert caplog.messages == [f"Waiting for the workers at {workers[1]}"]
-
-
-@contextlib.contextmanager
-def other_worker(handle, *arguments):
-    """Runs `handle(listener, *arguments)` in a thread, at the second of the yielded addresses."""
-    ports = free_ports(2)
-    with socket.create_server(("127.0.0.1", ports[1])) as listener:
-        threading.Thread(target=handle, args=(listener, *arguments), daemon=True).start()
-        yield [f"127.0.0.1:{port}" for port in ports]
-        listener.shutdown(socket.SHUT_RDWR)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"workers": ["a:1", "b:2"]}, "has other addresses.*a:1, b:2"),
-        ({"index": 0}, "has index 0, but its index must be 1"),
-        ({"values": {"units": 4, "new": 1}}, "new=None and new=1, units=5 and units=4"),
-    ],
-    ids=lambda value: str(value),
-)
-def test_other_greeting_of_a_worker_is_named(change, message):
-    """Catches workers that would wait for each other for ever, or train different models."""
-    greeting = {"index": 1, "values": {"units": 5}}
-    with other_worker(cluster._greet, greeting, set()) as workers:
-        greeting.update({"workers": workers, **change})
-        with pytest.raises(UserError, match=message):
-            cluster.wait_for_workers(workers, 0, {"units": 5})
-
-
-@pytest.mark.parametrize("reply", [b"", b"SSH-2.0-OpenSSH\r\n"])
-def test_another_program_is_no_worker(monkeypatch, reply):
-    """Catches a wait without end for a program at a worker's address that is not a worker."""
-    monkeypatch.setattr(cluster, "START_SECONDS", 1)
-    kept = []
-
-    def answer(listener):
-        with contextlib.suppress(OSError):
-            while True:
-                kept.append(listener.accept()[0])
-                kept[-1].sendall(reply)
-
-    with (
-        other_worker(answer) as workers,
-        pytest.raises(UserError, match=f"no connection to {workers[1]} within 1 s"),
-    ):
-        cluster.wait_for_workers(workers, 0, {})
 
 
 DATA_PARALLEL = """
@@ -439,6 +340,7 @@ for parallel in (False, True):
 """
 
 
+@pytest.mark.slow
 def test_layers_under_data_parallel_on_jax():
     """Catches a layer whose states or sums depend on how `fit` divides a batch."""
     pytest.importorskip("jax")
