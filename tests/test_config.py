@@ -7,36 +7,21 @@ import pytest
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import CorruptFileError, UserError
 
-# A value of each setting that differs from its default and from all other values.
-OTHERS = {
-    "model_name": "GRU-LN",
-    "task": "multi-query-recall",
-    "num_epochs": 2,
-    "batch_size": 3,
-    "units": 4,
-    "inner_steps": 5,
-    "decay_rate": 0.6,
-    "fast_learning_rate": 0.7,
-    "epsilon": 0.8,
-    "recurrence": "paper",
-    "normalization": "batch",
-    "gates": "standard",
-    "learning_rate": 0.9,
-    "max_gradient_norm": 1.1,
-    "num_pairs": 12,
-    "sequence_length": 50,
-    "vocabulary_size": 26,
-    "num_training": 13,
-    "num_validation": 14,
-    "seed": 15,
-    "data_seed": 16,
-    "shuffle": True,
-    "network": "paper",
-    "learning_rate_schedule": "cosine",
-    "warmup_steps": 1,
-    "weight_decay": 0.25,
-    "num_test": 17,
-}
+FIELDS = dataclasses.fields(Config)
+
+
+def other(number, field):
+    """Returns a value of a setting that differs from its default and from all other values."""
+    if field.metadata["choices"]:
+        return list(field.metadata["choices"])[-1]
+    if field.type is bool:
+        return not field.default
+    return number / 1000 if field.type is float else number
+
+
+OTHERS = {field.name: other(number, field) for number, field in enumerate(FIELDS, start=100)}
+# Sizes that go together.
+OTHERS.update(num_pairs=12, sequence_length=50, vocabulary_size=26, warmup_steps=60)
 
 
 def test_defaults_are_those_of_the_original():
@@ -52,58 +37,38 @@ def test_defaults_are_those_of_the_original():
 
 def test_json_keeps_every_setting():
     """Catches a setting that is lost on the way to disk and back."""
-    defaults = dataclasses.asdict(Config())
-    assert defaults.keys() == OTHERS.keys()
-    assert all(defaults[name] != value for name, value in OTHERS.items())
+    assert all(OTHERS[field.name] != field.default for field in FIELDS)
     config = Config(**OTHERS)
     assert Config.from_json(config.to_json()) == config
     assert Config.from_json('{"units": 4}') == Config(units=4)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("model_name", "RNN"),
-        ("task", "recall"),
-        ("num_epochs", 0),
-        ("batch_size", -1),
-        ("units", 0),
-        ("units", 2.5),
-        ("units", True),
-        ("units", "50"),
-        ("inner_steps", -1),
-        ("recurrence", "blog"),
-        ("decay_rate", 1.01),
-        ("decay_rate", float("nan")),
-        ("fast_learning_rate", -0.1),
-        ("fast_learning_rate", float("inf")),
-        ("epsilon", -1e-9),
-        ("epsilon", None),
-        ("gates", "both"),
-        ("learning_rate", 0.0),
-        ("max_gradient_norm", 0.0),
-        ("num_pairs", 0),
-        ("num_pairs", 27),
-        ("num_training", 127),  # less than one batch
-        ("num_validation", 127),
-        ("seed", -1),
-        ("data_seed", -1),
-        ("data_seed", True),
-        ("sequence_length", 9),  # of another task
-        ("vocabulary_size", 64),
-        ("shuffle", "yes"),
-    ],
-)
-def test_bad_value_is_named(name, value):
-    """Catches a missing bound, and an error that does not say which setting is wrong."""
-    with pytest.raises(UserError) as caught:
-        Config(**{name: value})
-    assert f"{name}={value!r}" in str(caught.value)
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+def test_bad_value_is_named(field):
+    """Catches a missing lower bound or type, and an error that does not name the setting."""
+    bad = [[], None if field.default is not None else "none"]
+    if field.metadata["choices"]:
+        bad.append("other")
+    elif field.type is not bool:
+        bad += [field.metadata["low"] - 1, True, "50"]
+        bad += [float("nan")] if field.type is float else [2.5]
+    for value in bad:
+        with pytest.raises(UserError) as caught:
+            Config(**{field.name: value})
+        assert f"{field.name}={value!r}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "settings",
     [
+        {"decay_rate": 1.01},
+        {"fast_learning_rate": float("inf")},
+        {"learning_rate": 0.0},
+        {"max_gradient_norm": 0.0},
+        {"num_pairs": 27},  # letters
+        {"num_training": 127},  # less than one batch
+        {"num_validation": 127},
+        {"sequence_length": 9},  # of another task
         {"warmup_steps": 5},  # with a constant learning rate
         {"learning_rate_schedule": "cosine", "warmup_steps": 500_000},  # all updates
         {"num_test": 5},  # less than one batch
@@ -111,8 +76,8 @@ def test_bad_value_is_named(name, value):
     ],
     ids=str,
 )
-def test_settings_that_do_not_go_together_are_refused(settings):
-    """Catches a setting that is silently ignored, or that fails after the compilation."""
+def test_settings_that_cannot_work_are_refused(settings):
+    """Catches a missing bound, and a setting that is silently ignored or fails much later."""
     with pytest.raises(UserError):
         Config(**settings)
 

@@ -48,67 +48,51 @@ MORE_OPTIONS = [
 ]
 
 
-def free_ports(number):
-    """Returns ports that no program uses."""
+def environments():
+    """Returns the environments of two workers at free ports."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-def environment(ports, index):
-    """Returns the environment of a worker."""
-    workers = [f"127.0.0.1:{port}" for port in ports]
-    task = {"type": "worker", "index": index}
-    config = json.dumps({"cluster": {"worker": workers}, "task": task})
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
     # conftest.py hides TensorFlow's log. Users leave its level alone.
     inherited = {k: value for k, value in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    return {**inherited, "TF_CONFIG": config}
+    for index in range(2):
+        task = {"type": "worker", "index": index}
+        config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        yield {**inherited, "TF_CONFIG": config}
 
 
-@contextlib.contextmanager
-def start_workers(directory, *flags, others=None, patch=""):
-    """Starts two workers, the second in a directory of its own, `directory/worker`.
-
-    Args:
-        directory: of the run.
-        *flags: of both workers.
-        others: flags of the second worker. Default: the same.
-        patch: a line of Python that the second worker runs first.
-    """
-    ports, other = free_ports(2), directory / "worker"
-    other.mkdir(parents=True, exist_ok=True)
-    with (
-        start("train.py", directory, *FLAGS, *flags, env=environment(ports, 0)) as chief,
-        start_patched(
-            other, patch, *FLAGS, *(others or flags), env=environment(ports, 1)
-        ) as second,
-    ):
-        yield [chief, second]
-
-
-def start_patched(directory, patch, *flags, **options):
-    """Starts `train.py` after a line of Python that changes the module `workers`."""
+def start_worker(directory, env, *flags, patch=""):
+    """Starts `train.py` as a worker, after a line of Python that changes the module `workers`."""
+    directory.mkdir(parents=True, exist_ok=True)
     script = directory / "patched.py"
     script.write_text(
         f"import runpy, sys\nsys.path.insert(0, {str(ROOT)!r})\n"
         "from fast_weights.experiment import console\n"
         "with console.quiet_import(log_level='3'):\n"
         "    from fast_weights.experiment import workers\n"
-        f"{patch}\nrunpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
+        f"{patch}\nrunpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n",
+        encoding="utf-8",
     )
-    return start(script, directory, *flags, **options)
+    return start(script, directory, *FLAGS, *flags, env=env)
+
+
+@contextlib.contextmanager
+def start_workers(directory, *flags, others=(), patch=""):
+    """Starts two workers. The second has more flags, a patch and a directory of its own."""
+    first, second = environments()
+    other = directory / "worker"
+    with (
+        start("train.py", directory, *FLAGS, *flags, env=first) as chief,
+        start_worker(other, second, *flags, *others, patch=patch) as worker,
+    ):
+        yield chief, worker
 
 
 def end_of(process):
-    """Returns what a process prints on both streams until its end, without notes."""
-    process.stdout_text, errors = process.communicate(timeout=240)
-    lines = errors.splitlines(keepends=True)
-    process.errors = "".join(line for line in lines if not line.startswith("note: "))
-    return subprocess.CompletedProcess(
-        process.args, process.returncode, process.stdout_text, process.errors
-    )
+    """Returns the completed process, without the notes on its standard error."""
+    stdout, stderr = process.communicate(timeout=240)
+    errors = [line for line in stderr.splitlines(keepends=True) if not line.startswith("note: ")]
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, "".join(errors))
 
 
 def run_workers(directory, *flags, **options):
@@ -121,17 +105,15 @@ def assert_same_run(run_dir, other):
     """Asserts equal results and weights of two runs, up to rounding."""
     assert len(records(run_dir)) == len(records(other)) > 0
     for mine, theirs in zip(records(run_dir), records(other), strict=True):
-        expected = {name: value for name, value in vars(mine).items() if value is not None}
-        found = {name: value for name, value in vars(theirs).items() if value is not None}
-        assert found == pytest.approx(expected, rel=2e-3, abs=1e-5)
-    one, two = (
-        storage.read_arrays(each.checkpoint_path(each.checkpoint_epochs()[0]))
-        for each in (run_dir, other)
-    )
-    assert one.keys() == two.keys()
-    for name, value in one.items():
+        one, two = (json.loads(record.to_json()) for record in (mine, theirs))
+        assert one == pytest.approx(two, rel=2e-3, abs=1e-5)
+    for name, value in arrays_of(run_dir).items():
         # A tenth of an update: Adam divides small gradients by their size, and so their rounding.
-        np.testing.assert_allclose(two[name], value, rtol=1e-3, atol=1e-3, err_msg=name)
+        np.testing.assert_allclose(arrays_of(other)[name], value, 1e-3, 1e-3, err_msg=name)
+
+
+def arrays_of(run_dir):
+    return storage.read_arrays(run_dir.checkpoint_path(run_dir.checkpoint_epochs()[0]))
 
 
 TRAIN_ON_TWO_DEVICES = """
@@ -251,13 +233,14 @@ def test_differences_between_workers_are_named(tmp_path, tiny_config):
 @pytest.mark.parametrize("port_is_taken", [False, True])
 def test_worker_without_a_connection_is_named(tmp_path, port_is_taken):
     """Catches a wait without end for a worker that never comes, or at a port in use."""
-    ports = free_ports(2)
-    with contextlib.ExitStack() as stack:
-        if port_is_taken:
-            stack.enter_context(socket.create_server(("127.0.0.1", ports[0])))
-        patch, env = "workers.CONNECT_SECONDS = 2", environment(ports, 0)
-        done = end_of(stack.enter_context(start_patched(tmp_path, patch, *FLAGS, env=env)))
-    assert_refused(done, *([] if port_is_taken else [f"127.0.0.1:{ports[1]}"]))
+    env, _ = environments()
+    mine, missing = json.loads(env["TF_CONFIG"])["cluster"]["worker"]
+    taken = ("127.0.0.1", int(mine.split(":")[1]))
+    with (
+        socket.create_server(taken) if port_is_taken else contextlib.nullcontext(),
+        start_worker(tmp_path, env, patch="workers.CONNECT_SECONDS = 2") as worker,
+    ):
+        assert_refused(end_of(worker), "" if port_is_taken else missing)
 
 
 @pytest.mark.parametrize(
@@ -316,43 +299,3 @@ def test_tasks_of_slurm_are_workers(monkeypatch, node, local, index):
     addresses = ["n10:8888", "n10:8889", "n9:8888", "n9:8889"]
     assert found.cluster_spec().as_dict() == {"worker": addresses}
     assert (found.task_id, found.num_accelerators()) == (index, {})
-
-
-DATA_PARALLEL = """
-import keras, numpy as np, sys
-if len(keras.distribution.list_devices()) != 2:
-    sys.exit("two devices expected")
-from fast_weights import Control, FastWeights, LayerNormGRU, LayerNormRNN
-rng = np.random.default_rng(0)
-inputs = rng.normal(size=(32, 5, 3)).astype("float32")
-targets = rng.normal(size=(32, 4)).astype("float32")
-layers = [Control, LayerNormRNN, LayerNormGRU, FastWeights, lambda n: FastWeights(n, chunk_size=2)]
-for parallel in (False, True):
-    if parallel:
-        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
-    for layer in layers:
-        keras.utils.set_random_seed(0)
-        model = keras.Sequential([keras.Input((5, 3)), layer(4)])
-        model.compile(keras.optimizers.Adam(1e-2), "mse")
-        history = model.fit(inputs, targets, batch_size=16, epochs=3, verbose=0, shuffle=False)
-        devices = len(model.weights[0].value.sharding.device_set)
-        print(devices, *history.history["loss"])
-"""
-
-
-@pytest.mark.slow
-def test_layers_under_data_parallel_on_jax():
-    """Catches a layer whose states or sums depend on how `fit` divides a batch."""
-    pytest.importorskip("jax")
-    env = {
-        **os.environ,
-        "KERAS_BACKEND": "jax",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", DATA_PARALLEL], env=env, cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    lines = [[float(number) for number in line.split()] for line in done.stdout.splitlines()]
-    assert [line[0] for line in lines] == [1] * 5 + [2] * 5
-    np.testing.assert_allclose(np.array(lines)[5:, 1:], np.array(lines)[:5, 1:], rtol=1e-4)

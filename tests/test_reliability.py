@@ -24,7 +24,7 @@ from processes import (
     without_xla,
 )
 
-from fast_weights.experiment import results, storage
+from fast_weights.experiment import results
 from fast_weights.experiment.checkpoint import restore_newest
 from fast_weights.experiment.models import build_model
 from fast_weights.experiment.run_dir import RunDirectory
@@ -223,17 +223,6 @@ def test_full_disk_ends_with_message(tmp_path, tiny):
             assert "\n" not in caught.value.strerror
             assert run_dir.checkpoint_epochs()[0] == epoch
         assert [one.epoch for one in train(config, run_dir, tmp_path)] == [1, 2, 3, 4]
-
-
-def test_full_disk_leaves_the_old_file(tmp_path):
-    """Catches half a file in the place of an earlier one."""
-    path = tmp_path / "figure.png"
-    path.write_bytes(b"old")
-    with pytest.raises(OSError) as caught, space_for(500), storage.atomic_write(path) as file:  # noqa: PT011
-        file.write(bytes(2000))
-    assert caught.value.filename == str(path)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_read_only_directory_ends_with_message(tmp_path, tiny_config):
