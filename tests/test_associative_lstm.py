@@ -38,22 +38,6 @@ def test_heads_and_copies_equal_oracle(num_copies, num_heads):
         np.testing.assert_allclose(last[1][b], c, **TOLERANCE)
 
 
-def test_a_stored_value_is_read_with_its_key():
-    """Catches a product that is not complex: key times conjugated key is 1."""
-    cell = AssociativeLSTMCell(8, num_copies=3, num_heads=1, dtype="float64")
-    cell.build((1, 1))
-    half, rng = 4, np.random.default_rng(0)
-    key = np.exp(1j * rng.uniform(0, 2 * np.pi, half))
-    value = 0.5 * np.exp(1j * rng.uniform(0, 2 * np.pi, half))
-    # Gates are 1, but for the rounding of the sigmoid. The read key is the conjugate.
-    vectors = [part for z in (key, value, key.conj()) for part in (z.real, z.imag)]
-    projected = np.concatenate([np.full(3 * half, 40.0), *vectors])[None]
-    states = [np.zeros((1, 8)), np.zeros((1, 24))]
-    output, _ = cell.step(keras.ops.convert_to_tensor(projected), states)
-    expected = np.concatenate([value.real, value.imag])
-    np.testing.assert_allclose(array(output)[0], expected, rtol=1e-5)
-
-
 def test_gradient_is_finite_where_keys_are_zero():
     """Catches a root of zero: a padded step of zeros has keys of length 0."""
     layer = AssociativeLSTM(4, bias_initializer="zeros")

@@ -20,9 +20,9 @@ FILES = [
 BACKENDS = [name for name in ("jax", "torch") if importlib.util.find_spec(name)]
 # One cell of each kind, and the layer that cuts a sequence into chunks.
 SELECTED = (
-    "(sequence or states_go or backwards or zero_output or trace_equals)"
+    "(sequence or backwards or zero_output or trace_equals)"
     " and (GRUCell-standard or WeightsCell-paper or FastWeights-chunks)"
-    " or (gradients_of_settings and decay_rate)"
+    " or (gradients_of_settings and decay_rate) or (normalizations and loop)"
 )
 
 

@@ -16,7 +16,11 @@ from cases import (
     unrolled,
 )
 
-costly_layers = costly(LAYERS, always=["LayerNormGRU", "FastWeights", "FastWeights-chunks"])
+costly_layers = costly(LAYERS, always=["FastWeights-chunks"])
+# In the default suite, one looped and one unrolled model.
+costly_unrolled = pytest.mark.parametrize(
+    "unroll", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["loop", "unrolled"]
+)
 
 
 def model_of(name, unroll):
@@ -29,7 +33,7 @@ def model_of(name, unroll):
 
 
 @costly_layers
-@unrolled
+@costly_unrolled
 def test_saved_model(name, unroll, tmp_path):
     """Catches a weight or a loop that tracing loses."""
     model, inputs, expected = model_of(name, unroll)

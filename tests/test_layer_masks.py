@@ -11,22 +11,22 @@ from cases import (
     HOLES,
     PADDED,
     STEPS,
-    all_layers,
     array,
     assert_close,
     inputs_of,
     layer_of,
     oracle,
+    oracle_states,
+    random_states,
     randomize,
+    some_layers,
     unrolled,
 )
-
-from fast_weights import Control
 
 FAILS_ON_TORCH = "Keras 3.15 fails with a mask, `go_backwards` and `unroll` on PyTorch"
 
 
-@all_layers
+@some_layers
 def test_masking_layer(name):
     """Catches a mask that does not reach the layer, or is not passed on to the next one."""
     inputs = keras.Input((None, FEATURES))
@@ -38,7 +38,7 @@ def test_masking_layer(name):
     np.testing.assert_allclose(array(model(padded))[1:], short, **FLOAT32)
 
 
-@all_layers
+@some_layers
 def test_embedding_mask_counts_with_initial_state(name):
     """Catches the mask of an `Embedding` that is lost in a call with an initial state."""
     tokens = np.array([[3, 1, 2, 0, 0], [2, 2, 0, 1, 3]])
@@ -74,7 +74,7 @@ def test_forms_of_masks(given, used):
     assert_close("FastWeights", layer(inputs_of(), mask=given), expected)
 
 
-@all_layers
+@some_layers
 @unrolled
 @pytest.mark.parametrize("go_backwards", [False, True])
 @pytest.mark.parametrize("return_sequences", [False, True])
@@ -107,36 +107,23 @@ def test_keras_zeroes_right_outputs():
     np.testing.assert_array_equal(np.any(outputs, axis=-1), HOLES[:, ::-1])
 
 
-@all_layers
+@some_layers
 @unrolled
-@pytest.mark.parametrize("return_sequences", [False, True])
-def test_bidirectional_with_mask(name, unroll, return_sequences):
-    """Catches zeros at the wrong steps: `Bidirectional` sets `zero_output_for_mask` itself."""
+def test_bidirectional(name, unroll):
+    """Catches zeros at the wrong steps: `Bidirectional` sets `zero_output_for_mask` itself. Catches
+    states that are mixed up: it gives half of them to each direction.
+    """
     if unroll and BACKEND == "torch":
         pytest.skip(FAILS_ON_TORCH)
-    layer = keras.layers.Bidirectional(
-        layer_of(name, unroll=unroll, return_sequences=return_sequences), dtype="float64"
-    )
+    inner = layer_of(name, unroll=unroll, return_sequences=True)
+    layer = keras.layers.Bidirectional(inner, dtype="float64")
     layer.build((BATCH, STEPS, FEATURES))
     randomize(layer)
-    mask = PADDED
-    there, _ = oracle(name, layer.forward_layer, inputs_of(), mask=mask)
-    back, _ = oracle(name, layer.backward_layer, inputs_of()[:, ::-1], mask=mask[:, ::-1])
-    if return_sequences:
-        expected = np.concatenate([there, back[:, ::-1]], axis=-1) * mask[:, :, None]
-    else:
-        expected = np.concatenate([there[:, -1], back[:, -1]], axis=-1)
-    assert_close(name, layer(inputs_of(), mask=mask), expected)
-
-
-def test_call_changes_no_setting():
-    """Catches a setting that is changed for the time of a call: a second thread would see it."""
-    seen = []
-
-    def activation(values):
-        seen.append(layer.zero_output_for_mask)
-        return values
-
-    layer = Control(3, activation=activation, zero_output_for_mask=True)
-    layer(inputs_of("float32"), mask=PADDED)
-    assert set(seen) == {True}
+    ahead, behind = random_states(inner.cell, seed=5), random_states(inner.cell, seed=6)
+    there, _ = oracle(name, layer.forward_layer, inputs_of(), oracle_states(ahead), PADDED)
+    back, _ = oracle(
+        name, layer.backward_layer, inputs_of()[:, ::-1], oracle_states(behind), PADDED[:, ::-1]
+    )
+    expected = np.concatenate([there, back[:, ::-1]], axis=-1) * PADDED[:, :, None]
+    outputs = layer(inputs_of(), initial_state=[*ahead, *behind], mask=PADDED)
+    assert_close(name, outputs, expected)

@@ -12,11 +12,15 @@ from cases import (
     STEPS,
     UNITS,
     all_layers,
+    array,
     assert_close,
     inputs_of,
     kind_of,
     layer_of,
     oracle,
+    oracle_states,
+    random_states,
+    some_layers,
     unrolled,
 )
 
@@ -47,7 +51,7 @@ def test_layer_takes_arguments_of_keras_layers(name):
     assert frozen.trainable_variables == []
 
 
-@all_layers
+@some_layers
 @unrolled
 def test_stateful(name, unroll):
     """Catches a state that is lost between batches or not reset, and A that is left behind."""
@@ -58,6 +62,18 @@ def test_stateful(name, unroll):
         assert_close(name, first, expected[:, 1])
         assert_close(name, second, expected[:, -1])
         layer.reset_state()
+
+
+@some_layers
+def test_any_length(name):
+    """Catches a length of 1, and one that is no multiple of the chunk size."""
+    layer = layer_of(name, return_sequences=True, return_state=True)
+    states = random_states(layer.cell)
+    for length in (1, 4):
+        outputs, *last = layer(inputs_of()[:, :length], initial_state=states)
+        expected, ends = oracle(name, layer, inputs_of()[:, :length], oracle_states(states))
+        assert_close(name, outputs, expected)
+        assert_close(name, array(last[-1]).ravel(), ends[-1].ravel())
 
 
 class UnregisteredRegularizer(keras.regularizers.Regularizer):
@@ -86,13 +102,13 @@ def test_unregistered_functions_reach_cell(name):
         (lambda: Control(0), "units=0"),
         (lambda: FastWeights(3, decay_rate=2), "decay_rate=2"),
         (lambda: FastWeights(3, chunk_size=0), "chunk_size=0"),
-        (lambda: FastWeights(3, recurence="paper"), "FastWeights got unexpected arguments"),
+        (lambda: FastWeights(3, recurence="paper"), "{'recurence': 'paper'}"),
         (lambda: Control(3, "tanh"), "positional argument"),
         (lambda: Control(3)(np.ones((2, 4), "float32")), "ndim=2"),
         (lambda: layer_of("Control")(inputs_of()[:, :, 1:]), "(2, 5, 3)"),
         (lambda: Control(3)(inputs_of(), mask=np.ones((BATCH, STEPS + 1), "bool")), "(2, 6)"),
         (lambda: Control(3)(inputs_of(), mask=np.ones((STEPS,), "bool")), "(5,)"),
-        (lambda: Control(3)(inputs_of(), mask=True), "shape None"),
+        (lambda: Control(3)(inputs_of(), mask=True), "shape ()"),
         (lambda: Control(3)(inputs_of(), mask=[]), "(0,)"),
         (lambda: Control(3)(inputs_of(), initial_state=[np.ones((4, 3))]), "[(4, 3)]"),
         pytest.param(

@@ -20,6 +20,8 @@ from cases import (
     fast_cells,
     inputs_of,
     layer_of,
+    oracle_states,
+    random_states,
     randomize,
     weights_of,
 )
@@ -31,10 +33,9 @@ masks = pytest.mark.parametrize("mask", [None, HOLES], ids=["no mask", "mask wit
 PARTS = ("fast_weights", "hidden", "written", "attention")
 
 
-def oracle_trace(name, cell, inputs, mask):
+def oracle_trace(name, cell, inputs, mask, h, A):
     """Returns the four parts of a trace of one example, (T, ...) each."""
-    settings = SETTINGS[name]
-    weights, h, A = weights_of(cell), np.zeros(UNITS), np.zeros((UNITS, UNITS))
+    settings, weights = SETTINGS[name], weights_of(cell)
     states, matrices, record = [], [], []
     for x, kept in zip(inputs, mask, strict=True):
         if kept:
@@ -57,14 +58,16 @@ def oracle_trace(name, cell, inputs, mask):
 @fast_cells
 @masks
 def test_trace_equals_oracle(name, mask):
-    """Catches a wrong age or bracket of equation 4, a query of another inner step, and a masked
-    step that writes, reads or counts as age.
+    """Catches a wrong age or bracket of equation 4, a query of another inner step, a masked step
+    that writes, reads or counts as age, and an initial state that is ignored.
     """
     cell = cell_of(name)
-    trace = trace_memory(cell, inputs_of(), mask)
+    states = None if mask is None else random_states(cell)
+    trace = trace_memory(cell, inputs_of(), mask, states)
+    h, A = oracle_states(states or cell.get_initial_state(BATCH))
     for b in range(BATCH):
         kept = np.ones(STEPS, bool) if mask is None else mask[b]
-        expected = oracle_trace(name, cell, inputs_of()[b], kept)
+        expected = oracle_trace(name, cell, inputs_of()[b], kept, h[b], A[b])
         for part, value in zip(PARTS, expected, strict=True):
             np.testing.assert_allclose(array(getattr(trace, part))[b], value, err_msg=part, **TIGHT)
 
@@ -81,6 +84,7 @@ def test_trace_equals_layer_and_leaves_it_unchanged(go_backwards, mask):
 
 
 def test_zero_inner_steps_have_no_attention():
+    """Catches a query where nothing reads."""
     trace = trace_memory(cell_of("FastWeightsCell", inner_steps=0), inputs_of())
     assert tuple(trace.attention.shape) == (BATCH, STEPS, 0, STEPS)
 
@@ -115,3 +119,9 @@ def test_invalid_input_is_refused(layer, inputs, mask, received):
     """Catches an input of a wrong shape that is broadcast silently."""
     with pytest.raises(ValueError, match=re.escape(received)):
         trace_memory(layer, inputs, mask)
+
+
+def test_invalid_state_is_refused():
+    """Catches a state of another layer that is broadcast silently."""
+    with pytest.raises(ValueError, match=re.escape("(1, 6)")):
+        trace_memory(cell_of("FastWeightsCell"), inputs_of(), None, [np.ones((1, 6))] * 2)
