@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import sys
 from types import ModuleType
 
 # The backends of Keras that the layers run on, by the names of their packages.
@@ -18,7 +19,8 @@ def import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name
-        if missing not in BACKENDS:
+        # If Keras is loaded, so is its backend: a part of the experiment needs another package.
+        if missing not in BACKENDS or "keras" in sys.modules:
             raise
     others = [one for one in BACKENDS if one != missing]
     installed = [one for one in others if importlib.util.find_spec(one)]

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 
 from fast_weights.cells import FastWeightsCell
-from fast_weights.experiment.blocks import BlockModel, evaluation_block
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError, option
 from fast_weights.experiment.models import layer_inputs
@@ -52,6 +51,9 @@ def evaluate(model: keras.Model, config: Config, split: Split) -> dict[str, floa
         `loss`, `accuracy`, and `accuracy_1`, …, the accuracy on the answers of each group of the
         task. NaN for a group without answers.
     """
+    # It needs TensorFlow. The other functions run on any backend.
+    from fast_weights.experiment.blocks import BlockModel, evaluation_block
+
     task = config.make_task()
     block = evaluation_block(split, config)
     return BlockModel(model, task.num_groups).evaluate(block, verbose=0, return_dict=True)
