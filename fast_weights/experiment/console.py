@@ -93,8 +93,9 @@ def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
     """Parses the flags, runs `main` and exits; in a notebook, it returns instead.
 
     A `UserError`, or an `OSError` with the name of a file, is printed as one line, with exit
-    status 2. Any other exception is a defect and keeps its traceback. Ctrl-C prints
-    `on_interrupt`, with exit status 130.
+    status 2. If the program that reads the output ends, so does this one, with exit status 141.
+    Any other exception is a defect and keeps its traceback. Ctrl-C prints `on_interrupt`, with
+    exit status 130.
     """
     in_notebook = _in_notebook()
 
@@ -111,6 +112,10 @@ def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
                     f"every option is a flag, --name=value. Received: {' '.join(argv[1:])}"
                 )
             main()
+            sys.stdout.flush()
+        except BrokenPipeError:  # the program that reads the output has ended, such as `head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python reports it again at exit
+            return 141  # what a shell reports for SIGPIPE
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
