@@ -68,7 +68,8 @@ class ProgressTable(keras.callbacks.Callback):
 
 def table_row(record: EpochRecord, num_epochs: int, best: float, left: str) -> str:
     """Returns the row of an epoch, with the best validation accuracy and the time left."""
-    norm = "" if record.gradient_norm is None else f"{record.gradient_norm:.3f}"
+    # Only a `BlockModel` measures it.
+    norm = "-" if record.gradient_norm is None else f"{record.gradient_norm:.3f}"
     return (
         f"{_label(record.epoch, num_epochs)}  {record.train_loss:6.4f}"
         f"  {record.train_accuracy:8.2%}  {record.val_loss:6.4f}  {record.val_accuracy:8.2%}"
