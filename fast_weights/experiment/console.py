@@ -199,16 +199,15 @@ def quiet_import(log_level: str = "2") -> Iterator[None]:
     """Hides the lines that TensorFlow prints when it is imported and looks for GPUs.
 
     Its C++ code writes them to file descriptor 2 before it reads `TF_CPP_MIN_LOG_LEVEL`. If
-    the import fails, they are shown. If that variable is set, nothing is hidden.
+    the import fails, they are shown. If that variable is 0 or 1, nothing is hidden.
 
     Args:
-        log_level: the value of that variable from then on. Default `"2"`: errors only.
+        log_level: the value of that variable if it is not set. Default `"2"`: errors only.
     """
     _select_tensorflow()
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", log_level) < "2":  # someone wants to see them
         yield
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = log_level
     # Libraries that TensorFlow imports log at INFO, and so do its strategies.
     logging.getLogger("absl").setLevel(logging.WARNING)
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
