@@ -5,6 +5,8 @@ Therefore `fit` gets blocks of K batches instead of batches, and one compiled pr
 updates of a block.
 """
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -33,7 +35,13 @@ class BlockModel(keras.Model):
         jit_compile: whether XLA compiles the loop over a block. Default: `True`.
     """
 
-    def __init__(self, model: keras.Model, num_groups: int, metrics=(), jit_compile: bool = True):
+    def __init__(
+        self,
+        model: keras.Model,
+        num_groups: int,
+        metrics: Sequence[keras.metrics.Metric] = (),
+        jit_compile: bool = True,
+    ):
         super().__init__(inputs=model.input, outputs=model.output, name=model.name)
         self.gradient_norm = keras.metrics.Mean("gradient_norm")
         self.group_accuracy = GroupAccuracy(num_groups)
