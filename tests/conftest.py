@@ -7,11 +7,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import dataclasses
+import logging
 import pathlib
+import runpy
 import signal
+import subprocess
+import sys
 
 import pytest
+from absl import flags
 
+from fast_weights.experiment import console
 from fast_weights.experiment.config import Config
 
 # A shell that starts pytest in the background makes it, and the scripts that it starts, ignore
@@ -19,6 +25,7 @@ from fast_weights.experiment.config import Config
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+ROOT = pathlib.Path(__file__).parent.parent
 # Modules for the processes that tests start.
 collect_ignore = ["stubs", "windows"]
 
@@ -26,7 +33,7 @@ collect_ignore = ["stubs", "windows"]
 def pytest_addoption(parser):
     parser.addoption(
         "--golden_dir",
-        default=str(pathlib.Path(__file__).parent / "golden"),
+        default=str(ROOT / "tests/golden"),
         help="directory of the .npz files that test_golden.py compares with",
     )
 
@@ -59,3 +66,49 @@ def tiny_config():
 def tiny(tiny_config):
     """Returns the tiny configuration with some settings replaced."""
     return lambda **changes: dataclasses.replace(tiny_config, **changes)
+
+
+@pytest.fixture
+def execute(monkeypatch):
+    """Returns a function that executes a script in this process, where TensorFlow is loaded."""
+    logger, handler = logging.getLogger("fast_weights"), signal.getsignal(signal.SIGINT)
+    before = {name: getattr(logger, name) for name in ("handlers", "level", "propagate")}
+    before["handlers"] = list(logger.handlers)
+
+    def execute(script, *given):
+        monkeypatch.setattr(sys, "argv", [str(ROOT / script), *given])
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+
+    yield execute
+    vars(logger).update(before)
+    signal.signal(signal.SIGINT, handler)
+    for script in console._scripts:
+        for flag in flags.FLAGS.flags_by_module_dict().get(script, []).copy():
+            delattr(flags.FLAGS, flag.name)
+    console._scripts.clear()
+
+
+@pytest.fixture
+def call(execute, capsys):
+    """Returns a function that calls a script in this process, and returns what it prints."""
+
+    def call(script, *given, status=0):
+        with pytest.raises(SystemExit) as ended:
+            execute(script, *given)
+        printed = capsys.readouterr()
+        assert ended.value.code == status, printed
+        return subprocess.CompletedProcess(script, status, printed.out, printed.err)
+
+    return call
+
+
+@pytest.fixture
+def define_flags(execute, monkeypatch):
+    """Returns a function that defines the flags of a script, and returns them."""
+
+    def define_flags(script):
+        monkeypatch.setattr(console, "run", lambda *args, **kwargs: None)
+        execute(script)
+        return flags.FLAGS
+
+    return define_flags
