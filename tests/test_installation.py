@@ -1,155 +1,106 @@
-"""An installed package: what it brings, what it asks for, and how a package index shows it."""
+"""An installed package: what it contains and asks for, and how a package index shows it."""
 
 import ast
-import importlib.util
 import inspect
 import os
 import re
+import runpy
 import subprocess
 import sys
+import types
+from importlib.machinery import ModuleSpec
 
 import pytest
 from processes import ROOT
 
 import fast_weights
-from fast_weights import experiment
-from fast_weights.experiment import errors, versions
-from fast_weights.experiment.config import Config
-from fast_weights.experiment.run_dir import RunDirectory
+from fast_weights import experiment, importing
+from fast_weights.experiment import errors, requirements
 
 tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-MODULES = sorted((ROOT / "fast_weights/experiment").rglob("*.py"))
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, SETUPTOOLS = SETTINGS["project"], SETTINGS["tool"]["setuptools"]
+both_packages = pytest.mark.parametrize(
+    "package", [fast_weights, experiment], ids=lambda one: one.__name__
+)
 
 
-def names_in(lines):
-    """Returns the names of the packages in lines such as `numpy>=2.0`."""
-    return {re.match(r"[\w-]+", line)[0] for line in lines if line[0].isalpha()}
+def test_wheel_has_all_files():
+    """Catches a package or a file that only a clone has."""
+    for path in (ROOT / "fast_weights").rglob("*"):
+        if path.is_dir() or "__pycache__" in path.parts:
+            continue
+        package = next(one for one in path.parents if (one / "__init__.py").exists())
+        name = ".".join(package.relative_to(ROOT).parts)
+        assert name in SETUPTOOLS["packages"]
+        patterns = SETUPTOOLS["package-data"].get(name, [])
+        assert path.suffix == ".py" or any(path in package.glob(one) for one in patterns), path
 
 
-def load_setup():
-    """Returns setup.py as a module."""
-    spec = importlib.util.spec_from_file_location("setup", ROOT / "setup.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_stated_requirements_agree():
+    """Catches a package or a bound that differs between the files that state them."""
+
+    def bounds(lines):
+        return dict(re.fullmatch(r"([\w-]+)(.*)", one).groups() for one in lines if one[0] != "#")
+
+    listed = bounds((ROOT / "requirements.txt").read_text().splitlines())
+    lowest = bounds((ROOT / "tests/lowest.txt").read_text().splitlines())
+    for name, version in lowest.items():
+        assert listed[name].startswith(f">={version.removeprefix('==').removesuffix('.0')},<")
+    assert lowest.keys() == listed.keys()
+    assert {name.removesuffix("-py") for name in listed} == set(requirements.PACKAGES)
+    extra = bounds(PROJECT["optional-dependencies"]["experiment"])
+    for name in ("tensorflow", "keras"):
+        assert extra[name] == listed[name]
+    assert extra.keys() == listed.keys() - {"absl-py", "numpy"}
+    assert bounds(PROJECT["dependencies"]).keys() == {"keras", "numpy"}
 
 
-# Hides a package from imports, as if it were not installed.
-HIDE = """
-import sys
-class Hidden:
-    def find_spec(name, path=None, target=None):
-        if name == "{0}":
-            raise ModuleNotFoundError("No module named '{0}'", name="{0}")
-sys.meta_path.insert(0, Hidden)
-"""
-
-
-def test_requirements_cover_the_extras():
-    """Catches a package that only installed packages ask for, and one that the scripts miss."""
-    listed = names_in((ROOT / "requirements.txt").read_text().splitlines())
-    extras = PROJECT["optional-dependencies"]
-    assert names_in(PROJECT["dependencies"]) == {"keras", "numpy"}
-    needed = names_in(extras["experiment"])
-    assert needed | {"numpy", "absl-py"} == listed
-    assert {name.removesuffix("-py") for name in listed} == set(versions.PACKAGES)
-    assert needed - {"keras"} == set(experiment._NEEDED["training"])
-    # A version that pip installs for the extra is one that `train` accepts.
-    for name, (low, high) in versions.BOUNDS.items():
-        assert f"{name}>={low},<{high}" in extras["experiment"]
-
-
-@pytest.mark.parametrize(("backend", "other"), [(None, "jax"), ("torch", "tensorflow")])
-def test_missing_backend_is_named(backend, other):
-    """Catches Keras's own error, which does not say what to install or to set."""
-    environment = {**os.environ, "KERAS_BACKEND": backend or ""}
-    missing = backend or "tensorflow"
-    code = HIDE.format(missing) + "from fast_weights import FastWeights"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment
-    )
-    message = done.stderr.splitlines()[-1]
-    assert message.startswith("ImportError: ")
-    assert f"pip install {missing}" in message
-    assert f"KERAS_BACKEND={other}" in message
-    assert done.stderr.count("Traceback") == 1
-
-
-def test_any_backend_is_offered_if_none_is_installed(monkeypatch):
-    """Catches advice to use a backend that is not there."""
-    for name in ("tensorflow", "jax", "torch"):
+@pytest.mark.parametrize(("missing", "installed"), [("jax", "torch"), ("tensorflow", None)])
+def test_missing_backend_is_named(monkeypatch, missing, installed):
+    """Catches Keras's own error, and advice to use a backend that is not there."""
+    for name in importing.BACKENDS:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=r"pip install jax.*tensorflow or torch") as caught:
-        fast_weights.importing.import_module("jax")
-    assert "KERAS_BACKEND=" not in str(caught.value)
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    if installed:
+        module = types.ModuleType(installed)
+        module.__spec__ = ModuleSpec(installed, None)
+        monkeypatch.setitem(sys.modules, installed, module)
+    with pytest.raises(ImportError, match=f"pip install {missing}") as caught:
+        importing.import_module(missing)
+    assert re.findall("KERAS_BACKEND=(.*)", str(caught.value)) == [installed] * bool(installed)
 
 
-@pytest.mark.parametrize(
-    ("name", "missing", "command"),
-    [
-        ("plot_memory", ["matplotlib"], "matplotlib"),
-        ("train", ["tensorboard", "tensorflow"], '"fast-weights[experiment]"'),
-        ("train", ["filelock"], '"fast-weights[experiment]"'),
-    ],
-)
-def test_missing_extra_is_named(monkeypatch, name, missing, command):
-    """Catches a traceback from inside a module, and packages that are named one after another."""
-    monkeypatch.setattr(experiment, "IN_CHECKOUT", False)
-    for package in missing:
-        monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError) as caught:
-        getattr(experiment, name)
-    assert ", ".join(missing) in str(caught.value)
-    assert f"pip install {command}" in str(caught.value)
+def test_jax_needs_no_tensorflow(tmp_path):
+    """Catches an import of TensorFlow that a prediction does not need, and a wrong advice."""
+    pytest.importorskip("jax")
+    (tmp_path / "tensorflow.py").write_text("raise ModuleNotFoundError(name='tensorflow')")
+    code = """if True:
+        from fast_weights.experiment import RunDirectory, load_model, predict_text
+        model, config = load_model(RunDirectory("checkpoints", "RNN-LN-FW"))
+        print(predict_text(model, config.make_task(), "g5o8k1??g"))
+        try:
+            from fast_weights.experiment import train
+        except ModuleNotFoundError as error:
+            print(error.name)
+    """
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    env = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": path}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
+    assert done.stdout.split() == ["5", "tensorflow"], done.stderr
 
 
-@pytest.mark.parametrize(
-    ("in_checkout", "command"),
-    [(False, f"{PROJECT['name']}[experiment]"), (True, "-r requirements.txt")],
-)
-def test_version_that_training_cannot_use_is_named(monkeypatch, in_checkout, command):
-    """Catches an error from inside TensorFlow, because only the scripts check the versions."""
-    monkeypatch.setattr(experiment, "IN_CHECKOUT", in_checkout)
-    monkeypatch.setitem(versions.BOUNDS, "tensorflow", ("1.0", "1.5"))
-    with pytest.raises(ImportError, match=r"tensorflow>=1\.0,<1\.5.*pip install") as caught:
-        _ = experiment.train
-    assert command in str(caught.value)
-    assert experiment.load_model  # it does not need TensorFlow
-
-
-def test_train_command_of_an_installed_package(monkeypatch, tmp_path):
-    """Catches advice to run a script that only a clone has, and a statement that fails."""
+def test_option_is_a_flag_only_in_a_clone(monkeypatch):
+    """Catches an error that names a flag to someone who calls a function."""
+    assert errors.option("restart", True) == "--restart"
+    assert errors.option("units", 4) == "--units=4"
     monkeypatch.setattr(errors, "IN_CHECKOUT", False)
-    calls = []
-    monkeypatch.setattr(experiment, "train", lambda *given: calls.append(given), raising=False)
-    run_dir = RunDirectory(tmp_path / "it's", "GRU-LN", seed=3)
-    exec(run_dir.train_command(), {})
-    (call,) = calls
-    assert call == (
-        Config(model_name="GRU-LN", seed=3),
-        RunDirectory(str(run_dir.checkpoint_dir), "GRU-LN", seed=3),
-    )
     assert errors.option("restart", True) == "restart=True"
     assert errors.option("data_dir") == "data_dir"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_errors_name_no_flags(path):
-    """Catches an error that names a flag of the scripts to a user of the installed package.
-
-    `option` writes a flag as an argument there.
-    """
-    if path.stem == "console":
-        return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Raise):
-            texts = [one.value for one in ast.walk(node) if isinstance(one, ast.Constant)]
-            text = " ".join(one for one in texts if isinstance(one, str))
-            assert not re.search(r"--[a-z]|\w\.py\b", text), f"line {node.lineno}"
-
-
-@pytest.mark.parametrize("package", [fast_weights, experiment], ids=lambda one: one.__name__)
+@both_packages
 def test_stub_names_the_public_names(package):
     """Catches a public name that type checkers do not know, or look for in another module."""
     path = ROOT / package.__name__.replace(".", "/") / "__init__.pyi"
@@ -159,51 +110,34 @@ def test_stub_names_the_public_names(package):
             found.update({alias.name: node.module for alias in node.names})
         elif isinstance(node, ast.Assign):
             assert ast.literal_eval(node.value) == package.__all__
-    expected = {name: f"{package.__name__}.{one}" for name, one in package._MODULES.items()}
-    assert found == expected
+    assert found == {name: f"{package.__name__}.{one}" for name, one in package._MODULES.items()}
 
 
-def public_functions():
-    """Yields the public functions, and the public methods of the public classes."""
-    for package in (fast_weights, experiment):
-        for value in (getattr(package, name) for name in package.__all__):
-            if not inspect.isclass(value):
-                yield value
-                continue
-            for one in (one for one in value.__mro__ if one.__module__.startswith("fast_weights")):
-                for name, method in vars(one).items():
-                    method = getattr(method, "fget", None) or getattr(method, "__func__", method)
-                    if inspect.isfunction(method) and (name == "__init__" or name[0] != "_"):
-                        yield method
-
-
-def test_public_functions_have_types():
-    """Catches an argument that type checkers take to be anything."""
-    for function in public_functions():
-        signature = inspect.signature(function)
-        arguments = [
-            one for name, one in signature.parameters.items() if name not in {"self", "cls"}
-        ]
-        types = [one.annotation for one in arguments]
-        if function.__name__ != "__init__":
+@both_packages
+def test_public_functions_have_types(package):
+    """Catches an argument that type checkers take to be anything, and a name without an object."""
+    for name in package.__all__:
+        value = getattr(package, name)
+        if name.endswith("Error"):  # an exception takes what its class in Python takes
+            continue
+        signature = inspect.signature(value)
+        types = [one.annotation for one in signature.parameters.values() if one.name != "kwargs"]
+        if not inspect.isclass(value):
             types.append(signature.return_annotation)
-        assert signature.empty not in types, function.__qualname__
+        assert signature.empty not in types, name
 
 
 def test_links_of_the_readme_are_absolute():
     """Catches a picture or a link that is broken where the README is shown without the clone."""
-    setup = load_setup()
-    text = setup.metadata("https://example.com/owner/name")["long_description"]
-    original = (ROOT / "README.md").read_text(encoding="utf-8")
-    links = re.findall(r"(!?)\[[^\]]*\]\(([^)]*)\)", text)
-    assert len(links) == len(re.findall(r"\]\(", original))
     start = "https://example.com/owner/name"
+    metadata = runpy.run_path(str(ROOT / "setup.py"))["metadata"]
+    original = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"(!?)\[[^\]]*\]\(([^)]*)\)", metadata(start)["long_description"])
+    assert len(links) == original.count("](")
     for image, target in links:
+        assert target.startswith("https://"), target
         if target.startswith(start):
             kind, version, path = target.removeprefix(f"{start}/").split("/", 2)
-            assert kind == ("raw" if image else "blob")
-            assert version == f"v{fast_weights.__version__}"
+            assert (kind, version) == ("raw" if image else "blob", f"v{fast_weights.__version__}")
             assert (ROOT / path.partition("#")[0]).is_file(), target
-        else:
-            assert target.startswith("https://"), target
-    assert setup.metadata(None)["long_description"] == original
+    assert metadata(None)["long_description"] == original
