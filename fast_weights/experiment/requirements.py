@@ -1,6 +1,6 @@
 """Stops a script that cannot run here, before it imports anything else.
 
-The scripts import this module first, for its effect. Python 3.7 and later must be able to run it.
+The scripts import this module first, for its effect. Python 3.8 and later must be able to run it.
 """
 
 import importlib.util
