@@ -72,8 +72,7 @@ def tiny(tiny_config):
 def execute(monkeypatch):
     """Returns a function that executes a script in this process, where TensorFlow is loaded."""
     logger, handler = logging.getLogger("fast_weights"), signal.getsignal(signal.SIGINT)
-    before = {name: getattr(logger, name) for name in ("handlers", "level", "propagate")}
-    before["handlers"] = list(logger.handlers)
+    before = {**vars(logger), "handlers": logger.handlers.copy()}
 
     def execute(script, *given):
         monkeypatch.setattr(sys, "argv", [str(ROOT / script), *given])
@@ -100,15 +99,3 @@ def call(execute, capsys):
         return subprocess.CompletedProcess(script, status, printed.out, printed.err)
 
     return call
-
-
-@pytest.fixture
-def define_flags(execute, monkeypatch):
-    """Returns a function that defines the flags of a script, and returns them."""
-
-    def define_flags(script):
-        monkeypatch.setattr(console, "run", lambda *args, **kwargs: None)
-        execute(script)
-        return flags.FLAGS
-
-    return define_flags

@@ -10,11 +10,11 @@ import sys
 import keras
 import numpy as np
 import pytest
+from absl.flags import FLAGS
 from cases import needs_litert
 from processes import ROOT
 
-from fast_weights import FastWeights
-from fast_weights.experiment import RunDirectory, results
+from fast_weights.experiment import RunDirectory, console, results
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Takes a quarter of the time, and runs the same lines.
@@ -67,6 +67,11 @@ def check_examples(names):
     streams, ended, layer = names["streams"], names["ended"], copy_of(names["layer"])
     np.testing.assert_allclose(names["restarted"][ended], layer(streams[ended, 6:]), atol=1e-5)
     np.testing.assert_allclose(names["restarted"][~ended], layer(streams[~ended]), atol=1e-5)
+    for name in ("recorder", "continued"):
+        names[name](streams[:, 6:])
+    states = (names[name].layers[0].states for name in ("recorder", "continued"))
+    for state, expected in zip(*states, strict=True):
+        np.testing.assert_array_equal(state, expected)
     layer = names["trained_layer"]
     states = layer.cell.get_initial_state(batch_size=4)
     for t in range(12):
@@ -111,35 +116,18 @@ def test_examples_run_on_jax(tmp_path):
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
 
 
-@pytest.mark.slow
-def test_stream_continues_in_another_process(tmp_path, monkeypatch):
-    """Catches states that only the first process has."""
-    monkeypatch.chdir(tmp_path)
-    page = read(ROOT / "docs/examples.md")
-    section = page.partition("## Continue a stream in another process\n")[2].partition("\n## ")[0]
-    first, second = python_of(section).split("import keras\n")  # the second program starts with it
-    streams = np.random.default_rng(0).normal(size=(4, 12, 8)).astype("float32")
-    names = {"keras": keras, "np": np, "FastWeights": FastWeights, "streams": streams}
-    exec(first, names)
-    np.save("rest.npy", streams[:, 6:])
-    save = "\nnp.save('outputs.npy', continued(np.load('rest.npy')))"
-    second = "import keras\n" + second + save
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", second], env=environment, check=True)
-    expected = names["recorder"](streams[:, 6:])
-    np.testing.assert_allclose(np.load("outputs.npy"), expected, atol=1e-6)
-
-
 @pytest.mark.parametrize("script", ["train.py", "test.py", "plot.py"])
-def test_commands_have_valid_flags(define_flags, script):
+def test_commands_have_valid_flags(execute, monkeypatch, script):
     """Catches a command with a flag or a value that the script refuses."""
+    monkeypatch.setattr(console, "run", lambda *args, **kwargs: None)
     text = "\n".join(map(read, PAGES))
     blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
     commands = re.findall(rf"python {script}([^;&|\n]*)", blocks.replace("\\\n", " "))
     assert len(commands) > 3
     for command in commands:
         command = command.replace("$rate", "1e-3").replace("contains-z", "multi-query-recall")
-        assert define_flags(script)([script, *shlex.split(command, comments=True)]) == [script]
+        execute(script)
+        assert FLAGS([script, *shlex.split(command, comments=True)]) == [script]
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "docs/tour.ipynb"], ids=lambda page: page.stem)

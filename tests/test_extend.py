@@ -13,10 +13,9 @@ from test_docs import python_of, read
 
 from fast_weights.experiment import evaluation, plots
 from fast_weights.experiment.checkpoint import load_model
-from fast_weights.experiment.config import Config
 from fast_weights.experiment.models import MODELS, ModelEntry, build_model
 from fast_weights.experiment.run_dir import RunDirectory
-from fast_weights.experiment.tasks import NO_ANSWER, TASKS
+from fast_weights.experiment.tasks import TASKS
 from fast_weights.experiment.training import train
 
 PAGE = read(ROOT / "docs/extend.md")
@@ -55,21 +54,6 @@ def contains_z(monkeypatch):
     monkeypatch.setitem(TASKS, "contains-z", names["ContainsZ"])
 
 
-def test_task_of_the_page_is_right(contains_z):
-    """Catches an answer that the letters contradict, and a z in the padding."""
-    task = Config(task="contains-z", sequence_length=9).make_task()
-    split = task.generate(500, np.random.default_rng(0))
-    lengths = set()
-    for tokens, target in zip(*split, strict=True):
-        text = task.decode(tokens)
-        lengths.add(len(text))
-        assert "_" not in text
-        assert task.decode([target]) == ("+" if "z" in text else "-")
-        np.testing.assert_array_equal(task.encode_sample(text), tokens)
-    assert lengths == {5, 6, 7, 8, 9}
-    assert NO_ANSWER not in split.targets
-
-
 @pytest.mark.parametrize("model_name", ["RNN-LN-FW", "A-LSTM", "LSTM"])
 def test_padding_is_masked(contains_z, tiny, model_name):
     """Catches an answer that depends on the padding, in the model, the trace and the attention."""
@@ -106,7 +90,6 @@ def test_scripts_take_a_model_and_a_task(tmp_path):
     fifth = "--model_name=FIFTH"
     assert "FIFTH has completed epoch 2" in call("train.py", fifth, *TINY, "--num_epochs=2")
     assert "PREDICTION: " in call("test.py", fifth)
-    assert "accuracy.png" in call("plot.py", fifth)
     assert "weights-FIFTH-seed-0-" in call("plot.py", fifth, "--figure=weights")
     place, task = "--checkpoint_dir=checkpoints/z", ("--task=contains-z", "--num_epochs=1")
     call("train.py", place, *task, *(one for one in TINY if "num_pairs" not in one))

@@ -1,8 +1,5 @@
 """The notebook is kept without outputs, and runs from top to bottom in a real kernel."""
 
-import subprocess
-import sys
-
 import pytest
 from processes import OPTIMIZED, ROOT
 
@@ -20,17 +17,6 @@ def test_kept_without_outputs():
     notebook = nbformat.read(PATH, as_version=4)
     nbformat.validate(notebook)
     assert not any(cell.outputs or cell.execution_count for cell in cells(notebook))
-
-
-def test_set_up_installs_what_the_cells_need(monkeypatch, tmp_path):
-    """Catches an installation without TensorFlow and matplotlib outside a clone."""
-    first, *_ = cells(nbformat.read(PATH, as_version=4))
-    commands = []
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "fast_weights", None)
-    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
-    exec(first.source.replace('REPOSITORY = ""', 'REPOSITORY = "address"'), {})
-    assert [command[-1] for command in commands] == ["fast-weights", "./fast-weights[experiment]"]
 
 
 @pytest.mark.slow
