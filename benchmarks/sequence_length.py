@@ -3,8 +3,9 @@
 python -m benchmarks.sequence_length
 
 An update is a forward pass, a backward pass and a subtraction from the weights, for a batch of
-random sequences of 32 features and a loss of the last output. The layers of a case take turns in
-one process, so that changes in the speed of the machine affect all of them. Each layer's memory is
+random sequences of 32 features and a loss of the last output. Other cases measure a batch of
+Keras's `fit`, `evaluate` and `predict`. The layers of a case take turns in one process, so that
+changes in the speed of the machine affect all of them. Each layer's memory is
 measured in a separate process: the peak memory of the process during the update (Linux's VmHWM,
 which is reset after compilation) minus its memory before the update.
 `keras.layers.RNN(FastWeightsCell)` computes A at every step.
@@ -16,6 +17,7 @@ Also measures other chunk sizes; `default_chunk_size` is based on them. Writes
 import concurrent.futures
 import ctypes
 import dataclasses
+import functools
 import itertools
 import multiprocessing
 import pathlib
@@ -32,6 +34,9 @@ CHUNK_SIZES = (8, 12, 16, 24, 32, 48, 64)
 # Around the length up to which a sequence is a single chunk.
 SHORT_LENGTHS = (33, 65, 129, 257)
 FAST, GRU, LSTM, CELL = "FastWeights", "GRU", "LSTM", "FastWeightsCell"
+# `FastWeights` that does not compile itself.
+UNCOMPILED = f"{FAST} uncompiled"
+NUM_LENGTHS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +50,10 @@ class Case:
         layers: their names: Keras's, `CELL`, `FAST`, or `FAST` and a chunk size, as in
             `"FastWeights 16"`.
         masked: whether sequences have T/4 to T steps, and padding after them.
-        xla: whether XLA compiles the update.
+        xla: whether XLA compiles the update, or Keras's step.
+        step: `"fit"`, `"evaluate"` or `"predict"`. Default: an update without Keras.
+        return_sequences: whether the loss is that of every output.
+        num_lengths: of `fit`, the number of batches, each with a length of its own up to T.
     """
 
     length: int
@@ -54,6 +62,13 @@ class Case:
     layers: tuple[str, ...] = (GRU, LSTM, FAST, CELL)
     masked: bool = False
     xla: bool = True
+    step: str = ""
+    return_sequences: bool = False
+    num_lengths: int = 1
+
+
+def _keras(length, batch, **settings) -> Case:
+    return Case(length, 128, batch, **{"layers": (GRU, FAST), "xla": False, **settings})
 
 
 def _chunk_sizes(length: int, units: int, sizes: tuple[int, ...]) -> Case:
@@ -62,9 +77,23 @@ def _chunk_sizes(length: int, units: int, sizes: tuple[int, ...]) -> Case:
 
 # Part of the page -> its cases.
 CASES = {
-    # A classifier of text, as an engineer would train it: without XLA, which is Keras's default on
-    # CPUs, and with it.
-    "classifier": [Case(200, 128, batch=64, masked=True, xla=xla) for xla in (False, True)],
+    # As an engineer would use it: without XLA, which is Keras's default on CPUs, and with it.
+    "keras": [
+        _keras(length, batch, step=step, masked=masked, return_sequences=every, xla=xla)
+        for length, batch in ((200, 64), (2049, 16))
+        for step, masked, every, xla in (
+            *(("fit", masked, False, xla) for masked in (False, True) for xla in (False, True)),
+            *(("fit", False, True, xla) for xla in (False, True)),
+            *(
+                (step, masked, False, False)
+                for step in ("evaluate", "predict")
+                for masked in (False, True)
+            ),
+        )
+    ],
+    "many_lengths": [
+        _keras(200, 64, step="fit", num_lengths=NUM_LENGTHS, layers=(GRU, FAST, UNCOMPILED))
+    ],
     "lengths": [
         *(Case(length, 128) for length in LENGTHS[:-1]),
         # The cell would need 9 GiB.
@@ -84,7 +113,7 @@ CASES = {
 }
 
 
-def make_layer(name: str, units: int):
+def make_layer(name: str, units: int, return_sequences: bool = False):
     """Returns the layer of a name in `Case.layers`."""
     import keras
 
@@ -93,9 +122,12 @@ def make_layer(name: str, units: int):
     kind, _, chunk_size = name.partition(" ")
     if kind == CELL:
         return keras.layers.RNN(fast_weights.FastWeightsCell(units))
+    if name == UNCOMPILED:
+        return fast_weights.FastWeights(units, jit_compile=False)
     if chunk_size:
         return fast_weights.FastWeights(units, chunk_size=int(chunk_size))
-    return getattr(keras.layers if kind in (GRU, LSTM) else fast_weights, kind)(units)
+    library = keras.layers if kind in (GRU, LSTM) else fast_weights
+    return getattr(library, kind)(units, return_sequences=return_sequences)
 
 
 def compiled_updates(layer, case: Case) -> Callable[[int], object]:
@@ -125,11 +157,48 @@ def compiled_updates(layer, case: Case) -> Callable[[int], object]:
     return lambda n: updates(tf.constant(n)).numpy()
 
 
+def keras_steps(layer, case: Case) -> Callable[[int], object]:
+    """Returns a function that runs n batches of `fit`, `evaluate` or `predict`."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    length = case.length if case.num_lengths == 1 else None
+    sequences = keras.Input((length, FEATURES))
+    mask = keras.Input((length,), dtype="bool")
+    outputs = keras.layers.Dense(1)(layer(sequences, mask=mask if case.masked else None))
+    model = keras.Model([sequences, mask], outputs)
+    model.compile("adam", "mse", jit_compile=case.xla)
+
+    def batch(number):
+        steps = case.length * (number + 1) // case.num_lengths
+        inputs = rng.normal(size=(case.batch, steps, FEATURES)).astype("float32")
+        num_steps = rng.integers(steps // 4, steps + 1, size=(case.batch, 1))
+        shape = (case.batch, steps, 1) if case.return_sequences else (case.batch, 1)
+        return (inputs, np.arange(steps) < num_steps), np.zeros(shape, "float32")
+
+    batches = [batch(number) for number in range(case.num_lengths)]
+    spec = (
+        (tf.TensorSpec((None, length, FEATURES)), tf.TensorSpec((None, length), tf.bool)),
+        tf.TensorSpec((None, length, 1) if case.return_sequences else (None, 1)),
+    )
+    data = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
+    data = data.cache().repeat()
+    run = getattr(model, case.step)
+    name = "steps_per_epoch" if case.step == "fit" else "steps"
+    if case.step == "fit":
+        run = functools.partial(run, shuffle=False)
+    return lambda n: run(data, verbose=0, **{name: n * case.num_lengths})
+
+
 def measure_times(case: Case) -> Record:
     """Returns the times of the layers, which take turns."""
-    return time_updates(
-        {name: compiled_updates(make_layer(name, case.units), case) for name in case.layers}
-    )
+    functions = {}
+    for name in case.layers:
+        layer = make_layer(name, case.units, case.return_sequences)
+        functions[name] = (keras_steps if case.step else compiled_updates)(layer, case)
+    return time_updates(functions)
 
 
 def measure_memory(case: Case, name: str) -> float:
@@ -157,9 +226,9 @@ def in_process(function: Callable, *arguments):
 
 
 def measure(case: Case) -> Record:
-    """Returns the times of the layers, and their memory unless the case compares chunk sizes."""
+    """Returns the times of the layers, and in tables of both their memory."""
     record = in_process(measure_times, case)
-    if case not in CASES["chunks"] + CASES["single_chunks"]:
+    if case in CASES["lengths"] + CASES["plain_layers"]:
         record["mib"] = {name: in_process(measure_memory, case, name) for name in case.layers}
     return record
 
@@ -217,12 +286,38 @@ def table_of_chunks(cases: list[Case], sizes: tuple) -> str:
     return table(["T", "H", *(f"C = {size}" for size in sizes)], rows)
 
 
-part("classifier")(lambda: table_of_layers(CASES["classifier"]))
+@part("keras")
+def table_of_steps() -> str:
+    """Returns the time of a batch of Keras's steps, with both layers under the same settings."""
+    rows = []
+    for case in CASES["keras"]:
+        outputs = "every" if case.return_sequences else "last"
+        settings = [case.length, case.batch, case.step, "yes" if case.masked else "no", outputs]
+        times = [_milliseconds(case, name) for name in (GRU, FAST)]
+        rows.append([*settings, "yes" if case.xla else "no", *times, _ratio(case, FAST)])
+    heads = ["T", "B", "", "masks", "outputs", "XLA", "GRU ms", "FastWeights ms", "ratio"]
+    return table(heads, rows)
+
+
+@part("many_lengths")
+def table_of_many_lengths() -> str:
+    """Returns the time of an epoch of batches that all have different lengths."""
+    (case,) = CASES["many_lengths"]
+    rows = [[name, _milliseconds(case, name), _ratio(case, name)] for name in case.layers]
+    return table(["layer", "ms", "ms / GRU's"], rows)
+
+
+def _default_ratio(masked: bool) -> str:
+    """Returns the time of `fit` over GRU's, with Keras's defaults."""
+    case = _keras(200, 64, step="fit", masked=masked)
+    return _ratio(case, FAST, 1)
+
+
 part("plain_layers")(lambda: table_of_layers(CASES["plain_layers"]))
 part("chunks")(lambda: table_of_chunks(CASES["chunks"], CHUNK_SIZES))
 part("single_chunks")(lambda: table_of_chunks(CASES["single_chunks"], ("T", 16, 32)))
-part("classifier_ratio_without_xla")(lambda: _ratio(CASES["classifier"][0], FAST, 1))
-part("classifier_ratio")(lambda: _ratio(CASES["classifier"][1], FAST, 1))
+part("default_ratio")(lambda: _default_ratio(masked=False))
+part("default_ratio_with_masks")(lambda: _default_ratio(masked=True))
 part("character_memory")(lambda: f"{BENCHMARK[CASES['lengths'][-1]]['mib'][FAST]:.0f} MiB")
 
 
