@@ -3,10 +3,10 @@
 python benchmarks/reproduce_paper.py
 python benchmarks/reproduce_paper.py --quick
 
-The learning rate of each network was tuned with 50 units and seed 0, on validation sequences:
-`BEST_RATES`. The other settings are in `fast_weights/experiment/paper.py`. Each network is trained
-with every size and seed. IRNN, which does not learn the task, is also trained with other learning
-rates and for longer. The test error of a run is that of its best validation epoch.
+The settings are in `fast_weights/experiment/paper.py`. The learning rate of each network was tuned
+with 50 units and seed 0, on validation sequences. Each network is trained with every size and
+seed. IRNN, which does not learn the task, is also trained with other learning rates and for longer.
+The test error of a run is that of its best validation epoch.
 
 Trains in `checkpoints/paper/`, writes a line to `docs/results/paper.jsonl` after each run,
 overwrites the bundled weights (`fast_weights/experiment/pretrained/paper/`) and draws
@@ -31,8 +31,6 @@ from fast_weights.experiment.config import Config
 # Model -> its name in the paper.
 LABELS = {"IRNN": "IRNN", "LSTM": "LSTM", "A-LSTM": "A-LSTM", "RNN-LN-FW": "Fast weights"}
 SEEDS = (0, 1, 2, 3, 4)
-# The best of `paper.LEARNING_RATES`.
-BEST_RATES = {"IRNN": 2e-3, "LSTM": 4e-3, "A-LSTM": 2e-3, "RNN-LN-FW": 1e-3}
 TUNING_UNITS = 50
 TUNING_EPOCHS = {"IRNN": 48, "LSTM": 48, "A-LSTM": 12, "RNN-LN-FW": 48}
 # The lowest test error that we know of from another implementation of fast weights, with 20 units.
@@ -51,7 +49,7 @@ def add_run(study: Study, model_name: str, units: int, seed: int = 0, **settings
         **settings: others than those of the network's cells of table 1.
     """
     by_units = paper.A_LSTM_NUM_EPOCHS if model_name == "A-LSTM" else paper.NUM_EPOCHS
-    rate = settings.pop("learning_rate", BEST_RATES[model_name])
+    rate = settings.pop("learning_rate", paper.BEST_LEARNING_RATES[model_name])
     num_epochs = settings.pop("num_epochs", by_units.get(units))
     config = Config.with_defaults(
         network="paper",
@@ -116,7 +114,7 @@ def table_of_errors() -> str:
     """Returns the table: ours, mean and range, and the paper's."""
     rows = []
     for model_name, label in LABELS.items():
-        row = [label, f"{BEST_RATES[model_name]:g}"]
+        row = [label, f"{paper.BEST_LEARNING_RATES[model_name]:g}"]
         published = paper.PUBLISHED_ERRORS[model_name]
         for ours, theirs in zip(errors_by_units(model_name), published, strict=True):
             row += [mean_and_range(ours, ".2%"), f"{theirs:g}%"]

@@ -10,6 +10,7 @@ from cases import needs_litert
 from benchmarks import classifier, fill_pages, recall, reproduce_paper
 from benchmarks.study import RESULTS_DIR, Measurement, Study
 from benchmarks.tables import PARTS
+from fast_weights.experiment import paper
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
 
@@ -93,7 +94,7 @@ def test_different_runs_have_different_configs():
 
 def test_learning_rates_are_the_best():
     """Catches a rate that the tuning does not give."""
-    for model_name, rate in reproduce_paper.BEST_RATES.items():
+    for model_name, rate in paper.BEST_LEARNING_RATES.items():
         names = reproduce_paper.TUNING[model_name, reproduce_paper.TUNING_UNITS]
         best = max(names, key=lambda name: max(reproduce_paper.STUDY[name]["val_accuracy"]))
         assert reproduce_paper.STUDY.runs[best].config.learning_rate == rate

@@ -38,6 +38,7 @@ PUBLISHED_ERRORS = {
 }
 # The paper tunes the learning rate of each network; these are tried with 50 units.
 LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
+BEST_LEARNING_RATES = {"IRNN": 2e-3, "LSTM": 4e-3, "A-LSTM": 2e-3, "RNN-LN-FW": 1e-3}
 # By the number of units: a large network learns in fewer updates, and each takes longer.
 NUM_EPOCHS = {20: 192, 50: 96, 100: 48}
 # An update of A-LSTM takes about five times as long as one of LSTM.
