@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from fast_weights.experiment import evaluation
-from fast_weights.experiment.checkpoint import new_state
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.models import build_model
 from fast_weights.experiment.tasks import Split
 
 TASK = Config(num_pairs=2).make_task()
@@ -16,7 +16,7 @@ TASK = Config(num_pairs=2).make_task()
 @pytest.fixture
 def model(tiny_config):
     """An untrained RNN-LN-FW of two pairs."""
-    return new_state(tiny_config).model
+    return build_model(tiny_config)
 
 
 def test_prediction_is_the_most_likely_symbol(model):
@@ -35,7 +35,7 @@ def test_prediction_is_the_most_likely_symbol(model):
 def test_every_query_of_a_sequence_is_answered(tiny):
     """Catches an answer of another position, and a probe that shows other answers than test.py."""
     config = tiny(task="multi-query-recall")
-    model, task = new_state(config).model, config.make_task()
+    model, task = build_model(config), config.make_task()
     text = "k1 v1 k2 v2 k2 v3 k1 k2"
     trace = evaluation.trace_sequence(model, task, text)
     logits = model(trace.tokens[None])[0].numpy()
@@ -50,7 +50,7 @@ def test_every_query_of_a_sequence_is_answered(tiny):
 @pytest.mark.parametrize("recurrence", ["original", "paper"])
 def test_attention_is_by_the_symbol_whose_vector_is_read(tiny, recurrence):
     """Catches attention one symbol late: the paper's recurrence writes a step later."""
-    model = new_state(tiny(recurrence=recurrence)).model
+    model = build_model(tiny(recurrence=recurrence))
     trace = evaluation.trace_sequence(model, TASK, "g5o8??g")
     cell = model.get_layer("rnn").cell
     kernel, recurrent_kernel, bias = (weight.numpy() for weight in cell.weights[:3])
@@ -85,7 +85,7 @@ def test_mean_attention_is_the_mean_by_queried_pair(model, monkeypatch):
 @pytest.mark.parametrize("model_name", ["CONTROL", "GRU-LN"])
 def test_trace_without_fast_weights_has_the_hidden_states(tiny, model_name):
     """Catches states of another step, and a model without fast weights that cannot be traced."""
-    model = new_state(tiny(model_name=model_name)).model
+    model = build_model(tiny(model_name=model_name))
     trace = evaluation.trace_sequence(model, TASK, "g5o8??g")
     assert trace.fast_weights is None
     assert trace.attention is None
