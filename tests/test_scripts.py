@@ -62,9 +62,13 @@ def test_bundled_weights_answer_samples(tmp_path):
 
 def test_train_resumes(copy, call):
     """Catches a run that starts over, and one that trains without need."""
+    found = [records(run_directory(copy))]
     for _ in range(2):
         call("train.py", "--num_epochs=3", "--quiet")
-        assert [record.epoch for record in records(run_directory(copy))] == [1, 2, 3]
+        found.append(records(run_directory(copy)))
+    assert [record.epoch for record in found[1]] == [1, 2, 3]
+    assert found[0] == found[1][:2]
+    assert found[1] == found[2]
 
 
 def test_flags_of_train_have_an_effect(tmp_path, monkeypatch, call):
@@ -138,10 +142,11 @@ def test_sweep_is_plotted(copy, call):
 )
 def test_figure_is_written(copy, call, flags, suffixes):
     """Catches a figure that is not where the script says, or under a name that others have."""
-    printed = call("plot.py", *flags).stdout.splitlines()
+    printed = call("plot.py", *flags, "--output_dir=here").stdout.splitlines()
     for line, suffix in zip(printed, suffixes, strict=True):
         path = pathlib.Path(line.removeprefix("Wrote "))
         assert path.exists()
+        assert path.parent.name == "here"
         assert "-RNN-LN-FW-seed-0-batch_size-8-" in path.name
         assert path.name.endswith(suffix)
 
