@@ -61,7 +61,6 @@ def test_embedding_mask_counts_with_initial_state(name):
         ([PADDED], PADDED),
         ([PADDED, None, None], PADDED),
         ([None, None, None], None),
-        (PADDED.tolist(), PADDED),
         (PADDED[:, :, None], PADDED),
     ],
 )

@@ -110,6 +110,7 @@ def test_unregistered_functions_reach_cell(name):
         (lambda: Control(3)(inputs_of(), mask=np.ones((STEPS,), "bool")), "(5,)"),
         (lambda: Control(3)(inputs_of(), mask=True), "shape ()"),
         (lambda: Control(3)(inputs_of(), mask=[]), "(0,)"),
+        (lambda: Control(3)(inputs_of(), mask=[[True] * STEPS] * BATCH), "(5,)"),
         (lambda: Control(3)(inputs_of(), initial_state=[np.ones((4, 3))]), "[(4, 3)]"),
         pytest.param(
             lambda: Control(3)(inputs_of(), initial_state=[None]),

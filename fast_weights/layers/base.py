@@ -231,16 +231,15 @@ def mask_of(mask, sequences):
     """Returns the mask of the sequences as (B, T), bool, or `None`.
 
     Args:
-        mask: a tensor, `None`, nested lists of booleans, or the list that Keras makes
-            of the mask of the sequences and `None` for each state.
+        mask: a tensor, `None`, or the list that Keras makes of the mask of the sequences and
+            `None` for each state.
         sequences: (B, T, D).
 
     Raises:
         ValueError: if the shape of the mask does not fit.
     """
-    if isinstance(mask, list | tuple) and mask and all(one is None for one in mask[1:]):
-        is_mask = mask[0] is None or hasattr(mask[0], "shape")
-        mask = mask[0] if is_mask else mask
+    if isinstance(mask, list | tuple) and mask:
+        mask = mask[0]
     if mask is None:
         return None
     mask = ops.cast(ops.convert_to_tensor(mask), "bool")

@@ -9,7 +9,7 @@
 | h of the inner loop | `query` | (B, C, H), (B, H) |
 | A before the chunk | `memory` | (B, H, H) |
 | m_t: 1 if step t counts, 0 if it is masked | `keep` | (B, C) |
-| n_t: number of steps that count, from the start of the chunk to t, and t itself | `age` | (B, C) |
+| n_t: number of steps up to t that count, in the chunk, and t itself | `age` | (B, C) |
 
 Equation numbers are the paper's. `FastWeightsCell` has equations 1 and 5. A step of a chunk
 does not compute A_t by equation 1. It reads A from before the chunk, and attends to the
