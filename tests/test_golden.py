@@ -18,10 +18,10 @@ import tensorflow as tf
 from processes import OPTIMIZED, ROOT, records, run, run_directory
 
 from fast_weights import FastWeightsCell
-from fast_weights.experiment import program, results
-from fast_weights.experiment.checkpoint import new_state
+from fast_weights.experiment import results
+from fast_weights.experiment.blocks import BlockModel
 from fast_weights.experiment.config import Config
-from fast_weights.experiment.models import BLOG_MODELS
+from fast_weights.experiment.models import BLOG_MODELS, build_model
 
 RTOL_LOSS, RTOL_NORM, ERROR_WEIGHT = 1e-5, 2e-5, 2e-3
 # Our name of each recorded weight.
@@ -89,8 +89,8 @@ def variables(model):
     }
 
 
-def state_with(config, arrays, kind):
-    """Returns a state with the recorded weights.
+def model_with(config, arrays, kind="layer"):
+    """Returns a compiled model with the recorded weights.
 
     Args:
         config: the settings.
@@ -107,12 +107,12 @@ def state_with(config, arrays, kind):
             epsilon=config.epsilon,
         )
         layer = keras.layers.RNN(cell, name="rnn")
-    state = new_state(config, layer)
+    model = build_model(config, layer)
     weights = in_our_layout(arrays, "weight/", config)
-    assert weights.keys() == variables(state.model).keys()
-    for name, variable in variables(state.model).items():
+    assert weights.keys() == variables(model).keys()
+    for name, variable in variables(model).items():
         variable.assign(weights[name])
-    return state
+    return model
 
 
 def assert_close(ours, recorded, name):
@@ -126,15 +126,15 @@ def test_first_batch(golden_path):
     tokens, targets = tf.constant(arrays["inputs"][0]), tf.constant(arrays["targets"][0])
     recorded = in_our_layout(arrays, "gradient/", config)
     for kind in ("layer", "cell") if config.model_name == "RNN-LN-FW" else ("layer",):
-        state = state_with(config, arrays, kind)
-        assert_close(state.model(tokens), arrays["logits"], "logits")
-        loss, num_correct, gradients = program.loss_and_gradients(
-            state.model, tokens, targets, config.batch_size
-        )
+        model = model_with(config, arrays, kind)
+        with tf.GradientTape() as tape:
+            logits = model(tokens)
+            loss = model.compute_loss(tokens, targets, logits)
+        gradients = tape.gradient(loss, [one.value for one in variables(model).values()])
+        assert_close(logits, arrays["logits"], "logits")
         assert_close(loss, arrays["loss"], "loss")
-        assert float(num_correct) / config.batch_size == arrays["accuracy"]
         assert_close(tf.linalg.global_norm(gradients), arrays["gradient_norm"], "norm")
-        for name, gradient in zip(variables(state.model), gradients, strict=True):
+        for name, gradient in zip(variables(model), gradients, strict=True):
             assert_close(gradient, recorded[name], f"gradient of {name}")
     if config.model_name == "GRU-LN" and config.gates == "original":
         # Our cell leaves out weights that the original has and does not use.
@@ -142,23 +142,21 @@ def test_first_batch(golden_path):
 
 
 def test_training_steps(golden_path):
-    """Catches another optimizer, clipping or order of updates in the program of `train.py`."""
+    """Catches another optimizer, clipping or order of updates in the training of `train.py`."""
     config, arrays = load(golden_path)
-    batches = tf.constant(arrays["inputs"]), tf.constant(arrays["targets"])
     steps = len(arrays["targets"])
     before = in_our_layout(arrays, "weight/", config)
     after = in_our_layout(arrays, "trained/", config)
-    state = state_with(config, arrays, "layer")
-    compiled = program.EpochProgram(state)
-    totals = [
-        compiled.train(*batches, tf.constant(i), tf.constant(i + 1), tf.zeros(3)).numpy()
-        for i in range(steps)
-    ]
-    losses, num_correct, norms = np.transpose(totals)
-    np.testing.assert_allclose(losses, arrays["train_losses"], rtol=RTOL_LOSS)
-    np.testing.assert_allclose(norms, arrays["train_gradient_norms"], rtol=RTOL_NORM)
-    np.testing.assert_array_equal(num_correct / config.batch_size, arrays["train_accuracies"])
-    for name, variable in variables(state.model).items():
+    model = model_with(config, arrays)
+    # Each epoch is one block of one batch, so that the history has the results of each update.
+    blocks = tf.data.Dataset.from_tensor_slices((arrays["inputs"], arrays["targets"])).batch(1)
+    trained = BlockModel(model, config.make_task().num_groups)
+    history = trained.fit(blocks, epochs=steps, steps_per_epoch=1, verbose=0).history
+    np.testing.assert_allclose(history["loss"], arrays["train_losses"], rtol=RTOL_LOSS)
+    norms = arrays["train_gradient_norms"]
+    np.testing.assert_allclose(history["gradient_norm"], norms, rtol=RTOL_NORM)
+    np.testing.assert_allclose(history["accuracy"], arrays["train_accuracies"], rtol=1e-6)
+    for name, variable in variables(model).items():
         moved = variable.numpy() - before[name]
         error = np.abs(moved - (after[name] - before[name])).max()
         assert error < ERROR_WEIGHT * config.learning_rate * steps, name
