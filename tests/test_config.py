@@ -91,6 +91,8 @@ def test_corrupt_json_is_refused(text):
 
 
 def test_differences_leave_out_the_number_of_epochs():
-    """Catches a resume that is refused because it trains longer."""
+    """Catches a resume that is refused because it trains longer, and a rate that jumps."""
+    cosine = Config(learning_rate_schedule="cosine")
+    assert cosine.differences(dataclasses.replace(cosine, num_epochs=3)) == ["num_epochs"]
     expected = [name for name in OTHERS if name != "num_epochs"]
     assert Config().differences(Config(**OTHERS)) == expected

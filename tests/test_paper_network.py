@@ -3,16 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from processes import assert_refused, records, run, without_xla
+from processes import assert_refused, run
 
-from fast_weights.experiment import dataset, evaluation
-from fast_weights.experiment.checkpoint import load_model
+from fast_weights.experiment import evaluation
 from fast_weights.experiment.config import Config
-from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import build_model
 from fast_weights.experiment.optimizer import learning_rate
-from fast_weights.experiment.run_dir import RunDirectory, resolve_config
-from fast_weights.experiment.training import train
 
 PAPER = {
     "network": "paper",
@@ -93,30 +89,6 @@ def test_weight_decay_spares_biases_and_gains(paper):
         decays = weight.name.endswith("kernel")
         expected = before[weight.path] * (kept if decays else 1)
         np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-6, err_msg=weight.path)
-
-
-@pytest.mark.parametrize(
-    "model_name",
-    [
-        name if name == "IRNN" else pytest.param(name, marks=pytest.mark.slow)
-        for name in MODEL_NAMES
-    ],
-)
-def test_resumed_run_equals_uninterrupted_one(paper, tmp_path, model_name):
-    """Catches a schedule that starts over, and a test split that changes."""
-    config = paper(model_name=model_name, weight_decay=0.1)
-    whole, resumed = (RunDirectory(tmp_path / name, model_name) for name in ("whole", "resumed"))
-    with without_xla():
-        train(config, whole, tmp_path)
-        train(config, resumed, tmp_path, stop_at_accuracy=0)
-        found = train(config, resumed, tmp_path)
-    assert records(resumed) == records(whole)
-    model, _ = load_model(resumed)
-    results = evaluation.evaluate(model, config, dataset.load_or_generate(tmp_path, config).test)
-    assert results["accuracy"] == pytest.approx(found[-1].test_accuracy)
-    # The learning rate depends on the planned number of epochs.
-    with pytest.raises(UserError):
-        resolve_config(resumed, {"num_epochs": 3})
 
 
 def test_trace_of_the_paper_network(paper):

@@ -51,6 +51,9 @@ def copy(trained, run_dir):
     return run_dir
 
 
+PAPER = {"network": "paper", "learning_rate_schedule": "cosine", "weight_decay": 0.1}
+
+
 class Interrupt(keras.callbacks.Callback):
     """Ends a training as Ctrl-C does, at the end of an epoch, before its checkpoint."""
 
@@ -64,19 +67,24 @@ class Interrupt(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize(
-    ("model_name", "shuffle"),
+    "changes",
     [
-        ("CONTROL", True),
-        *(pytest.param(name, False, marks=pytest.mark.slow) for name in BLOG_MODELS),
+        # With a learning rate that depends on the update, and test sequences.
+        {"model_name": "IRNN", "shuffle": True, "num_test": 24, **PAPER},
+        *(pytest.param({"model_name": name}, marks=pytest.mark.slow) for name in BLOG_MODELS),
+        pytest.param({"model_name": "A-LSTM", "units": 6, **PAPER}, marks=pytest.mark.slow),
     ],
+    ids=lambda changes: changes["model_name"],
 )
-def test_resumed_run_equals_uninterrupted_one(tiny, tmp_path, monkeypatch, model_name, shuffle):
+def test_resumed_run_equals_uninterrupted_one(tiny, tmp_path, monkeypatch, changes):
     """Catches a lost optimizer state, an order that starts over, a repeated or missing epoch.
 
     The run ends between the record and the checkpoint of an epoch, so it must repeat the epoch.
     """
-    config = tiny(model_name=model_name, num_epochs=3, shuffle=shuffle)
-    whole, resumed = (RunDirectory(tmp_path / name, model_name) for name in ("whole", "resumed"))
+    config = tiny(num_epochs=3, **changes)
+    whole, resumed = (
+        RunDirectory(tmp_path / name, config.model_name) for name in ("whole", "resumed")
+    )
     training.train(config, whole, tmp_path)
     save = callbacks.Checkpoint.on_epoch_end
 
@@ -129,6 +137,7 @@ def test_callbacks_and_metrics_of_keras(control, run_dir):
     # With this rate, no epoch is better than the first.
     assert [record.epoch for record in found] == [1, 2, 3]
     assert run_dir.checkpoint_epochs() == [3, 2]
+    assert ours[3].monitor_op(2, 1)  # a higher accuracy is better
     common = {"loss", "accuracy", "top"}
     validation = {f"val_{name}" for name in (*common, "accuracy_1", "accuracy_2")}
     test = {"test_loss", "test_accuracy"}
@@ -145,7 +154,7 @@ def test_callbacks_and_metrics_of_keras(control, run_dir):
 
 def test_restart_starts_over(control, copy):
     """Catches the settings, records or checkpoints of the earlier run in the new one."""
-    other = dataclasses.replace(control, num_epochs=1, units=4)
+    other = dataclasses.replace(control, num_epochs=1, learning_rate=1e-3)
     with pytest.raises(UserError):
         training.train(other, copy, copy.checkpoint_dir)
     assert copy.read_config() == control
@@ -190,9 +199,12 @@ def test_training_ends_where_it_should(control, run_dir):
     config = dataclasses.replace(control, num_epochs=5)
     train = functools.partial(training.train, data_dir=run_dir.checkpoint_dir)
     for _ in range(2):  # the accuracy is reached, at first and when training is called again
-        assert len(train(config, run_dir, stop_at_accuracy=0)) == 1
+        (first,) = train(config, run_dir, stop_at_accuracy=0)
+    # As if the process had been killed between the record and the checkpoint.
+    results.append(run_dir.results_path, dataclasses.replace(first, epoch=2, val_accuracy=1))
     for num_epochs, expected in ((3, 3), (3, 3), (2, 3), (5, 5)):
-        found = train(dataclasses.replace(config, num_epochs=num_epochs), run_dir)
+        shorter = dataclasses.replace(config, num_epochs=num_epochs)
+        found = train(shorter, run_dir, stop_at_accuracy=1)
         assert [record.epoch for record in found] == list(range(1, expected + 1))
         assert run_dir.checkpoint_epochs()[0] == expected
         assert run_dir.read_config() == config
