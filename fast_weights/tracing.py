@@ -10,7 +10,7 @@ from keras import ops
 
 from fast_weights.cells import FastWeightsCell
 from fast_weights.cells.base import Tensor
-from fast_weights.layers.base import check_states, mask_of
+from fast_weights.layers.base import check_states, mask_of, without_padding
 from fast_weights.layers.chunk import read_factors
 
 
@@ -128,5 +128,5 @@ def _check(layer, sequences, mask):
             f"`sequences` must have shape (batch, time, {features}) with at least one step. "
             f"Received: shape {shape}"
         )
-    mask = ops.ones_like(sequences[:, :, 0]) if mask is None else mask
-    return cell, sequences, mask_of(mask, sequences)
+    mask = mask_of(ops.ones_like(sequences[:, :, 0]) if mask is None else mask, sequences)
+    return cell, without_padding(sequences, mask), mask

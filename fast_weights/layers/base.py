@@ -131,6 +131,8 @@ class RecurrentLayer(keras.layers.RNN):
         training: bool = False,
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         def loop(sequences, states, mask):
+            if mask is not None:
+                sequences = without_padding(sequences, mask)
             return self.loop(sequences, list(states), mask, training)
 
         # With an unknown length, XLA would compile again for each length.
@@ -250,6 +252,15 @@ def mask_of(mask, sequences):
             f"shape {shape} for sequences of shape {tuple(sequences.shape)}"
         )
     return mask if len(shape) == 2 else ops.squeeze(mask, axis=2)
+
+
+def without_padding(sequences, mask):
+    """Returns the sequences, (B, T, D), with zeros in the steps that `mask`, (B, T), excludes.
+
+    Padding may be NaN or infinite. The backend discards the outputs of masked steps, but its
+    gradient multiplies them by 0, and 0 times NaN is NaN.
+    """
+    return ops.where(mask[:, :, None], sequences, ops.zeros_like(sequences))
 
 
 def _fits(shape, expected):

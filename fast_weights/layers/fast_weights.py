@@ -165,11 +165,7 @@ class FastWeights(RecurrentLayer):
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=1)
             mask = None if mask is None else ops.flip(mask, axis=1)
-        keep = None
-        if mask is not None:
-            keep = ops.cast(mask, self.compute_dtype)
-            # Selected, not multiplied by a factor of 0: padding may be NaN or infinite.
-            sequences = ops.where(mask[:, :, None], sequences, ops.zeros_like(sequences))
+        keep = None if mask is None else ops.cast(mask, self.compute_dtype)
         # Without `unroll`, one product with W_x serves the whole sequence.
         inputs = sequences if self.unroll else self.cell.project(sequences)
         path = self._trajectory(inputs, keep, hidden, memory)
