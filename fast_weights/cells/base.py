@@ -113,6 +113,7 @@ class RecurrentCell(keras.layers.Layer):
         kernel_constraint: constraint on W_x. Default `None`.
         recurrent_constraint: constraint on W_h. Default `None`.
         bias_constraint: constraint on b_x. Default `None`.
+        use_bias: whether the cell has b_x. Default `True`.
         **kwargs: arguments of every Keras layer, such as `name` and `dtype`.
     """
 
@@ -129,6 +130,7 @@ class RecurrentCell(keras.layers.Layer):
         kernel_constraint: Any = None,
         recurrent_constraint: Any = None,
         bias_constraint: Any = None,
+        use_bias: bool = True,
         **kwargs: Any,
     ):
         units = check_integer("units", units, low=1)
@@ -144,6 +146,7 @@ class RecurrentCell(keras.layers.Layer):
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self.recurrent_constraint = keras.constraints.get(recurrent_constraint)
         self.bias_constraint = keras.constraints.get(bias_constraint)
+        self.use_bias = use_bias
 
     @property
     def state_size(self) -> int | list[int]:
@@ -163,7 +166,7 @@ class RecurrentCell(keras.layers.Layer):
         recurrent_kernel: Any = None,
         bias: Any = "zeros",
     ) -> None:
-        """Creates W_x, W_h and b_x.
+        """Creates W_x, W_h and, with `use_bias`, b_x.
 
         Args:
             input_shape: (B, D), the shape of one time step.
@@ -196,13 +199,15 @@ class RecurrentCell(keras.layers.Layer):
             regularizer=self.recurrent_regularizer,
             constraint=self.recurrent_constraint,
         )
-        self.bias = self.add_weight(
-            shape=(columns,),
-            name="bias",
-            initializer=self.bias_initializer or bias,
-            regularizer=self.bias_regularizer,
-            constraint=self.bias_constraint,
-        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                shape=(columns,),
+                name="bias",
+                initializer=self.bias_initializer or bias,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
 
     def add_gain_and_bias(self, prefix: str = "") -> tuple[Any, Any]:
         """Creates the gain and bias of a layer normalization.
@@ -222,7 +227,8 @@ class RecurrentCell(keras.layers.Layer):
 
     def project(self, inputs: Tensor) -> Tensor:
         """Returns x W_x + b_x, (..., columns), of one time step or of a sequence, (..., D)."""
-        return self.slow_product(inputs, self.kernel) + ops.cast(self.bias, self.compute_dtype)
+        product = self.slow_product(inputs, self.kernel)
+        return product if self.bias is None else product + ops.cast(self.bias, self.compute_dtype)
 
     def step(self, projected: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Computes one time step from the projected input.
@@ -261,4 +267,5 @@ class RecurrentCell(keras.layers.Layer):
             "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
             "recurrent_constraint": keras.constraints.serialize(self.recurrent_constraint),
             "bias_constraint": keras.constraints.serialize(self.bias_constraint),
+            "use_bias": self.use_bias,
         }

@@ -204,6 +204,7 @@ class RecurrentLayer(keras.layers.RNN):
     kernel_constraint = of_cell("kernel_constraint")
     recurrent_constraint = of_cell("recurrent_constraint")
     bias_constraint = of_cell("bias_constraint")
+    use_bias = of_cell("use_bias")
 
     def get_config(self) -> dict[str, Any]:
         config = {**self.cell.get_config(), **super().get_config()}
