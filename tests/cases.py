@@ -133,8 +133,8 @@ def oracle_states(states):
     return [hidden, *(A.reshape(BATCH, UNITS, UNITS) if is_matrix else A for A in memory)]
 
 
-def step_of(name, weights):
-    """Returns the oracle's step of a case, with the settings of the table above."""
+def step_of(name, weights, **arguments):
+    """Returns the oracle's step of a case, with the settings of the table above and `arguments`."""
     family = name.split("-")[0].removesuffix("Cell")
     step = {
         "Control": reference.control_step,
@@ -143,7 +143,7 @@ def step_of(name, weights):
         "AssociativeLSTM": reference.associative_lstm_step,
         "FastWeights": reference.fast_weights_step,
     }[family]
-    settings = {k: v for k, v in SETTINGS[name].items() if k != "chunk_size"}
+    settings = {k: v for k, v in SETTINGS[name].items() if k != "chunk_size"} | arguments
     return lambda x, *state: step(weights, x, *state, **settings)
 
 

@@ -2,7 +2,8 @@
 
 Written from the equations, not from the package, which this module never imports. Those of
 the fast weights have the paper's numbers. A step takes the weights as a dict of arrays, one
-input (D,) and the state, and returns the new state as a tuple.
+input (D,) and the state, and returns the new state as a tuple. `mask` is the dropout mask of the
+vectors that W_h multiplies.
 """
 
 import random
@@ -23,21 +24,21 @@ def layer_norm(a, gain, bias, epsilon):
     return gain * (a - mean) / np.sqrt(variance + epsilon) + bias
 
 
-def control_step(w, x, h):
-    return (relu(x @ w["kernel"] + w["bias"] + h @ w["recurrent_kernel"]),)
+def control_step(w, x, h, mask=1):
+    return (relu(x @ w["kernel"] + w["bias"] + (mask * h) @ w["recurrent_kernel"]),)
 
 
-def layer_norm_rnn_step(w, x, h, epsilon):
-    (a,) = control_step(w, x, h)
+def layer_norm_rnn_step(w, x, h, epsilon, mask=1):
+    (a,) = control_step(w, x, h, mask)
     return (layer_norm(a, w["gamma"], w["beta"], epsilon),)
 
 
-def layer_norm_gru_step(w, x, h, epsilon, gates="original"):
+def layer_norm_gru_step(w, x, h, epsilon, gates="original", mask=1):
     size = len(h)
 
     def linear(h, columns):
         kernel, recurrent = w["kernel"][:, columns], w["recurrent_kernel"][:, columns]
-        return x @ kernel + w["bias"][columns] + h @ recurrent
+        return x @ kernel + w["bias"][columns] + (mask * h) @ recurrent
 
     first, middle, last = slice(size), slice(size, 2 * size), slice(-size, None)
     r_normal = layer_norm(linear(h, first), w["reset_gamma"], w["reset_beta"], epsilon)
@@ -59,13 +60,13 @@ def no_norm(a, gain, bias, epsilon):
 NORMS = {"layer": layer_norm, "batch": batch_norm, "none": no_norm}
 
 
-def fast_weights_step(w, x, h, A, record=None, normalization="layer", f=relu, **settings):
+def fast_weights_step(w, x, h, A, record=None, normalization="layer", f=relu, mask=1, **settings):
     """Returns h_t and A_t; appends v_t and the vectors that read A_t to the list `record`.
 
     Takes one example, or a batch with the examples as the first axis.
     """
     z = x @ w["kernel"] + w["bias"]
-    p = f(z + h @ w["recurrent_kernel"])
+    p = f(z + (mask * h) @ w["recurrent_kernel"])
     # (1) With "paper", A is A(t - 1) of the paper, written from the state after step t - 1.
     v = h if settings.get("recurrence") == "paper" else p
     outer = v[..., :, None] * v[..., None, :]
@@ -74,7 +75,7 @@ def fast_weights_step(w, x, h, A, record=None, normalization="layer", f=relu, **
     states = [p]
     for _ in range(settings["inner_steps"]):
         read = np.einsum("...i,...ij->...j", states[-1], A)
-        a = z + v @ w["recurrent_kernel"] + read
+        a = z + (mask * v) @ w["recurrent_kernel"] + read
         gain_and_bias = w.get("gamma"), w.get("beta")
         states.append(f(NORMS[normalization](a, *gain_and_bias, settings["epsilon"])))
     if record is not None:
@@ -82,9 +83,9 @@ def fast_weights_step(w, x, h, A, record=None, normalization="layer", f=relu, **
     return states[-1], A
 
 
-def associative_lstm_step(w, x, h, c, num_copies, num_heads):
+def associative_lstm_step(w, x, h, c, num_copies, num_heads, mask=1):
     """Returns h_t and c_t, both flat. Here, complex numbers are Python's."""
-    a = x @ w["kernel"] + w["bias"] + h @ w["recurrent_kernel"]
+    a = x @ w["kernel"] + w["bias"] + (mask * h) @ w["recurrent_kernel"]
     half = len(c) // (2 * num_copies)
     gates = sigmoid(a[: 3 * half]).reshape(3, half)
 

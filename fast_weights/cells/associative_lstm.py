@@ -18,7 +18,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from fast_weights.cells.base import Activation, RecurrentCell, Tensor, check_integer
+from fast_weights.cells.base import Activation, RecurrentCell, Tensor, check_integer, drop
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
@@ -49,8 +49,8 @@ class AssociativeLSTMCell(RecurrentCell):
         **kwargs: `kernel_initializer` (default: Glorot's uniform one), `recurrent_initializer`
             (default: orthogonal), `bias_initializer` (default: 1 for the forget gate, 0 for the
             rest), and for each of the three `..._regularizer` and `..._constraint` (default:
-            `None`), as in `keras.layers.LSTMCell`; arguments of every Keras layer, such as
-            `name` and `dtype`.
+            `None`), as in `keras.layers.LSTMCell`; the other arguments of `ControlCell`. All
+            gates, keys and updates have the same dropout masks.
 
     Call arguments:
         inputs: (B, D), one time step.
@@ -121,9 +121,12 @@ class AssociativeLSTMCell(RecurrentCell):
             bias=bias,
         )
 
-    def step(self, projected: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def step(
+        self, projected: Tensor, states: list[Tensor], recurrent_mask: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         hidden, memory = states
         half, heads = self.units // 2, self.num_heads
+        hidden = drop(hidden, recurrent_mask)
         sums = projected + self.slow_product(hidden, self.recurrent_kernel)
         # (1) Gates.
         gates = ops.reshape(self.activation(sums[:, : 3 * half]), (-1, 3, half))

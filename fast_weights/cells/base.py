@@ -14,6 +14,10 @@ HALF = ("float16", "bfloat16")
 Tensor = Any
 Activation = str | Callable[[Tensor], Tensor]
 
+# The base class of Keras's cells that draws and keeps dropout masks. Keras does not export it, but
+# `keras.layers.RNN` prepares and resets the masks of its instances.
+DropoutRNNCell: Any = keras.layers.SimpleRNNCell.__bases__[1]
+
 
 def check_integer(name, value, low) -> int:
     """Returns `value` as an `int`, or raises `ValueError` unless it is an integer >= `low`."""
@@ -37,6 +41,11 @@ def check_choice(name, value, choices) -> str:
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
     return value
+
+
+def drop(vectors, mask):
+    """Returns `vectors`, (B, ...), times a dropout mask, or unchanged if `mask` is `None`."""
+    return vectors if mask is None else vectors * ops.cast(mask, vectors.dtype)
 
 
 def input_initializer():
@@ -91,7 +100,7 @@ def batch_normalize(inputs, gamma, beta, epsilon):
     return gamma * (inputs - mean) * ops.rsqrt(variance + epsilon) + beta
 
 
-class RecurrentCell(keras.layers.Layer):
+class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
     """Base class of the cells: holds `units`, the activation and the slow weights.
 
     A subclass creates its weights in `build` with `add_slow_weights` and
@@ -114,6 +123,11 @@ class RecurrentCell(keras.layers.Layer):
         recurrent_constraint: constraint on W_h. Default `None`.
         bias_constraint: constraint on b_x. Default `None`.
         use_bias: whether the cell has b_x. Default `True`.
+        dropout: float in [0, 1], the share of the inputs that training drops in their product with
+            W_x. Default 0.
+        recurrent_dropout: float in [0, 1], the share of the units that training drops in the
+            products with W_h. Default 0.
+        seed: integer of at least 0, the seed of the dropout masks. Default `None`: random.
         **kwargs: arguments of every Keras layer, such as `name` and `dtype`.
     """
 
@@ -131,9 +145,15 @@ class RecurrentCell(keras.layers.Layer):
         recurrent_constraint: Any = None,
         bias_constraint: Any = None,
         use_bias: bool = True,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
         **kwargs: Any,
     ):
         units = check_integer("units", units, low=1)
+        dropout = check_number("dropout", dropout, high=1)
+        recurrent_dropout = check_number("recurrent_dropout", recurrent_dropout, high=1)
+        seed = None if seed is None else check_integer("seed", seed, low=0)
         super().__init__(**kwargs)
         self.units = units
         self.activation = keras.activations.get(activation)
@@ -147,6 +167,12 @@ class RecurrentCell(keras.layers.Layer):
         self.recurrent_constraint = keras.constraints.get(recurrent_constraint)
         self.bias_constraint = keras.constraints.get(bias_constraint)
         self.use_bias = use_bias
+        self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.seed = seed
+        # Only with dropout, because the generator has a variable, which files and exports keep.
+        if dropout or recurrent_dropout:
+            self.seed_generator = keras.random.SeedGenerator(seed)
 
     @property
     def state_size(self) -> int | list[int]:
@@ -222,20 +248,36 @@ class RecurrentCell(keras.layers.Layer):
         beta = self.add_weight(shape=(self.units,), name=f"{prefix}beta", initializer="zeros")
         return gamma, beta
 
-    def call(self, inputs: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        return self.step(self.project(inputs), states)
+    def call(
+        self, inputs: Tensor, states: list[Tensor], training: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        input_mask, recurrent_mask = self.dropout_masks(inputs, states[0], training)
+        return self.step(self.project(drop(inputs, input_mask)), states, recurrent_mask)
+
+    def dropout_masks(self, inputs: Tensor, hidden: Tensor, training: bool) -> tuple[Any, Any]:
+        """Returns the dropout masks of the inputs, (B, D), and of h, (B, H).
+
+        The cell keeps the masks until `keras.layers.RNN` resets them after a sequence. A mask is
+        `None` without dropout and outside of training.
+        """
+        if not training:
+            return None, None
+        return self.get_dropout_mask(inputs), self.get_recurrent_dropout_mask(hidden)
 
     def project(self, inputs: Tensor) -> Tensor:
         """Returns x W_x + b_x, (..., columns), of one time step or of a sequence, (..., D)."""
         product = self.slow_product(inputs, self.kernel)
         return product if self.bias is None else product + ops.cast(self.bias, self.compute_dtype)
 
-    def step(self, projected: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def step(
+        self, projected: Tensor, states: list[Tensor], recurrent_mask: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Computes one time step from the projected input.
 
         Args:
             projected: x_t W_x + b_x, (B, columns).
             states: the list of states before the step.
+            recurrent_mask: dropout mask of the vectors that W_h multiplies, (B, H), or `None`.
 
         Returns:
             The output, (B, H), and the list of new states.
@@ -268,4 +310,7 @@ class RecurrentCell(keras.layers.Layer):
             "recurrent_constraint": keras.constraints.serialize(self.recurrent_constraint),
             "bias_constraint": keras.constraints.serialize(self.bias_constraint),
             "use_bias": self.use_bias,
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "seed": self.seed,
         }

@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from fast_weights.cells.base import Activation, RecurrentCell, Tensor
+from fast_weights.cells.base import Activation, RecurrentCell, Tensor, drop
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
@@ -34,8 +34,10 @@ class ControlCell(RecurrentCell):
         **kwargs: `kernel_initializer` (default: uniform in ±sqrt(2 / D)),
             `recurrent_initializer` (default: 0.05·I), `bias_initializer` (default:
             zeros), and for each of the three `..._regularizer` and
-            `..._constraint` (default: `None`), as in `keras.layers.SimpleRNNCell`;
-            arguments of every Keras layer, such as `name` and `dtype`.
+            `..._constraint` (default: `None`); `use_bias` (default: `True`), `dropout` and
+            `recurrent_dropout` (default: 0) and `seed` (default: `None`), as in
+            `keras.layers.SimpleRNNCell`; arguments of every Keras layer, such as `name` and
+            `dtype`.
 
     Call arguments:
         inputs: (B, D), one time step.
@@ -62,7 +64,9 @@ class ControlCell(RecurrentCell):
         """Creates the slow weights for inputs with `input_shape[-1]` features."""
         self.add_slow_weights(input_shape, columns=self.units)
 
-    def step(self, projected: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        recurrent = self.slow_product(states[0], self.recurrent_kernel)
+    def step(
+        self, projected: Tensor, states: list[Tensor], recurrent_mask: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        recurrent = self.slow_product(drop(states[0], recurrent_mask), self.recurrent_kernel)
         hidden = self.activation(projected + recurrent)
         return hidden, [hidden]

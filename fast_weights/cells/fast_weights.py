@@ -35,6 +35,7 @@ from fast_weights.cells.base import (
     check_choice,
     check_integer,
     check_number,
+    drop,
     layer_normalize,
 )
 
@@ -111,8 +112,9 @@ class FastWeightsCell(RecurrentCell):
         activation: f, a Keras activation. Default `"relu"`.
         normalization: `"layer"`, `"batch"` or `"none"`. Use `"batch"` only to compare with
             the blog's listing. Default `"layer"`.
-        **kwargs: initializers, regularizers, constraints, `name`, `dtype` and so
-            on, with the defaults of `ControlCell`.
+        **kwargs: the other arguments of `ControlCell`, with its defaults. `recurrent_dropout`
+            drops units of h_{t-1} and v_t in their products with W_h, but not in reads and
+            writes of A.
 
     Call arguments:
         inputs: (B, D), one time step.
@@ -183,26 +185,31 @@ class FastWeightsCell(RecurrentCell):
         if self.normalization != "none":
             self.gamma, self.beta = self.add_gain_and_bias()
 
-    def step(self, projected: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        one = self.trace_step(projected, states)
+    def step(
+        self, projected: Tensor, states: list[Tensor], recurrent_mask: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        one = self.trace_step(projected, states, recurrent_mask)
         # `keras.layers.StackedRNNCells` may keep the states in another precision.
         hidden = ops.cast(one.hidden, states[0].dtype)
         memory = ops.reshape(one.memory, (-1, self.units**2))
         return hidden, [hidden, ops.cast(memory, states[1].dtype)]
 
-    def trace_step(self, projected: Tensor, states: list[Tensor]) -> Step:
+    def trace_step(
+        self, projected: Tensor, states: list[Tensor], recurrent_mask: Tensor | None = None
+    ) -> Step:
         """Computes one time step and returns all that it wrote and read, a `Step`."""
         hidden, memory = (ops.cast(state, self.compute_dtype) for state in states)
         memory = ops.reshape(memory, (-1, self.units, self.units))
         # Preliminary vector.
-        recurrent = self.slow_product(hidden, self.recurrent_kernel)
+        recurrent = self.slow_product(drop(hidden, recurrent_mask), self.recurrent_kernel)
         preliminary = self.activation(projected + recurrent)
         # (1) Decay A and write one vector.
         written = preliminary if self.recurrence == "original" else hidden
         outer = written[:, :, None] * written[:, None, :]
         memory = self.decay_rate * memory + self.fast_learning_rate * outer
         # (5) Inner loop: read A while the slow term stays fixed.
-        slow_term = projected + self.slow_product(written, self.recurrent_kernel)
+        dropped = drop(written, recurrent_mask)
+        slow_term = projected + self.slow_product(dropped, self.recurrent_kernel)
         hidden, queries = preliminary, []
         for _ in range(self.inner_steps):
             queries.append(hidden)

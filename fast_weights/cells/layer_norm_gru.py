@@ -30,6 +30,7 @@ from fast_weights.cells.base import (
     Tensor,
     check_choice,
     check_number,
+    drop,
     layer_normalize,
 )
 
@@ -63,8 +64,8 @@ class LayerNormGRUCell(RecurrentCell):
             uniform in ±sqrt(3 / (D + H))), `bias_initializer` (default: 1 for the
             gates, 0 for the candidate), and for each of the three
             `..._regularizer` and `..._constraint` (default: `None`), as in
-            `keras.layers.GRUCell`; arguments of every Keras layer, such as `name`
-            and `dtype`.
+            `keras.layers.GRUCell`; the other arguments of `ControlCell`. All gates and the
+            candidate have the same dropout masks.
 
     Call arguments:
         inputs: (B, D), one time step.
@@ -120,9 +121,13 @@ class LayerNormGRUCell(RecurrentCell):
         self.reset_gamma, self.reset_beta = self.add_gain_and_bias("reset_")
         self.update_gamma, self.update_beta = self.add_gain_and_bias("update_")
 
-    def step(self, projected: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def step(
+        self, projected: Tensor, states: list[Tensor], recurrent_mask: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         hidden, units, epsilon = states[0], self.units, self.epsilon
-        gates = self.slow_product(hidden, self.recurrent_kernel[:, :-units])
+        # Of the state, dropout affects what W_h multiplies, but not the mix in (4).
+        dropped = drop(hidden, recurrent_mask)
+        gates = self.slow_product(dropped, self.recurrent_kernel[:, :-units])
         gates = projected[:, :-units] + gates
         # (1) Reset gate.
         normalized = layer_normalize(gates[:, :units], self.reset_gamma, self.reset_beta, epsilon)
@@ -131,7 +136,7 @@ class LayerNormGRUCell(RecurrentCell):
         update = gates[:, units:] if self.gates == "standard" else normalized
         update = ops.sigmoid(layer_normalize(update, self.update_gamma, self.update_beta, epsilon))
         # (3) Candidate.
-        recurrent = self.slow_product(reset * hidden, self.recurrent_kernel[:, -units:])
+        recurrent = self.slow_product(reset * dropped, self.recurrent_kernel[:, -units:])
         candidate = self.activation(projected[:, -units:] + recurrent)
         # (4) Mix of the old state and the candidate.
         hidden = update * hidden + (1 - update) * candidate

@@ -21,6 +21,7 @@ from fast_weights.cells.base import (
     RecurrentCell,
     Tensor,
     check_number,
+    drop,
     layer_normalize,
 )
 
@@ -43,8 +44,7 @@ class LayerNormRNNCell(RecurrentCell):
         epsilon: float of at least 0, added to the variance in LN; with 0, a
             vector of equal units becomes NaN. Default 1e-5.
         activation: f, a Keras activation. Default `"relu"`.
-        **kwargs: initializers, regularizers, constraints, `name`, `dtype` and so
-            on, with the defaults of `ControlCell`.
+        **kwargs: the other arguments of `ControlCell`, with its defaults.
 
     Call arguments:
         inputs: (B, D), one time step.
@@ -80,9 +80,11 @@ class LayerNormRNNCell(RecurrentCell):
         self.add_slow_weights(input_shape, columns=self.units)
         self.gamma, self.beta = self.add_gain_and_bias()
 
-    def step(self, projected: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def step(
+        self, projected: Tensor, states: list[Tensor], recurrent_mask: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         # (1) Activation, as in `ControlCell`.
-        recurrent = self.slow_product(states[0], self.recurrent_kernel)
+        recurrent = self.slow_product(drop(states[0], recurrent_mask), self.recurrent_kernel)
         hidden = self.activation(projected + recurrent)
         # (2) Layer normalization.
         hidden = layer_normalize(hidden, self.gamma, self.beta, self.epsilon)

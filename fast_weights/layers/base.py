@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from fast_weights.cells.base import RecurrentCell, Tensor, check_choice
+from fast_weights.cells.base import RecurrentCell, Tensor, check_choice, drop
 from fast_weights.layers.compiling import compiled
 from fast_weights.layers.loop import over_time
 
@@ -103,7 +103,7 @@ class RecurrentLayer(keras.layers.RNN):
                 `state_size`. Default `None`: zeros.
             mask: (B, T) or (B, T, 1), bool, or a list of that mask and `None` for each
                 state. A masked step leaves the states unchanged. Default `None`.
-            training: accepted as in Keras's layers; the cells do not use it.
+            training: whether to apply dropout. Default `False`.
             sequences_mask: used if `mask` is `None`. Keras passes the mask that
                 `sequences` carry as `mask`, but in a call with an `initial_state`
                 as `sequences_mask`. Default `None`.
@@ -123,6 +123,9 @@ class RecurrentLayer(keras.layers.RNN):
         """Returns the states that a call without states starts from."""
         return self.get_initial_state(batch_size)
 
+    def _maybe_config_dropout_masks(self, cell, inputs, states):
+        """Leaves the masks to `inner_loop`. Keras draws them outside of training, too."""
+
     def inner_loop(
         self,
         sequences: Tensor,
@@ -130,15 +133,22 @@ class RecurrentLayer(keras.layers.RNN):
         mask: Tensor | None,
         training: bool = False,
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        def loop(sequences, states, mask):
+        # Drawn once for all steps, and outside of the loop: XLA may compile it on its own.
+        input_mask, recurrent_mask = self.cell.dropout_masks(
+            sequences[:, 0], initial_state[0], training
+        )
+        if input_mask is not None:
+            sequences = drop(sequences, input_mask[:, None])
+
+        def loop(sequences, states, mask, recurrent_mask):
             if mask is not None:
                 sequences = without_padding(sequences, mask)
-            return self.loop(sequences, list(states), mask, training)
+            return self.loop(sequences, list(states), mask, recurrent_mask)
 
         # With an unknown length, XLA would compile again for each length.
         if self.jit_compile and self._can_compile and sequences.shape[1] is not None:
             loop = compiled(loop, self)
-        return loop(sequences, tuple(initial_state), mask)
+        return loop(sequences, tuple(initial_state), mask, recurrent_mask)
 
     @property
     def _can_compile(self) -> bool:
@@ -154,14 +164,18 @@ class RecurrentLayer(keras.layers.RNN):
         sequences: Tensor,
         initial_state: list[Tensor],
         mask: Tensor | None,
-        training: bool,
+        recurrent_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Runs all steps. Returns the last output, all outputs and the last states."""
+        cell = self.cell
+
+        def step(inputs, states):
+            projected = cell.project(inputs) if self.unroll else inputs
+            return cell.step(projected, states, recurrent_mask)
+
         # Without `unroll`, one product with W_x serves the whole sequence. An unrolled program
         # gains nothing from that, as XLA fuses the product with the rest of a step.
-        step, inputs = self.cell.call, sequences
-        if not self.unroll:
-            step, inputs = self.cell.step, self.cell.project(sequences)
+        inputs = sequences if self.unroll else cell.project(sequences)
         last, outputs, states = over_time(
             step,
             inputs,
@@ -205,6 +219,9 @@ class RecurrentLayer(keras.layers.RNN):
     recurrent_constraint = of_cell("recurrent_constraint")
     bias_constraint = of_cell("bias_constraint")
     use_bias = of_cell("use_bias")
+    dropout = of_cell("dropout")
+    recurrent_dropout = of_cell("recurrent_dropout")
+    seed = of_cell("seed")
 
     def get_config(self) -> dict[str, Any]:
         config = {**self.cell.get_config(), **super().get_config()}

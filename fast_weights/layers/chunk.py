@@ -8,6 +8,7 @@
 | v_t, the vector that step t writes | `written` | (B, C, H), (B, H) |
 | h of the inner loop | `query` | (B, C, H), (B, H) |
 | A before the chunk | `memory` | (B, H, H) |
+| the dropout mask of the vectors that W_h multiplies, or `None` | `recurrent_mask` | (B, H) |
 | m_t: 1 if step t counts, 0 if it is masked | `keep` | (B, C) |
 | n_t: number of steps up to t that count, in the chunk, and t itself | `age` | (B, C) |
 
@@ -33,6 +34,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from fast_weights.cells.base import drop
 from fast_weights.layers.loop import over_numbers
 
 # f'(a), computed from f(a). For any other activation the backend differentiates the chunk:
@@ -48,12 +50,14 @@ SLOPES = {
 class Weights(NamedTuple):
     """The slow weights of a step after the projection of its input, or their gradients.
 
-    Without normalization, `gamma` and `beta` are `None`.
+    Without normalization, `gamma` and `beta` are `None`. `recurrent_mask` is the dropout mask of
+    the vectors that W_h multiplies, or `None`.
     """
 
     recurrent_kernel: Any
     gamma: Any
     beta: Any
+    recurrent_mask: Any = None
 
 
 def read_factors(cell, keep, length, dtype):
@@ -103,10 +107,13 @@ def _constant(numbers, dtype):
 
 def first_part(cell, weights, projected, previous):
     """Returns the preliminary vector p_t; v_t; and the slow term of equation 5, z_t + v_t W_h."""
-    recurrent = cell.slow_product(previous, weights.recurrent_kernel)
-    preliminary = cell.activation(projected + recurrent)
+
+    def recurrent(vectors):
+        return cell.slow_product(drop(vectors, weights.recurrent_mask), weights.recurrent_kernel)
+
+    preliminary = cell.activation(projected + recurrent(previous))
     written = preliminary if cell.recurrence == "original" else previous
-    return preliminary, written, projected + cell.slow_product(written, weights.recurrent_kernel)
+    return preliminary, written, projected + recurrent(written)
 
 
 def looped_chunk(cell, weights, projected, keep, hidden, memory):

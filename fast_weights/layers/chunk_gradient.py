@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from fast_weights.cells.base import standardize
+from fast_weights.cells.base import drop, standardize
 from fast_weights.layers.chunk import (
     SLOPES,
     Weights,
@@ -151,7 +151,7 @@ class ChunkGradient:
             As outputs, the gradient of the sum inside p_t, and for each inner step that of
             its value. As states, the gradient of h_{t-1}, and `states` with those of step t.
         """
-        keep, cell = self.keep, self.cell
+        keep = self.keep
         states, outputs = list(states), []
         gradient = flow if keep is None else flow * keep[:, t, None]
         into_v = None if self.into_written is None else self.into_written[:, t]
@@ -169,11 +169,11 @@ class ChunkGradient:
         if self.original:
             gradient = add(gradient, into_v)
             if self.inner:
-                gradient += cell.slow_product(into_slow_term, self.kernel_transposed)
+                gradient += self._through_kernel(into_slow_term)
         gradient *= self.slope[:, t]
         if self.inner and not self.original:
             gradient += into_slow_term
-        below = cell.slow_product(gradient, self.kernel_transposed)
+        below = self._through_kernel(gradient)
         if not self.original:
             below = add(below, into_v)
         flow = below if keep is None else flow * (1 - keep[:, t, None]) + below
@@ -202,8 +202,15 @@ class ChunkGradient:
         """Returns (B·C, n) as (B, C, n)."""
         return ops.reshape(tensor, (-1, self.length, tensor.shape[1]))
 
+    def _through_kernel(self, gradient):
+        """Returns the gradient of the vectors that W_h multiplies, (B, H)."""
+        into_product = self.cell.slow_product(gradient, self.kernel_transposed)
+        return drop(into_product, self.weights.recurrent_mask)
+
     def _of_product(self, vectors, gradients):
-        """Returns the gradient of the weights of a product, summed over B and C."""
+        """Returns the gradient of W_h in a product with `vectors`, summed over B and C."""
+        mask = self.weights.recurrent_mask
+        vectors = vectors if mask is None else drop(vectors, mask[:, None])
         vectors, gradients = (ops.reshape(one, (-1, one.shape[-1])) for one in (vectors, gradients))
         return self.cell.slow_product(ops.transpose(vectors), gradients)
 

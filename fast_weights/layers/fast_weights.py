@@ -71,9 +71,8 @@ class FastWeights(RecurrentLayer):
             32 if T is larger or unknown.
         **kwargs: `return_sequences`, `return_state`, `go_backwards`, `stateful`,
             `unroll`, `zero_output_for_mask` (default: `False`) and
-            `activity_regularizer`; `activation` (default: `"relu"`), initializers,
-            regularizers and constraints, as in `Control`; `name`, `dtype` and so
-            on.
+            `activity_regularizer`; the other arguments of `FastWeightsCell`, with its
+            defaults.
 
     Call arguments:
         sequences: (B, T, D).
@@ -157,7 +156,7 @@ class FastWeights(RecurrentLayer):
         sequences: Tensor,
         initial_state: list[Tensor],
         mask: Tensor | None,
-        training: bool,
+        recurrent_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         hidden, memory = initial_state
         square = (-1, self.units, self.units)
@@ -168,16 +167,17 @@ class FastWeights(RecurrentLayer):
         keep = None if mask is None else ops.cast(mask, self.compute_dtype)
         # Without `unroll`, one product with W_x serves the whole sequence.
         inputs = sequences if self.unroll else self.cell.project(sequences)
-        path = self._trajectory(inputs, keep, hidden, memory)
+        path = self._trajectory(inputs, keep, hidden, memory, recurrent_mask)
         last = path[:, -1]
         states = [last]
         if self.return_state or self.stateful:
             projected = self.cell.project(sequences) if self.unroll else inputs
-            states.append(self._last_memory(projected, keep, path[:, :-1], memory))
+            previous = path[:, :-1]
+            states.append(self._last_memory(projected, keep, previous, memory, recurrent_mask))
         outputs = path[:, 1:] if self.return_sequences else path[:, -1:]
         return *self._zero_outputs(last, outputs, mask), states
 
-    def _trajectory(self, inputs, keep, hidden, memory):
+    def _trajectory(self, inputs, keep, hidden, memory, recurrent_mask):
         """Returns h_0 to h_T, (B, T + 1, H)."""
         length = inputs.shape[1]
         size = self.chunk_size or default_chunk_size(length, self.units)
@@ -187,18 +187,19 @@ class FastWeights(RecurrentLayer):
             size = -(-length // number)
         keep = None if keep is None else into_chunks(keep, size)
         run = unrolled_scan if self.unroll else scan
-        outputs = run(self.cell, into_chunks(inputs, size), keep, hidden, memory)
+        outputs = run(self.cell, into_chunks(inputs, size), keep, hidden, memory, recurrent_mask)
         outputs = out_of_chunks(outputs, ops.shape(inputs)[1])
         return ops.concatenate([hidden[:, None], outputs], axis=1)
 
-    def _last_memory(self, projected, keep, previous, memory):
+    def _last_memory(self, projected, keep, previous, memory, recurrent_mask):
         """Returns A after the last step, (B, H·H): equation 3, with the sequence as one chunk.
 
         Recomputes every v_t from every h_{t-1} in one product. If `scan` returned A too, all
         callers would pay for it, and `keras.ops.custom_gradient` supports only a single result
         on PyTorch.
         """
-        _, written, _ = first_part(self.cell, weights_of(self.cell), projected, previous)
+        mask = None if recurrent_mask is None else recurrent_mask[:, None]
+        _, written, _ = first_part(self.cell, weights_of(self.cell, mask), projected, previous)
         if keep is None and written.shape[1] is None:
             keep = ops.ones_like(projected[:1, :, 0])
         memory = next_memory(self.cell, keep, written, memory)

@@ -22,9 +22,8 @@ class Control(RecurrentLayer):
         units: positive integer, H, the size of the hidden state.
         **kwargs: `return_sequences`, `return_state`, `go_backwards`, `stateful`,
             `unroll`, `zero_output_for_mask` (default: `False`) and
-            `activity_regularizer`, as in `keras.layers.SimpleRNN`; `activation` and
-            the initializers, regularizers and constraints of `ControlCell`, with
-            its defaults; `name`, `dtype` and so on.
+            `activity_regularizer`, as in `keras.layers.SimpleRNN`; the arguments of
+            `ControlCell`, with its defaults.
 
     Call arguments:
         sequences: (B, T, D).

@@ -24,7 +24,7 @@ def has_custom_gradient(cell) -> bool:
     return known and cell.normalization == "layer"
 
 
-def scan(cell, inputs, keep, hidden, memory):
+def scan(cell, inputs, keep, hidden, memory, recurrent_mask):
     """Runs all steps, n chunks of C steps, from the projected inputs.
 
     Args:
@@ -33,42 +33,63 @@ def scan(cell, inputs, keep, hidden, memory):
         keep: (n, B, C), 1 for a step that counts and 0 for a masked one, or `None`.
         hidden: h_0, (B, H).
         memory: A before the first step, (B, H, H), or `None` for zeros.
+        recurrent_mask: dropout mask of the vectors that W_h multiplies, (B, H), or `None`.
 
     Returns:
         Every h_t, (n, B, C, H).
     """
+    weights = weights_of(cell, recurrent_mask)
     if not has_custom_gradient(cell):
-        kept, _ = _forward(cell, weights_of(cell), inputs, keep, hidden, memory)
+        kept, _ = _forward(cell, weights, inputs, keep, hidden, memory)
         return kept[0]
 
     # A custom gradient has no gradient for tensors that the function captures, so all of
-    # them are arguments.
+    # them are arguments. Any of them may be `None`.
+    tensors = (*weights, inputs, keep, hidden, memory)
+
+    def parts_of(arguments):
+        given = iter(arguments)
+        filled = [None if one is None else next(given) for one in tensors]
+        return Weights(*filled[:4]), *filled[4:]
+
     @ops.custom_gradient
-    def differentiable(projected, hidden, recurrent_kernel, gamma, beta, *optional):
-        optional = list(optional)
-        first_memory = None if memory is None else optional.pop(0)
-        steps = None if keep is None else optional.pop(0)
-        weights = Weights(recurrent_kernel, gamma, beta)
-        kept, borders = _forward(cell, weights, projected, steps, hidden, first_memory)
+    def differentiable(*arguments):
+        parts = parts_of(arguments)
+        results = _forward(cell, *parts)
 
         def gradient(*arguments, upstream=None):
             # PyTorch passes the arguments and `upstream`, the other backends the gradient.
             above = arguments[0] if upstream is None else upstream
-            into_projected, into_hidden, into_memory, into_weights = _backward(
-                cell, weights, steps, hidden, kept, borders, above
-            )
-            gradients = [into_projected, into_hidden, *into_weights]
-            gradients += [] if memory is None else [into_memory]
-            gradients += [] if keep is None else [ops.zeros_like(steps)]
-            return tuple(gradients)
+            return _gradients(cell, parts, results, above)
 
-        return kept[0], gradient
+        return results[0][0], gradient
 
-    optional = [one for one in (memory, keep) if one is not None]
-    return differentiable(inputs, hidden, *weights_of(cell), *optional)
+    return differentiable(*(one for one in tensors if one is not None))
 
 
-def unrolled_scan(cell, inputs, keep, hidden, memory):
+def _gradients(cell, parts, results, above):
+    """Returns the gradients of the tensors of `_forward` that are not `None`, as a tuple.
+
+    Args:
+        cell: the `FastWeightsCell`.
+        parts: the other arguments of `_forward`.
+        results: those of `_forward`.
+        above: the gradient of every h_t, (n, B, C, H).
+    """
+    weights, _, keep, hidden, _ = parts
+    into_inputs, into_hidden, into_memory, into_weights = _backward(
+        cell, weights, keep, hidden, *results, above
+    )
+    tensors = *weights, *parts[1:]
+    gradients = *into_weights, into_inputs, None, into_hidden, into_memory
+    return tuple(
+        ops.zeros_like(tensor) if gradient is None else gradient
+        for tensor, gradient in zip(tensors, gradients, strict=True)
+        if tensor is not None
+    )
+
+
+def unrolled_scan(cell, inputs, keep, hidden, memory, recurrent_mask):
     """Runs all steps without a loop. Arguments and results are those of `scan`.
 
     The backend differentiates the steps, and keeps what each step reads from A. In an unrolled
@@ -77,7 +98,7 @@ def unrolled_scan(cell, inputs, keep, hidden, memory):
     Args:
         inputs: x, (n, B, C, D).
     """
-    weights, outputs = weights_of(cell), []
+    weights, outputs = weights_of(cell, recurrent_mask), []
     for i in range(inputs.shape[0]):
         steps = at(keep, i)
         chunk, written = unrolled_chunk(cell, weights, inputs[i], steps, hidden, memory)
@@ -86,10 +107,10 @@ def unrolled_scan(cell, inputs, keep, hidden, memory):
     return ops.stack(outputs)
 
 
-def weights_of(cell):
-    """Returns the weights of a step as tensors."""
+def weights_of(cell, recurrent_mask):
+    """Returns the `Weights` of a step as tensors, with the dropout mask given."""
     # By a cast, because `ops.convert_to_tensor` can return the variable itself.
-    weights = (cell.recurrent_kernel, cell.gamma, cell.beta)
+    weights = (cell.recurrent_kernel, cell.gamma, cell.beta, recurrent_mask)
     return Weights(*(None if one is None else ops.cast(one, cell.compute_dtype) for one in weights))
 
 
@@ -145,7 +166,7 @@ def _backward(cell, weights, keep, hidden, kept, borders, above):
         parts = [at(one, i) for one in (keep, previous, borders, preliminary)]
         gradient = ChunkGradient(cell, weights, *parts, [one[i] for one in before_norm], memory)
         into_projected, hidden, memory, into_weights = gradient.run(above[i], hidden)
-        sums = [add(*pair) for pair in zip(sums, into_weights, strict=True)]
+        sums = [add(*pair) for pair in zip(sums, into_weights[:3], strict=True)]
         return [into_projected[None]], [hidden, memory, *sums]
 
     zeros = ops.zeros_like(hidden)
