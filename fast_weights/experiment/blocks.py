@@ -45,12 +45,14 @@ class BlockModel(keras.Model):
         super().__init__(inputs=model.input, outputs=model.output, name=model.name)
         self.gradient_norm = keras.metrics.Mean("gradient_norm")
         self.group_accuracy = GroupAccuracy(num_groups)
+        # A file then holds the plain model, which `keras.saving.load_model` can build.
+        self.save = model.save
         metrics = [Accuracy(), *metrics]
         self.compile(model.optimizer, cross_entropy, metrics=metrics, jit_compile=jit_compile)
 
     def train_step(self, data):
         self._for_each_batch(self.update, *data)
-        return self._results(hidden=self.group_accuracy.result())
+        return self._results(hidden=self.group_accuracy.names)
 
     def test_step(self, data):
         self._for_each_batch(self.evaluate_batch, *data)
@@ -69,11 +71,12 @@ class BlockModel(keras.Model):
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))  # clips them first
         self._measure(loss, tokens, targets, logits)
 
-    def evaluate_batch(self, tokens, targets, groups):
+    def evaluate_batch(self, tokens, targets, groups=None):
         """Adds the results of one batch to the metrics."""
         logits = self(tokens, training=False)
         self._measure(self.compute_loss(tokens, targets, logits), tokens, targets, logits)
-        self.group_accuracy.update_state(targets, logits, groups)
+        if groups is not None:
+            self.group_accuracy.update_state(targets, logits, groups)
 
     def _measure(self, loss, tokens, targets, logits):
         (loss_tracker,) = (one for one in self.metrics if one.name == "loss")
@@ -81,7 +84,10 @@ class BlockModel(keras.Model):
         self.compute_metrics(tokens, targets, logits)
 
     def _for_each_batch(self, function, *block):
-        """Calls a function with each batch of a block."""
+        """Calls a function with each batch of a block, or with a single batch."""
+        if len(block[0].shape) == 2:
+            function(*block)
+            return
 
         def body(k, done):
             function(*(part[k] for part in block))

@@ -59,6 +59,8 @@ def variables_of(model: keras.Model) -> dict:
 
     Together with the seed and the number of the epoch, they decide the rest of a training.
     """
+    if not model.built or model.optimizer is None:
+        raise UserError("the model must be built and compiled before a checkpoint is restored")
     if not model.optimizer.built:  # Keras itself does so in the first update
         model.optimizer.build(model.trainable_variables)
     optimizer = {f"optimizer.{i}": one for i, one in enumerate(model.optimizer.variables)}

@@ -87,6 +87,11 @@ class GroupAccuracy(keras.metrics.Metric):
         self.correct.assign_add(correct)
         self.count.assign_add(count)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the results."""
+        return [f"accuracy_{group}" for group in range(1, self.num_groups + 1)]
+
     def result(self):
         fractions = ops.unstack(self.correct / self.count, self.num_groups)
-        return {f"accuracy_{group}": one for group, one in enumerate(fractions, start=1)}
+        return dict(zip(self.names, fractions, strict=True))

@@ -43,10 +43,10 @@ def atomic_write(path) -> Iterator[BinaryIO]:
         OSError: if the file cannot be written. The old file, if any, is unchanged.
     """
     path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     # Machines that share a disk can have equal process numbers.
     temporary = path.with_name(f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             yield file
             # The content must be on disk before the name: a power failure in between would leave

@@ -90,6 +90,11 @@ def train(
             "is imported; in a notebook, restart the kernel first. Received: the backend "
             f"{keras.config.backend()}"
         )
+    if metrics and distribution_strategy != "off":
+        raise UserError(
+            "`metrics` cannot be used with several devices. Omit it, or train on one device. "
+            f"Received: distribution_strategy={distribution_strategy!r}"
+        )
     run_dir = run_dir or RunDirectory("checkpoints", config.model_name, config.seed)
     splits = dataset.load_or_generate(data_dir, config)
     agreed = {**dataclasses.asdict(config), "stop_at_accuracy": stop_at_accuracy}

@@ -215,7 +215,7 @@ def _explain(error, workers) -> str:
     if workers and "start gRPC server" in text:
         return "the port of this worker is in use. End the program that uses it, or change the port"
     if workers and isinstance(error, tf.errors.DeadlineExceededError):
-        # A worker that waits for the chief is not told of others.
+        # A worker that waits for the chief does not learn of others.
         addresses = ", ".join(workers[int(index)] for index in dict.fromkeys(missing or [0]))
         return (
             f"no connection to {addresses} within {CONNECT_SECONDS} s. Check the addresses of the "

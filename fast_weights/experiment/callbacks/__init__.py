@@ -1,18 +1,21 @@
-"""Keras callbacks for `fit`, each of use alone."""
+"""Keras callbacks for `fit`, each of use alone. The names are imported on first use."""
 
-from fast_weights.experiment.callbacks.checkpoint import Checkpoint
-from fast_weights.experiment.callbacks.checks import CheckFinite, StopAtAccuracy
-from fast_weights.experiment.callbacks.evaluate_test import EvaluateTest
-from fast_weights.experiment.callbacks.progress import ProgressTable
-from fast_weights.experiment.callbacks.records import Records
-from fast_weights.experiment.callbacks.tensorboard import TensorBoard
+import importlib
 
-__all__ = [
-    "CheckFinite",
-    "Checkpoint",
-    "EvaluateTest",
-    "ProgressTable",
-    "Records",
-    "StopAtAccuracy",
-    "TensorBoard",
-]
+_MODULES = {
+    "CheckFinite": "checks",
+    "Checkpoint": "checkpoint",
+    "EvaluateTest": "evaluate_test",
+    "ProgressTable": "progress",
+    "Records": "records",
+    "StopAtAccuracy": "checks",
+    "TensorBoard": "tensorboard",
+}
+
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,8 @@ from fast_weights.experiment.errors import UserError, option
 class StopAtAccuracy(keras.callbacks.Callback):
     """Ends training after an epoch with at least this validation accuracy.
 
+    `fit` needs validation data and the metric `accuracy`.
+
     Args:
         accuracy: a fraction.
     """
@@ -23,16 +25,15 @@ class StopAtAccuracy(keras.callbacks.Callback):
 
 
 class CheckFinite(keras.callbacks.Callback):
-    """Raises a `UserError` after an epoch if its results or the weights are not finite.
+    """Raises a `UserError` after an epoch if a loss or a weight is not finite.
 
     Unlike `keras.callbacks.TerminateOnNaN`, it ends the process with an error, and callbacks after
     it neither record the epoch nor save a checkpoint.
     """
 
     def on_epoch_end(self, epoch, logs=None):
-        # An accuracy of a group without answers is NaN.
-        results = [value for name, value in logs.items() if "accuracy_" not in name]
-        if all(np.isfinite(value).all() for value in (results, *self.model.get_weights())):
+        losses = [logs[name] for name in ("loss", "val_loss", "test_loss") if name in logs]
+        if all(np.isfinite(value).all() for value in (losses, *self.model.get_weights())):
             return
         kept = f"The checkpoint of epoch {epoch} is kept. " if epoch else ""
         raise UserError(

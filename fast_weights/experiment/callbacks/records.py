@@ -9,7 +9,7 @@ from fast_weights.experiment.results import EpochRecord
 
 
 class Records(keras.callbacks.Callback):
-    """Adds a line to a file of records after every epoch.
+    """Adds a line to a file of records after every epoch. `fit` needs validation data.
 
     Args:
         path: the file, such as `"results.jsonl"`. Records of earlier epochs stay in it, and those
@@ -23,6 +23,9 @@ class Records(keras.callbacks.Callback):
         super().__init__()
         self.path = path
         self.all: list[EpochRecord] = []
+
+    def on_train_begin(self, logs=None):
+        self.all = []
 
     def on_epoch_begin(self, epoch, logs=None):
         if not self.all:

@@ -18,7 +18,7 @@ from fast_weights.experiment import storage
 from fast_weights.experiment.models import MODELS
 
 ACCENT, MUTED, TRAINING = "#0072B2", "#BBBBBB", "#56B4E9"
-# The color and the line style of each model. Okabe and Ito's colors can be told apart by
+# The color and the line style of each model. Okabe and Ito's colors are distinguishable for
 # color-blind readers, and the lines in a gray print.
 CURVES = {
     "CONTROL": ("#999999", ":"),
