@@ -153,11 +153,19 @@ class ReplicatedModel(BlockModel):
 
     @property
     def metrics(self):
-        return [self.loss_mean, self.accuracy_mean, self.gradient_norm, self.group_accuracy]
+        means = [getattr(self, name, None) for name in ("loss_mean", "accuracy_mean")]
+        return [*filter(None, means), self.gradient_norm, self.group_accuracy]
 
-    def update(self, tokens, targets):
-        summed = self._summed(self._gradients, tokens, targets)
-        self._apply(summed / tokens.shape[0])
+    def train_step(self, data):
+        tokens, targets = data
+
+        def body(k, done):
+            summed = self._summed(self._gradients, tokens[k], targets[k])
+            self._apply(summed / tokens.shape[1])
+            return done
+
+        keras.ops.fori_loop(0, keras.ops.shape(tokens)[0], body, 0)
+        return self._results(hidden=self.group_accuracy.names)
 
     def test_step(self, data):
         """Evaluates a block with groups, with one sum over the replicas."""
