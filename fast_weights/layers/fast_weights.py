@@ -63,7 +63,8 @@ class FastWeights(RecurrentLayer):
         recurrence: `"original"` or `"paper"`: the vector that a step writes, see
             `FastWeightsCell`. Default `"original"`.
         normalization: `"layer"`, `"batch"` or `"none"`, see `FastWeightsCell`. With
-            `"batch"`, the result of an example depends on the rest of its batch.
+            `"batch"`, the result of an example depends on the rest of its batch, in which
+            masked steps count with zeros as their inputs.
             Default `"layer"`.
         chunk_size: positive integer, C, the largest number of steps in a chunk. It changes
             time and memory, not the results. The layer cuts a long sequence into chunks of
