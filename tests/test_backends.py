@@ -15,6 +15,8 @@ FILES = [
     "test_layer_masks.py",
     "test_chunks.py",
     "test_tracing.py",
+    "test_dropout.py",
+    "test_second_derivatives.py",
 ]
 # Those that are installed. requirements-dev.txt installs JAX, except on Python 3.10.
 BACKENDS = [name for name in ("jax", "torch") if importlib.util.find_spec(name)]
@@ -23,6 +25,7 @@ SELECTED = (
     "(sequence or backwards or zero_output or trace_equals)"
     " and (GRUCell-standard or WeightsCell-paper or FastWeights-chunks)"
     " or (gradients_of_settings and decay_rate) or (normalizations and loop)"
+    " or (second_derivatives and paper)"
 )
 
 

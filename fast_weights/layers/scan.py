@@ -58,13 +58,25 @@ def scan(cell, inputs, keep, hidden, memory, recurrent_mask):
         results = _forward(cell, *parts)
 
         def gradient(*arguments, upstream=None):
-            # PyTorch passes the arguments and `upstream`, the other backends the gradient.
-            above = arguments[0] if upstream is None else upstream
-            return _gradients(cell, parts, results, above)
+            if upstream is None:
+                return _gradients(cell, parts, results, *arguments)
+            # PyTorch passes the arguments, too. It does not record a custom gradient's forward
+            # pass, so second derivatives need that of `arguments` again.
+            if not _is_recording():
+                return _gradients(cell, parts, results, upstream)
+            recorded = parts_of(arguments)
+            return _gradients(cell, recorded, _forward(cell, *recorded), upstream)
 
         return results[0][0], gradient
 
     return differentiable(*(one for one in tensors if one is not None))
+
+
+def _is_recording():
+    """Returns whether PyTorch records operations in order to differentiate them."""
+    import torch
+
+    return torch.is_grad_enabled()
 
 
 def _gradients(cell, parts, results, above):
