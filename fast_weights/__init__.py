@@ -5,7 +5,7 @@ To load a saved model that contains one of the layers, import the layer first:
 this registers it with Keras.
 """
 
-from fast_weights.importing import import_module
+from fast_weights.importing import lazy_names
 
 __version__ = "0.2.0"
 
@@ -25,14 +25,4 @@ _MODULES = {
 }
 
 __all__ = sorted(_MODULES)
-
-
-def __getattr__(name):
-    # Lazy: Keras takes seconds to load, and `train.py --help` must not wait for it.
-    if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted([*globals(), *_MODULES])
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

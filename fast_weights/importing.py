@@ -1,12 +1,32 @@
-"""Imports modules that need Keras."""
+"""Imports modules that need Keras: the public names of a package on their first use."""
 
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 # The backends of Keras that the layers run on, by the names of their packages.
 BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def lazy_names(package: str, modules: dict[str, str]) -> tuple[Callable[[str], Any], Callable]:
+    """Returns `__getattr__` and `__dir__` of a package that imports its names on first use.
+
+    Keras takes seconds to load, and `import fast_weights` and `train.py --help` must not wait.
+
+    Args:
+        package: the name of the package.
+        modules: the module of each public name.
+    """
+
+    def get(name):
+        if name in modules:
+            return getattr(import_module(f"{package}.{modules[name]}"), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return get, lambda: sorted([*vars(sys.modules[package]), *modules])
 
 
 def import_module(name: str) -> ModuleType:

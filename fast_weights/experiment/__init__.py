@@ -3,7 +3,7 @@
 The names below are public. Everything else may change.
 """
 
-from fast_weights.importing import import_module
+from fast_weights.importing import lazy_names
 
 _MODULES = {
     "BlockModel": "blocks",
@@ -24,14 +24,4 @@ _MODULES = {
 }
 
 __all__ = sorted(_MODULES)
-
-
-def __getattr__(name):
-    # Imported on first use: Keras and TensorFlow take seconds to load.
-    if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted([*globals(), *_MODULES])
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -1,6 +1,6 @@
 """Keras callbacks for `fit`, each of use alone. The names are imported on first use."""
 
-import importlib
+from fast_weights.importing import lazy_names
 
 _MODULES = {
     "CheckFinite": "checks",
@@ -13,9 +13,4 @@ _MODULES = {
 }
 
 __all__ = sorted(_MODULES)
-
-
-def __getattr__(name):
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)
