@@ -101,7 +101,7 @@ def original_graph(config: Config):
 class SideBySide(keras.callbacks.Callback):
     """Times each epoch with all that `train` writes, and then some steps of the original."""
 
-    def __init__(self, step, batches: tasks.Batches):
+    def __init__(self, step, batches: tasks.Split):
         super().__init__()
         one_hot = np.eye(37, dtype=np.float32)
         # Encoded in advance, as the original does.

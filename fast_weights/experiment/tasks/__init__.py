@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from fast_weights.experiment.errors import UserError, option
 from fast_weights.experiment.tasks.associative_retrieval import AssociativeRetrieval
-from fast_weights.experiment.tasks.base import NO_ANSWER, Batches, Split, Splits, Task, batches
+from fast_weights.experiment.tasks.base import NO_ANSWER, Split, Splits, Task, batches
 from fast_weights.experiment.tasks.multi_query_recall import MultiQueryRecall
 
 if TYPE_CHECKING:
     from fast_weights.experiment.config import Config
 
-__all__ = ["NO_ANSWER", "TASKS", "Batches", "Split", "Splits", "Task", "batches", "make_task"]
+__all__ = ["NO_ANSWER", "TASKS", "Split", "Splits", "Task", "batches", "make_task"]
 
 TASKS = {
     "associative-retrieval": AssociativeRetrieval,

@@ -43,18 +43,6 @@ class Splits(NamedTuple):
     test: Split
 
 
-class Batches(NamedTuple):
-    """The batches of a split.
-
-    Attributes:
-        tokens: (steps, B, T) int32.
-        targets: (steps, B) or (steps, B, T) int32.
-    """
-
-    tokens: np.ndarray
-    targets: np.ndarray
-
-
 class Task(abc.ABC):
     """Sequences of symbols, and the answers that a model must give.
 
@@ -175,19 +163,19 @@ class Task(abc.ABC):
         return tokens
 
 
-def batches(split: Split, batch_size: int, order: np.ndarray | None = None) -> Batches:
-    """Returns the full batches of a split. A last partial batch is dropped.
+def batches(split: Split, batch_size: int) -> Split:
+    """Returns the full batches of a split as int32: (steps, B, T), and (steps, B) or (steps, B, T).
+
+    A last partial batch is dropped.
 
     Args:
         split: N sequences.
         batch_size: B.
-        order: a permutation of 0 to N - 1, (N,). Default: the order of the split.
     """
     steps = len(split.targets) // batch_size
-    chosen = slice(steps * batch_size) if order is None else order[: steps * batch_size]
-    return Batches(
+    return Split(
         *(
-            part[chosen].astype(np.int32).reshape(steps, batch_size, *part.shape[1:])
+            part[: steps * batch_size].astype(np.int32).reshape(steps, batch_size, *part.shape[1:])
             for part in split
         )
     )
