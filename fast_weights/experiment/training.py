@@ -28,7 +28,6 @@ from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import build_model
 from fast_weights.experiment.results import EpochRecord
 from fast_weights.experiment.run_dir import RunDirectory, check_same_run
-from fast_weights.experiment.tasks import Splits
 from fast_weights.experiment.workers import failures
 
 logger = logging.getLogger(__name__)
@@ -113,18 +112,14 @@ def train(
         if replicas:
             epoch, has_ended = replicas.follow_chief(model, epoch, has_ended)
         if not has_ended:
-            every_worker = [
-                *_test_callbacks(splits, config),
-                ours.CheckFinite(),
-                *callbacks,
-                ours.StopAtAccuracy(stop_at_accuracy),
-            ]
-            only_chief = []
+            test = [ours.EvaluateTest(evaluation_block(splits.test, config))]
+            used = [*(test if config.num_test else ()), ours.CheckFinite(), *callbacks]
+            used.append(ours.StopAtAccuracy(stop_at_accuracy))
             if is_chief:
                 _write_settings(run_dir, config, epoch)
                 logger.info("Training on %s", replicas or device_name())
                 logger.info("Compiling; the first epoch takes a few seconds longer.")
-                only_chief = _writing_callbacks(run_dir, config, splits, summary_every, progress)
+                used += _writing_callbacks(run_dir, config, splits, summary_every, progress)
             model.fit(
                 training_blocks(splits.training, config, epoch),
                 validation_data=evaluation_block(splits.validation, config),
@@ -132,7 +127,7 @@ def train(
                 initial_epoch=epoch,
                 epochs=config.num_epochs,
                 shuffle=False,  # `training_blocks` does it
-                callbacks=[*every_worker, *only_chief],
+                callbacks=used,
                 verbose=0,
             )
         return results.read(run_dir.results_path) if is_chief else None
@@ -144,11 +139,6 @@ def _build(config: Config, replicas: Replicas | None, metrics) -> BlockModel:
     if replicas:
         return ReplicatedModel(model, num_groups, replicas)
     return BlockModel(model, num_groups, metrics)
-
-
-def _test_callbacks(splits: Splits, config: Config) -> list:
-    """Returns the callback that evaluates the test sequences, if there are any."""
-    return [ours.EvaluateTest(evaluation_block(splits.test, config))] if config.num_test else []
 
 
 def _writing_callbacks(run_dir, config, splits, summary_every, progress) -> list:
