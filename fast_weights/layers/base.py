@@ -112,6 +112,11 @@ class RecurrentLayer(keras.layers.RNN):
             The last h_t, (B, H), or with `return_sequences` every h_t, (B, T, H).
             With `return_state`, a tuple of that and the last states.
         """
+        if sequences.shape[1] == 0:
+            raise ValueError(
+                "`sequences` must have at least one step. Received: sequences of shape "
+                f"{tuple(sequences.shape)}"
+            )
         mask = mask_of(sequences_mask if mask is None else mask, sequences)
         if initial_state is not None:
             check_states(self.cell, initial_state, sequences.shape[0])
