@@ -63,7 +63,6 @@ def environments():
 
 def start_worker(directory, env, *flags, patch=""):
     """Starts `train.py` as a worker, after a line of Python that changes the module `workers`."""
-    directory.mkdir(parents=True, exist_ok=True)
     script = directory / "patched.py"
     script.write_text(
         f"import runpy, sys\nsys.path.insert(0, {str(ROOT)!r})\n"
@@ -81,6 +80,7 @@ def start_workers(directory, *flags, others=(), patch=""):
     """Starts two workers. The second has more flags, a patch and a directory of its own."""
     first, second = environments()
     other = directory / "worker"
+    other.mkdir(parents=True, exist_ok=True)
     with (
         start("train.py", directory, *FLAGS, *flags, env=first) as chief,
         start_worker(other, second, *flags, *others, patch=patch) as worker,
