@@ -27,6 +27,8 @@ from fast_weights.experiment.tasks import Splits
 
 # Connecting fails after this time if a worker is missing.
 CONNECT_SECONDS = 300
+# When all are connected, each gets the values of the others within this time, or one has stopped.
+VALUES_SECONDS = 30
 # The others notice after this time that a worker has stopped.
 HEARTBEAT_SECONDS = 10
 # The port of the first task on a node, as in TensorFlow's `SlurmClusterResolver`.
@@ -52,9 +54,11 @@ def connect_workers(settings: dict, splits: Splits) -> tf.distribute.Strategy:
     logger.info("Waiting up to %d s for the workers at %s", CONNECT_SECONDS, ", ".join(workers))
     # TensorFlow's handler of SIGTERM would keep training, and while it connects the workers, no
     # Python code runs, so that Python's handler of Ctrl-C would have to wait.
-    with _default_signals(), failures(workers):
-        strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
-        _check_same({**settings, **_versions(splits)}, resolver.task_id, workers)
+    with _default_signals():
+        with failures(workers):
+            strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        with failures():
+            _check_same({**settings, **_versions(splits)}, resolver.task_id, workers)
     return strategy
 
 
@@ -80,7 +84,7 @@ def _check_same(values, index, workers):
     context = tf_context.context()
     context.set_config_key_value(f"values/{index}", json.dumps(values))
     for other, address in enumerate(workers):
-        found = json.loads(context.get_config_key_value(f"values/{other}", 1000 * CONNECT_SECONDS))
+        found = json.loads(context.get_config_key_value(f"values/{other}", 1000 * VALUES_SECONDS))
         differing = [
             f"{name}={values.get(name)} and {name}={found.get(name)}"
             for name in sorted(values.keys() | found.keys())
