@@ -15,8 +15,8 @@ KERAS_STEP = "step_on_"
 def compiled(function, layer):
     """Returns `function`, compiled with XLA within `fit`, `evaluate` and `predict`.
 
-    Returns it unchanged if Keras compiles the whole model, or if the layer is called eagerly or
-    exported.
+    Returns it unchanged on other backends, if Keras compiles the whole model, or if the layer is
+    called eagerly or exported.
 
     Args:
         function: a loop over time. It takes and returns tensors, or nested tuples and lists of
