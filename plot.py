@@ -45,7 +45,7 @@ flags.DEFINE_string("output_dir", "figures", "directory to write to")
 
 # Flags that only some figures use.
 USED_BY = {"sample": ("memory",), "log_epochs": ("curves",), "with_bundled": ("curves",)}
-# Characters of the settings, and of a sample, in a file name. Systems allow 255 in all.
+# The most characters of the settings, and of a sample, in a file name. A system's limit is 255.
 MAX_NAME = 60
 BUNDLED_DIR = pathlib.Path(__file__).parent / "docs/results"
 
@@ -136,7 +136,7 @@ def _by_label(runs, configs, bundled):
 
 
 def _order(config):
-    """Returns a key that sorts runs by their settings, numbers by size."""
+    """Returns a key that sorts runs by their settings, and numbers by size."""
     values = dataclasses.astuple(config)
     return [(type(value).__name__, value) for value in values if value is not None]
 
@@ -167,7 +167,7 @@ def attention():
 
 
 def weights():
-    """Plots the matrices of the recurrent layer as drawn from the seed and as trained."""
+    """Plots the matrices of the recurrent layer before and after training."""
     model, config, caption = _load()
     from fast_weights.experiment import plots
 

@@ -64,7 +64,7 @@ def main():
         config = resolve_config(run_dir, settings)
     if FLAGS.quiet:
         logging.getLogger("fast_weights").setLevel(logging.WARNING)
-    # When a worker stops, TensorFlow would print a page of log before our one line.
+    # When a worker stops, TensorFlow would print a page of log before the error of `train.py`.
     has_workers = FLAGS.distribution_strategy == "multi_worker_mirrored"
     with console.quiet_import(log_level="3" if has_workers else "2"):
         from fast_weights.experiment.training import train

@@ -5,7 +5,7 @@
 RECURRENCES = ("original", "paper")
 # "original" derives the update gate from the reset gate, "standard" is the textbook's GRU.
 GATES = ("original", "standard")
-# Of the fast weights: "layer" normalizes each example over its units, "batch" each unit over the
+# For fast weights: "layer" normalizes each example over its units, "batch" each unit over the
 # batch.
 NORMALIZATIONS = ("layer", "batch", "none")
 

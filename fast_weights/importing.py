@@ -39,7 +39,7 @@ def import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name
-        # If Keras is loaded, so is its backend: a part of the experiment needs another package.
+        # If Keras is loaded, so is its backend, and the experiment needs the missing package.
         if missing not in BACKENDS or "keras" in sys.modules:
             raise
     others = [one for one in BACKENDS if one != missing]

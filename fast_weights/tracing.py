@@ -47,8 +47,8 @@ def trace_memory(
 
     The cell runs step by step. From zero states, the trace satisfies
     `h A_t = Σ_τ attention[t, s, τ] v_τ`, where h is the vector with which inner step s reads
-    A_t. With an `initial_state`, h A_t has another term, λ^n h A_0 after n steps that are not
-    masked. Tracing leaves the layer unchanged.
+    A_t. An `initial_state` adds the term λ^n h A_0, where n is the number of steps so far that
+    are not masked. Tracing leaves the layer unchanged.
 
     Args:
         layer: a built `FastWeights`, a `keras.layers.RNN` around a `FastWeightsCell`,

@@ -49,8 +49,8 @@ class AssociativeLSTMCell(RecurrentCell):
         **kwargs: `kernel_initializer` (default: Glorot's uniform one), `recurrent_initializer`
             (default: orthogonal), `bias_initializer` (default: 1 for the forget gate, 0 for the
             rest), and for each of the three `..._regularizer` and `..._constraint` (default:
-            `None`), as in `keras.layers.LSTMCell`; the other arguments of `ControlCell`. All
-            gates, keys and updates have the same dropout masks.
+            `None`), as in `keras.layers.LSTMCell`; the other arguments of `ControlCell`. The
+            gates, keys and updates share the dropout masks.
 
     Call arguments:
         inputs: (B, D), one time step.

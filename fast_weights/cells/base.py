@@ -14,8 +14,8 @@ HALF = ("float16", "bfloat16")
 Tensor = Any
 Activation = str | Callable[[Tensor], Tensor]
 
-# The base class of Keras's cells that draws and keeps dropout masks. Keras does not export it, but
-# `keras.layers.RNN` prepares and resets the masks of its instances.
+# The class from which Keras's cells inherit dropout masks. Keras does not export it, but
+# `keras.layers.RNN` resets the masks only of its instances.
 DropoutRNNCell: Any = keras.layers.SimpleRNNCell.__bases__[1]
 
 
@@ -44,7 +44,7 @@ def check_choice(name, value, choices) -> str:
 
 
 def drop(vectors, mask):
-    """Returns `vectors`, (B, ...), times a dropout mask, or unchanged if `mask` is `None`."""
+    """Returns `vectors`, (B, ...), times a dropout mask. `None` drops nothing."""
     return vectors if mask is None else vectors * ops.cast(mask, vectors.dtype)
 
 
@@ -94,7 +94,7 @@ def layer_normalize(inputs, gamma, beta, epsilon):
 
 
 def batch_normalize(inputs, gamma, beta, epsilon):
-    """Normalizes each unit over the batch. Arguments are those of `layer_normalize`."""
+    """Normalizes each unit over the batch. The arguments are those of `layer_normalize`."""
     mean, variance = ops.moments(inputs, axes=[0], keepdims=True)
     gamma, beta = ops.cast(gamma, inputs.dtype), ops.cast(beta, inputs.dtype)
     return gamma * (inputs - mean) * ops.rsqrt(variance + epsilon) + beta
@@ -125,7 +125,7 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
         use_bias: whether the cell has b_x. Default `True`.
         dropout: float in [0, 1], the share of the inputs that training drops in their product with
             W_x. Default 0.
-        recurrent_dropout: float in [0, 1], the share of the units that training drops in the
+        recurrent_dropout: float in [0, 1], the share of the units that training drops in
             products with W_h. Default 0.
         seed: integer of at least 0, the seed of the dropout masks. Default `None`: random.
         **kwargs: arguments of every Keras layer, such as `name` and `dtype`.
@@ -170,7 +170,7 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
         self.seed = seed
-        # Only with dropout, because the generator has a variable, which files and exports keep.
+        # Only with dropout, because the generator's variable would be in every saved model.
         if dropout or recurrent_dropout:
             self.seed_generator = keras.random.SeedGenerator(seed)
 

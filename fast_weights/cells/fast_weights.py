@@ -84,9 +84,9 @@ class FastWeightsCell(RecurrentCell):
     - `"layer"`: over the units of each example, as in the paper;
     - `"batch"`: of each unit over the batch, as in the listing that the blog post published.
       The result of an example then depends on the rest of its batch, also in inference, and
-      on masked examples. An example alone in its batch gets the bias, whatever its inputs;
-    - `"none"`: none, which makes equation 5 the paper's equation 2. The cell has no gain and
-      no bias then. Without normalization, h can grow without bounds.
+      on masked examples. In a batch of one example, the result is the bias;
+    - `"none"`: no normalization, which makes equation 5 the paper's equation 2. The cell then
+      has no gain and no bias, and h can grow without bounds.
 
     A takes B·H² numbers, 4 bytes each in float32. `keras.layers.RNN` around this cell
     keeps one A per step for training. The layer `FastWeights` gives the same results with
@@ -95,9 +95,8 @@ class FastWeightsCell(RecurrentCell):
     Reference: the original's RNN-LN-FW; Ba et al. 2016, arXiv 1610.06258,
     equations 1, 2 and 5.
 
-    Differences from the original: with the default `normalization`, each example is
-    normalized over its units, not over the batch; a normalization has an epsilon; any
-    batch size works.
+    Differences from the original: The default normalizes each example over its units, not
+    over the batch. A normalization adds an epsilon to the variance. Any batch size works.
 
     Args:
         units: positive integer, H, the size of the hidden state.
@@ -197,7 +196,7 @@ class FastWeightsCell(RecurrentCell):
     def trace_step(
         self, projected: Tensor, states: list[Tensor], recurrent_mask: Tensor | None = None
     ) -> Step:
-        """Computes one time step and returns all that it wrote and read, a `Step`."""
+        """Computes one time step. Returns a `Step`: what it wrote and with which h it read."""
         hidden, memory = (ops.cast(state, self.compute_dtype) for state in states)
         memory = ops.reshape(memory, (-1, self.units, self.units))
         # Preliminary vector.
@@ -219,7 +218,7 @@ class FastWeightsCell(RecurrentCell):
         return Step(hidden, memory, written, queries)
 
     def normalize(self, inputs: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        """Computes LN of `inputs`, (B, H), with the gain and bias given, (H,)."""
+        """Returns LN of `inputs`, (B, H), with a gain and a bias, (H,)."""
         if self.normalization == "layer":
             return layer_normalize(inputs, gamma, beta, self.epsilon)
         if self.normalization == "batch":

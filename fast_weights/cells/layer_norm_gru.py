@@ -64,8 +64,8 @@ class LayerNormGRUCell(RecurrentCell):
             uniform in ±sqrt(3 / (D + H))), `bias_initializer` (default: 1 for the
             gates, 0 for the candidate), and for each of the three
             `..._regularizer` and `..._constraint` (default: `None`), as in
-            `keras.layers.GRUCell`; the other arguments of `ControlCell`. All gates and the
-            candidate have the same dropout masks.
+            `keras.layers.GRUCell`; the other arguments of `ControlCell`. The gates and the
+            candidate share the dropout masks.
 
     Call arguments:
         inputs: (B, D), one time step.
@@ -125,7 +125,7 @@ class LayerNormGRUCell(RecurrentCell):
         self, projected: Tensor, states: list[Tensor], recurrent_mask: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         hidden, units, epsilon = states[0], self.units, self.epsilon
-        # Of the state, dropout affects what W_h multiplies, but not the mix in (4).
+        # Dropout applies to the state in products with W_h, but not in the mix (4).
         dropped = drop(hidden, recurrent_mask)
         gates = self.slow_product(dropped, self.recurrent_kernel[:, :-units])
         gates = projected[:, :-units] + gates

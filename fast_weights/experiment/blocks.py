@@ -1,8 +1,7 @@
-"""Blocks of batches: the model that `fit` trains on them, and the flow of blocks.
+"""Blocks of batches: the model that `fit` trains on blocks, and the datasets of blocks.
 
-A small recurrent network spends most of its time at the boundary between Python and the runtime.
-Therefore `fit` gets blocks of K batches instead of batches, and one compiled program makes the K
-updates of a block.
+Training a small recurrent network batch by batch spends most of the time between Python and the
+runtime. `fit` therefore gets blocks of K batches, and one compiled program makes the K updates.
 """
 
 from collections.abc import Sequence
@@ -15,8 +14,8 @@ from fast_weights.experiment.config import Config
 from fast_weights.experiment.metrics import Accuracy, GroupAccuracy, cross_entropy
 from fast_weights.experiment.tasks import Split, batches
 
-# Progress is shown after each block. A number of blocks that divides an epoch saves the compilation
-# of a shorter last block.
+# Progress is shown after each block. If the number of blocks divides the number of batches, no
+# shorter last block must be compiled.
 BLOCKS_PER_EPOCH = 10
 POSSIBLE_BLOCKS = range(5, 21)
 
@@ -24,14 +23,14 @@ POSSIBLE_BLOCKS = range(5, 21)
 class BlockModel(keras.Model):
     """A model that `fit` trains on blocks of K batches, each in one XLA program.
 
-    It shares the layers and the optimizer of the model it is made from. Data are (tokens,
-    targets), and to evaluate also groups: (K, B, T) and (K, B) or (K, B, T). A step of `fit` is a
-    block, so a callback's batch is a block, too.
+    It shares the layers and the optimizer of `model`. `fit` takes tokens, (K, B, T), and targets,
+    (K, B) or (K, B, T). `evaluate` also takes the group of each target. Callbacks treat a block as
+    a batch.
 
     Args:
         model: as `build_model` returns it.
-        num_groups: of the task.
-        metrics: Keras metrics to compute besides the accuracy. Default: none.
+        num_groups: the number of groups of the task.
+        metrics: Keras metrics to compute in addition to the accuracy. Default: only the accuracy.
         jit_compile: whether XLA compiles the loop over a block. Default: `True`.
     """
 
@@ -45,11 +44,11 @@ class BlockModel(keras.Model):
         super().__init__(inputs=model.input, outputs=model.output, name=model.name)
         self.gradient_norm = keras.metrics.Mean("gradient_norm")
         self.group_accuracy = GroupAccuracy(num_groups)
-        # A file then holds the plain model, which `keras.saving.load_model` can build.
+        # Saves the plain model, which `keras.saving.load_model` can build.
         self.save = model.save
         metrics = [Accuracy(), *metrics]
         self.compile(model.optimizer, cross_entropy, metrics=metrics, jit_compile=jit_compile)
-        # Keras creates the variables of metrics in their first update, which must not be in a loop.
+        # Keras creates the variables of a metric in its first update, which must not be in a loop.
         logits = keras.ops.zeros([size or 1 for size in self.output.shape])
         self.compute_metrics(None, keras.ops.zeros(logits.shape[:-1], "int32"), logits)
         self.reset_metrics()
@@ -63,19 +62,19 @@ class BlockModel(keras.Model):
         return self._results(hidden={"gradient_norm"})
 
     def update(self, tokens, targets):
-        """Makes one update, as Keras's own `train_step`. Returns what `measure` takes."""
+        """Makes one update, as Keras's own `train_step`. Returns the arguments of `measure`."""
         with tf.GradientTape() as tape:
             logits = self(tokens, training=True)
             loss = self.compute_loss(tokens, targets, logits)
         weights = self.trainable_variables
-        # With S = 0, a gain and a bias are not used.
+        # With S = 0, the gain and the bias are unused and have no gradient.
         zero = tf.UnconnectedGradients.ZERO
         gradients = tape.gradient(loss, [one.value for one in weights], unconnected_gradients=zero)
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))  # clips them first
         return loss, tokens, targets, logits, tf.linalg.global_norm(gradients)
 
     def evaluate_batch(self, tokens, targets, groups=None):
-        """Evaluates one batch. Returns what `measure` takes."""
+        """Evaluates one batch. Returns the arguments of `measure`."""
         logits = self(tokens, training=False)
         return self.compute_loss(tokens, targets, logits), tokens, targets, logits, None, groups
 
@@ -96,8 +95,8 @@ class BlockModel(keras.Model):
             return
         variables = self.metrics_variables
 
-        # The loop carries the values of the metrics. With their variables in it, an update takes a
-        # quarter more time.
+        # The loop carries the values of the metrics. If it assigned their variables instead, an
+        # update would take a quarter more time.
         def body(k, values):
             found = function(*(part[k] for part in block))
             with keras.StatelessScope(list(zip(variables, values, strict=True))) as scope:
@@ -110,13 +109,13 @@ class BlockModel(keras.Model):
             variable.assign(value)
 
     def _results(self, hidden):
-        """Returns the results of all metrics but the hidden."""
+        """Returns the results of all metrics whose names are not in `hidden`."""
         found = self.get_metrics_result().items()
         return {name: value for name, value in found if name not in hidden}
 
 
 def num_blocks(config: Config) -> int:
-    """Returns the number of blocks of an epoch, `steps_per_epoch` of `fit`."""
+    """Returns the number of blocks in an epoch, for `steps_per_epoch` of `fit`."""
     num_batches = config.num_training // config.batch_size
     dividing = [number for number in POSSIBLE_BLOCKS if num_batches % number == 0]
     nearest = min(dividing, key=lambda n: abs(n - BLOCKS_PER_EPOCH), default=BLOCKS_PER_EPOCH)

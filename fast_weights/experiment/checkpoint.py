@@ -29,7 +29,7 @@ def save(directory, model: keras.Model, epoch: int, max_to_keep: int) -> None:
         name: keras.ops.convert_to_numpy(variable) for name, variable in variables_of(model).items()
     }
     storage.write_arrays(checkpoint_path(directory, epoch), arrays)
-    # A checkpoint of a later epoch is corrupt, or training would have resumed from it.
+    # Checkpoints of later epochs are corrupt, or training would have resumed from them.
     kept = [one for one in checkpoint_epochs(directory) if one <= epoch][:max_to_keep]
     for one in checkpoint_epochs(directory):
         if one not in kept:
@@ -42,11 +42,12 @@ def restore_newest(directory, model: keras.Model) -> int:
     """Restores weights and optimizer from the newest checkpoint that is not corrupt.
 
     Args:
-        directory: of the checkpoints.
-        model: built and compiled. Weights are found by the names of its layers.
+        directory: the directory of the checkpoints.
+        model: a built and compiled model. Its weights are matched by the names of the layers.
 
     Returns:
-        The number of epochs of that checkpoint, `initial_epoch` of `fit`; 0 if there is none.
+        The number of epochs of the checkpoint, for `initial_epoch` of `fit`. 0 if there is no
+        checkpoint.
 
     Raises:
         UserError: if all checkpoints are corrupt.
@@ -55,13 +56,16 @@ def restore_newest(directory, model: keras.Model) -> int:
 
 
 def variables_of(model: keras.Model) -> dict:
-    """Returns all variables that training changes, by name: those of the model and the optimizer.
+    """Returns the variables of a model and its optimizer, by name.
 
-    Together with the seed and the number of the epoch, they decide the rest of a training.
+    Their values, the settings and the number of completed epochs determine the rest of a training.
     """
     if not model.built or model.optimizer is None:
-        raise UserError("the model must be built and compiled before a checkpoint is restored")
-    if not model.optimizer.built:  # Keras itself does so in the first update
+        raise UserError(
+            "`model` must be built and compiled before a checkpoint is saved or restored. Call "
+            f"`model.build` and `model.compile` first. Received: model={model.name}"
+        )
+    if not model.optimizer.built:  # Keras would build it in the first update
         model.optimizer.build(model.trainable_variables)
     optimizer = {f"optimizer.{i}": one for i, one in enumerate(model.optimizer.variables)}
     return {**_weights(model), **optimizer}
@@ -72,8 +76,8 @@ def load_model(run_dir: RunDirectory, network: str | None = None) -> tuple[keras
 
     Args:
         run_dir: the directory of the run.
-        network: the setting that the model must have. Default: any. Of bundled weights, those of
-            the blog's network come first.
+        network: `"blog"` or `"paper"`, which the model must have. Default: either. If both have
+            bundled weights, those of the blog's network are loaded.
 
     Returns:
         The model, from tokens to logits, as `build_model` returns it, and its configuration.

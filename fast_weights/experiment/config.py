@@ -26,8 +26,8 @@ def _setting(default: Any, help: str, *, low=None, high=None, choices=None):
     """Returns a dataclass field that carries its help text and its bounds, which are inclusive.
 
     Args:
-        default: of the field.
-        help: for `--help`.
+        default: the default of the field.
+        help: the text for `--help`.
         low, high: the bounds of a number.
         choices: the values of a string.
     """
@@ -82,8 +82,8 @@ class Config:
     )
     normalization: str = _setting(
         defaults.NORMALIZATIONS[0],
-        "of RNN-LN-FW: over the units of each example (layer), over the batch as in the blog's "
-        "listing, or none",
+        "normalization of RNN-LN-FW: over the units of each example (layer), over the batch as in "
+        "the blog's listing (batch), or none",
         choices=defaults.NORMALIZATIONS,
     )
     gates: str = _setting(defaults.GATES[0], "update gate of GRU-LN", choices=defaults.GATES)
@@ -127,7 +127,7 @@ class Config:
     )
     weight_decay: float = _setting(
         0.0,
-        "AdamW's weight decay; not of biases and gains",
+        "AdamW's weight decay, except of biases and gains",
         low=0,
         high=1e3,
     )
@@ -205,7 +205,7 @@ class Config:
 
     @classmethod
     def from_json(cls, text: str) -> "Config":
-        """Returns the configuration that `to_json` wrote. A missing setting has its default.
+        """Returns the configuration that `to_json` wrote. A missing setting gets its default.
 
         Raises:
             CorruptFileError: if the text is not a JSON object of known settings.

@@ -1,6 +1,6 @@
-"""Terminal input and output of the scripts: flags, one-line errors, progress.
+"""Terminal input and output of the scripts: flags, one-line errors, Ctrl-C and the log.
 
-Nothing here loads Keras or TensorFlow, so `--help` and an invalid flag are answered at once.
+This module loads neither Keras nor TensorFlow, so `--help` and an invalid flag take no time.
 """
 
 import contextlib
@@ -93,9 +93,9 @@ def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
     """Parses the flags, runs `main` and exits; in a notebook, it returns instead.
 
     A `UserError`, or an `OSError` with the name of a file, is printed as one line, with exit
-    status 2. If the program that reads the output ends, so does this one, with exit status 141.
-    Any other exception is a defect and keeps its traceback. Ctrl-C prints `on_interrupt`, with
-    exit status 130.
+    status 2. If the program that reads the output ends, this one exits with status 141. Any other
+    exception is a defect and keeps its traceback. Ctrl-C prints `on_interrupt`, with exit status
+    130.
     """
     in_notebook = _in_notebook()
 
@@ -120,7 +120,7 @@ def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
             print(f"error: {error}", file=sys.stderr)
             return 2
         except OSError as error:
-            if error.filename is None:  # not a file of the user's
+            if error.filename is None:  # not an error of a file, so a defect
                 raise
             print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
             return 2
@@ -144,7 +144,7 @@ def _in_notebook() -> bool:
 
 
 def _parse(argv):
-    """Parses the flags. absl suggests a flag for one that does not exist. Exits with status 1."""
+    """Parses the flags, or exits with status 1. For an unknown flag, absl suggests another."""
     try:
         return FLAGS(argv)
     except flags.Error as error:
@@ -198,14 +198,15 @@ class _Formatter(logging.Formatter):
 def quiet_import(log_level: str = "2") -> Iterator[None]:
     """Hides the lines that TensorFlow prints when it is imported and looks for GPUs.
 
-    Its C++ code writes them to file descriptor 2 before it reads `TF_CPP_MIN_LOG_LEVEL`. If
-    the import fails, they are shown. If that variable is 0 or 1, nothing is hidden.
+    TensorFlow's C++ code writes them to file descriptor 2 before it reads `TF_CPP_MIN_LOG_LEVEL`.
+    If the import fails, the lines are shown. If the variable is 0 or 1, nothing is hidden.
 
     Args:
-        log_level: the value of that variable if it is not set. Default `"2"`: errors only.
+        log_level: the value for `TF_CPP_MIN_LOG_LEVEL` if it is not set. Default `"2"`: only
+            errors.
     """
     _select_tensorflow()
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", log_level) < "2":  # someone wants to see them
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", log_level) < "2":  # the user wants to see them
         yield
         return
     # Libraries that TensorFlow imports log at INFO, and so do its strategies.

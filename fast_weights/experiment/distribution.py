@@ -24,13 +24,13 @@ from fast_weights.experiment.workers import connect_workers
 
 
 def connect(name: str, num_devices: int | None, settings: dict, splits: Splits):
-    """Connects the replicas of a training. Must come before TensorFlow computes anything.
+    """Connects the replicas of a training. Call it before TensorFlow computes anything.
 
     Args:
         name: one of `STRATEGIES`.
         num_devices: for `"mirrored"`, the number of virtual CPU devices. Default: all GPUs.
-        settings: all that the training depends on. All workers must have the same.
-        splits: the sequences, likewise.
+        settings: the settings that the training depends on. All workers must have the same.
+        splits: the sequences. All workers must have the same.
 
     Returns:
         The `Replicas`, or `None` with `"off"`.
@@ -133,16 +133,15 @@ class Replicas:
 
 
 class ReplicatedModel(BlockModel):
-    """A `BlockModel` with a share of each batch on every replica.
+    """A `BlockModel` that gives every replica a share of each batch.
 
-    XLA compiles the gradients of a share, and the update from their sum. The sum crosses between
-    devices, which XLA's programs cannot do here. One vector holds the loss and all gradients, so
-    that there is one sum in an update.
+    XLA compiles the gradients of a share, and the update from their sum, but not the sum, which
+    crosses devices. One vector holds the loss and all gradients, so that an update needs one sum.
 
     Args:
         model: as `build_model` returns it.
-        num_groups: of the task.
-        replicas: of the training.
+        num_groups: the number of groups of the task.
+        replicas: the replicas of the training.
     """
 
     def __init__(self, model: keras.Model, num_groups: int, replicas: Replicas):
@@ -172,7 +171,7 @@ class ReplicatedModel(BlockModel):
         num_groups, shape = self.group_accuracy.num_groups, tf.shape(data[1])
         summed = self._summed(self._totals, *data, axis=1)
         means, correct, count = tf.split(summed, [2, num_groups, num_groups])
-        # Splits of different sizes share a program, in which the number of batches is unknown.
+        # Splits of different sizes share a program, so it does not know the number of batches.
         num_batches, size = (tf.cast(one, "float32") for one in (shape[0], shape[1]))
         self._add_means(means / (num_batches * size), num_batches)
         self.group_accuracy.add(correct, count)
@@ -194,7 +193,7 @@ class ReplicatedModel(BlockModel):
 
     @tf.function(jit_compile=True)
     def _gradients(self, weights, tokens, targets):
-        """Returns loss, number of correct predictions and gradients as one vector."""
+        """Returns the sums of loss and correct predictions, and the gradients, as one vector."""
         with tf.GradientTape() as tape:
             tape.watch(weights)
             logits, _ = self.stateless_call(weights, self._constants(), tokens, training=True)
@@ -205,7 +204,7 @@ class ReplicatedModel(BlockModel):
 
     @tf.function(jit_compile=True)
     def _apply(self, mean):
-        """Updates the weights and the metrics from the mean over a batch of that vector."""
+        """Updates weights and metrics from the vector of `_gradients`, averaged over a batch."""
         weights = self.trainable_variables
         parts = tf.split(mean[2:], [one.shape.num_elements() for one in weights])
         gradients = [tf.reshape(part, one.shape) for part, one in zip(parts, weights, strict=True)]
@@ -265,9 +264,9 @@ def _mirrored(num_devices):
 
 @functools.cache
 def _strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
-    """Returns a strategy, the same for every training of a process on these devices.
+    """Returns the strategy for these devices, which all trainings of a process share.
 
-    A second one would number its sums from the start, and TensorFlow would take a sum of another
-    size for one of the first training.
+    A second strategy would number its sums from the start again. TensorFlow would then confuse
+    them with sums of the first training, which may have another size.
     """
     return tf.distribute.MirroredStrategy(devices)

@@ -48,10 +48,10 @@ def evaluate(model: keras.Model, config: Config, split: Split) -> dict[str, floa
         split: N sequences of the task.
 
     Returns:
-        `loss`, `accuracy`, and `accuracy_1`, …, the accuracy on the answers of each group of the
-        task. NaN for a group without answers.
+        `loss`, `accuracy`, and the accuracy on the answers of each group of the task,
+        `accuracy_1`, …, which is NaN for a group without answers.
     """
-    # It needs TensorFlow. The other functions run on any backend.
+    # `blocks` needs TensorFlow. The other functions run on any backend.
     from fast_weights.experiment.blocks import BlockModel, evaluation_block
 
     task = config.make_task()

@@ -2,8 +2,8 @@
 
 | symbol | meaning | shape |
 |---|---|---|
-| targets | the tokens of the correct answers; `NO_ANSWER` where none is due | (B,) or (B, T) |
-| logits | of the V symbols of the vocabulary | (B, V) or (B, T, V) |
+| targets | the tokens of the correct answers; `NO_ANSWER` for other symbols | (B,) or (B, T) |
+| logits | the logits of the V symbols of the vocabulary | (B, V) or (B, T, V) |
 """
 
 import keras
@@ -14,7 +14,7 @@ from fast_weights.experiment.tasks import NO_ANSWER
 
 @keras.saving.register_keras_serializable(package="fast_weights")
 def cross_entropy(targets, logits):
-    """Returns the softmax cross-entropy of each sequence, the mean over its answers, (B,)."""
+    """Returns the mean softmax cross-entropy over the answers of each sequence, (B,)."""
     targets = ops.cast(targets, "int32")
     labels = ops.maximum(targets, 0)
     losses = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
@@ -35,7 +35,7 @@ def is_correct(targets, logits):
 
 
 def _over_answers(values, targets):
-    """Returns the mean of a value over the answers of each sequence, (B,)."""
+    """Returns the mean of `values` over the answers of each sequence, (B,)."""
     if len(targets.shape) == 1:
         return values
     is_answer = ops.cast(targets != NO_ANSWER, values.dtype)
@@ -48,7 +48,7 @@ class Accuracy(keras.metrics.MeanMetricWrapper):
 
     def __init__(self, name="accuracy", dtype=None):
         super().__init__(accuracy, name=name, dtype=dtype)
-        # `EarlyStopping` and others read it, to know whether higher is better.
+        # Tells callbacks such as `EarlyStopping` that higher is better.
         self._direction = "up"
 
     def get_config(self):
@@ -58,10 +58,10 @@ class Accuracy(keras.metrics.MeanMetricWrapper):
 class GroupAccuracy(keras.metrics.Metric):
     """The accuracy on the answers of each group of a task.
 
-    `result` returns a dict: `accuracy_1`, … NaN for a group without answers.
+    `result` returns a dict with `accuracy_1`, …, which is NaN for a group without answers.
 
     Args:
-        num_groups: G.
+        num_groups: G, the number of groups.
     """
 
     def __init__(self, num_groups: int, name="group_accuracy"):
@@ -71,7 +71,7 @@ class GroupAccuracy(keras.metrics.Metric):
         self.count = self.add_weight(shape=(num_groups,), initializer="zeros", name="count")
 
     def update_state(self, targets, logits, groups):
-        """Counts the answers of a batch. `groups` has the group of each, from 0 to G - 1."""
+        """Counts the answers of a batch. `groups` has the group of each answer, 0 to G - 1."""
         self.add(*self.counts(targets, logits, groups))
 
     def counts(self, targets, logits, groups):

@@ -29,9 +29,9 @@ class ModelEntry:
         layer: the layer's class, or its name as "module.Class", which is imported when a model is
             built. Its first argument is `units`. It maps (B, T, D) to (B, H), or to (B, T, H)
             with `return_sequences=True`.
-        settings: the settings of `Config` to pass on to it, by name.
-        arguments: more arguments.
-        can_unroll: whether it takes `unroll`, and is faster with it.
+        settings: the names of the fields of `Config` to pass to the layer.
+        arguments: other arguments of the layer, by name.
+        can_unroll: whether the layer has an `unroll` argument and is faster with it.
         has_fast_weights: whether `trace_memory` and the figures of the memory apply to it.
         published: validation accuracy after 1000 epochs, read off the blog's plot, or `None`.
         blocks: the names of the blocks of H columns in the matrices of slow weights.
@@ -127,7 +127,7 @@ def layer_inputs(model: "keras.Model", task: "Task", tokens):
 
 
 def _symbols(task, tokens, layers):
-    """Returns what `layers` make of one-hot vectors, (B, T, D)."""
+    """Returns the outputs of `layers` for one-hot vectors of the tokens, (B, T, D)."""
     import keras
 
     symbols = keras.ops.one_hot(tokens, len(task.vocabulary))
@@ -146,8 +146,7 @@ def _mask(task, tokens):
 def build_model(config: "Config", layer: "keras.layers.Layer | None" = None) -> "keras.Model":
     """Builds one of the models and compiles it.
 
-    The weights are drawn from `config.seed`, which this function makes the seed of Keras, NumPy
-    and Python.
+    Sets the seed of Keras, NumPy and Python to `config.seed`, which decides the initial weights.
 
     Args:
         config: the settings.
@@ -156,8 +155,8 @@ def build_model(config: "Config", layer: "keras.layers.Layer | None" = None) -> 
 
     Returns:
         A `keras.Model` from integer tokens, (B, T), to logits, (B, V) or (B, T, V). V is the size
-        of the task's vocabulary. It is compiled with the optimizer of the settings, which clips
-        gradients, the cross-entropy and the metric `accuracy`.
+        of the task's vocabulary. The model is compiled with the cross-entropy, the metric
+        `accuracy` and the optimizer of the settings, which clips gradients.
 
     Example:
 
@@ -205,7 +204,7 @@ def _tokens_and_logits(config, layer):
     # depend on this order.
     before, after = [], []
     if config.network == "paper":
-        # Of one-hot vectors, a product is faster under XLA than a lookup and its gradient.
+        # Under XLA, a product with one-hot vectors is faster than a lookup and its gradient.
         before = [
             keras.layers.Dense(
                 paper.EMBEDDING_SIZE,

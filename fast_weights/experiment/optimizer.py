@@ -12,7 +12,7 @@ def build_optimizer(config: Config) -> keras.optimizers.Optimizer:
     """
     optimizer = keras.optimizers.Adam(
         learning_rate(config),
-        epsilon=1e-8,  # of TensorFlow 1; Keras's default is 1e-7
+        epsilon=1e-8,  # TensorFlow 1's default; Keras's is 1e-7
         weight_decay=config.weight_decay or None,
         global_clipnorm=config.max_gradient_norm,
     )

@@ -19,10 +19,10 @@ SETTINGS = {
     "num_test": 20_000,
     "shuffle": True,
 }
-# The layers around the recurrent one.
+# The sizes of the layers around the recurrent layer.
 EMBEDDING_SIZE = 50
 NUM_RELUS = 100
-# Of IRNN: W_h starts as this multiple of the identity.
+# In IRNN, W_h starts as this multiple of the identity.
 IRNN_GAIN = 0.5
 # Of A-LSTM.
 NUM_COPIES = 4
@@ -36,10 +36,10 @@ PUBLISHED_ERRORS = {
     "A-LSTM": (60.13, 1.62, 0),
     "RNN-LN-FW": (1.81, 0, 0),
 }
-# The paper tunes the learning rate of each network; these are tried with 50 units.
+# The paper tunes the learning rate of each network. Here, these rates are tried with 50 units.
 LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 BEST_LEARNING_RATES = {"IRNN": 2e-3, "LSTM": 4e-3, "A-LSTM": 2e-3, "RNN-LN-FW": 1e-3}
-# By the number of units: a large network learns in fewer updates, and each takes longer.
+# By the number of units. A large network learns in fewer updates, and each update takes longer.
 NUM_EPOCHS = {20: 192, 50: 96, 100: 48}
 # An update of A-LSTM takes about five times as long as one of LSTM.
 A_LSTM_NUM_EPOCHS = {20: 24, 50: 12, 100: 8}

@@ -1,4 +1,4 @@
-"""The results of every epoch: one JSON object a line, in `results.jsonl`."""
+"""The results of every epoch: one JSON object per line, in `results.jsonl`."""
 
 import dataclasses
 import json
@@ -17,13 +17,13 @@ class EpochRecord:
     Attributes:
         epoch: counted from 1.
         train_loss: mean cross-entropy in nats, measured while the weights change.
-        train_accuracy: a fraction, measured likewise.
+        train_accuracy: a fraction, also measured while the weights change.
         val_loss: mean cross-entropy in nats after the epoch.
         val_accuracy: a fraction.
         gradient_norm: global norm before clipping, mean over the updates; `None` if not measured.
         seconds: wall time of training and validation.
         test_loss: mean cross-entropy in nats on the test sequences; `None` without any.
-        test_accuracy: a fraction, likewise.
+        test_accuracy: a fraction on the test sequences; `None` without any.
     """
 
     epoch: int
@@ -49,7 +49,7 @@ def append(path, record: EpochRecord) -> None:
             file.write(f"{record.to_json()}\n")
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:  # a full disk is reported without the name of the file
+    except OSError as error:  # the error of a full disk does not name the file
         raise type(error)(error.errno, error.strerror, str(path)) from error
 
 

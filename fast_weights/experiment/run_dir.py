@@ -87,7 +87,7 @@ class RunDirectory:
         """Returns the command that trains this run in a clone.
 
         Args:
-            network: the setting to train with. Default: the blog's.
+            network: `"blog"` or `"paper"`. Default: the blog's.
         """
         command = f"python train.py --model_name={self.model_name}"
         if network == "paper":
@@ -102,8 +102,8 @@ class RunDirectory:
         """Returns this directory if it holds a trained model, or else that of bundled weights.
 
         Args:
-            network: the setting that the model must have. Default: any. Of bundled weights,
-                those of the blog's network come first.
+            network: `"blog"` or `"paper"`, which the model must have. Default: either. If both
+                have bundled weights, those of the blog's network are returned.
 
         Raises:
             UserError: if the directory holds a run without a checkpoint or of another network, or

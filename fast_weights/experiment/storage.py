@@ -1,6 +1,6 @@
 """Files that are either complete or absent, and `.npz` files that are checked when read.
 
-An `OSError` of these functions names the file. The scripts print it as one line.
+An `OSError` from these functions names the file. The scripts print it as one line.
 """
 
 import contextlib
@@ -71,7 +71,7 @@ def _flush_directory(path) -> None:
     except PermissionError:  # Windows does not open directories
         return
     try:
-        # Some network file systems refuse this. The renamed file is complete all the same.
+        # Some network file systems reject this. The renamed file is complete anyway.
         with contextlib.suppress(OSError):
             os.fsync(descriptor)
     finally:
@@ -85,7 +85,7 @@ def write_text(path, text: str) -> None:
 
 
 def read_text(path) -> str:
-    """Returns the content of a UTF-8 file, with a mark in place of what cannot be decoded."""
+    """Returns the content of a UTF-8 file. Replaces bytes that cannot be decoded."""
     return pathlib.Path(path).read_text(encoding="utf-8", errors="replace")
 
 

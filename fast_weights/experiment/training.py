@@ -55,18 +55,18 @@ def train(
         run_dir: the directory of checkpoints, results and TensorBoard events. Default: that of
             the model and the seed in `checkpoints/`.
         data_dir: the directory of the sequences, which are generated if they are missing.
-        callbacks: Keras callbacks. At the end of an epoch, they come before the checkpoint. A
-            batch of a callback is a block of batches, about a tenth of an epoch. On resuming, a
-            callback starts without what it counted before. With several workers, each of them
-            calls the callbacks.
-        metrics: Keras metrics of targets and logits, besides loss and accuracy. They appear in
-            the logs of the callbacks. Not with several devices.
-        progress: whether to print a table of the training. Default `False`.
+        callbacks: Keras callbacks. At the end of an epoch, they are called before the checkpoint
+            is saved. `on_train_batch_end` is called after each block of batches, about a tenth of
+            an epoch. Checkpoints do not include the state of callbacks. With several workers,
+            each worker calls the callbacks.
+        metrics: Keras metrics of targets and logits, in addition to loss and accuracy. They appear
+            in the logs of the callbacks. They cannot be used with several devices.
+        progress: whether to print a table with a row for each epoch. Default `False`.
         restart: whether to move an earlier run in `run_dir` to `previous/` and start over.
         summary_every: number of epochs between two TensorBoard snapshots of the weights and
-            the memory. There are also one before training and one at the end.
-        stop_at_accuracy: training ends after an epoch with at least this validation accuracy, a
-            fraction. Default: never.
+            the memory. Snapshots are also written before training and at the end.
+        stop_at_accuracy: a fraction. Training ends after an epoch with at least this validation
+            accuracy. Default: only `num_epochs` ends it.
         distribution_strategy: `"off"`, one device; `"mirrored"`, all GPUs of this machine or
             virtual devices of its CPU; `"multi_worker_mirrored"`, the workers of the cluster that
             `TF_CONFIG` or Slurm describes. Each batch is divided among the devices.
@@ -80,8 +80,8 @@ def train(
         OSError: if a file cannot be read or written.
         UserError: if a file is corrupt, if another process trains in `run_dir`, if the settings
             are not those of the run to resume, if its checkpoints are missing, if the loss or a
-            weight is not finite, if Keras has another backend than TensorFlow, or if another
-            worker cannot be reached or stops.
+            weight is not finite, if Keras's backend is not TensorFlow, or if another worker
+            cannot be reached or stops.
     """
     if keras.config.backend() != "tensorflow":
         raise UserError(
@@ -142,16 +142,16 @@ def _build(config: Config, replicas: Replicas | None, metrics) -> BlockModel:
 
 
 def _writing_callbacks(run_dir, config, splits, summary_every, progress) -> list:
-    """Returns the callbacks that write the files of a run, and the table."""
+    """Returns the callbacks that write the files of a run and print the table."""
     records = ours.Records(run_dir.results_path)
     board = ours.TensorBoard(run_dir.path, config, splits.validation, records, summary_every)
     table = [ours.ProgressTable(records)] if progress else []
-    # The checkpoint comes last: on resume, records and events newer than it are replaced.
+    # The checkpoint follows records and events: on resume, those newer than it are replaced.
     return [records, board, ours.Checkpoint(run_dir.path), *table]
 
 
 def _restore(run_dir: RunDirectory, config: Config, model: keras.Model) -> int:
-    """Restores the newest checkpoint. Returns its number of epochs, 0 without a checkpoint."""
+    """Restores the newest checkpoint. Returns its number of epochs, or 0 if there is none."""
     epoch = 0
     if run_dir.is_trained:
         check_same_run(run_dir, run_dir.read_config(), config)
@@ -169,7 +169,7 @@ def _restore(run_dir: RunDirectory, config: Config, model: keras.Model) -> int:
 
 
 def _has_reached(run_dir: RunDirectory, accuracy: float) -> bool:
-    """Returns whether the last epoch of a run has a validation accuracy."""
+    """Returns whether the last epoch of a run has at least this validation accuracy."""
     records = results.read(run_dir.results_path)
     return bool(records) and records[-1].val_accuracy >= accuracy
 

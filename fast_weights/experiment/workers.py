@@ -1,7 +1,7 @@
-"""The workers of a training on several machines: who they are, and how they meet.
+"""The workers of a training on several machines: finds and connects them.
 
 `TF_CONFIG` or Slurm describes the cluster. TensorFlow's coordination service connects the workers
-and passes values between them. It notices a worker that is missing, or one that has stopped.
+and passes values between them. It reports a worker that is missing or has stopped.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from fast_weights.experiment.tasks import Splits
 CONNECT_SECONDS = 300
 # When all are connected, each gets the values of the others within this time, or one has stopped.
 VALUES_SECONDS = 30
-# The others notice after this time that a worker has stopped.
+# A worker that has been silent for this time is reported as stopped.
 HEARTBEAT_SECONDS = 10
 # The port of the first task on a node, as in TensorFlow's `SlurmClusterResolver`.
 SLURM_PORT = 8888
@@ -38,10 +38,10 @@ logger = logging.getLogger(__name__)
 
 
 def connect_workers(settings: dict, splits: Splits) -> tf.distribute.Strategy:
-    """Returns the strategy for all workers of the cluster, when all are there.
+    """Waits until all workers of the cluster are connected, and returns their strategy.
 
     Args:
-        settings: all that the training depends on. All workers must have the same.
+        settings: the settings that the training depends on. All workers must have the same.
         splits: the sequences. All workers must have the same.
 
     Raises:
@@ -52,8 +52,8 @@ def connect_workers(settings: dict, splits: Splits) -> tf.distribute.Strategy:
     workers = resolver.cluster_spec().as_dict()["worker"]
     _set_time_limits(len(workers))
     logger.info("Waiting up to %d s for the workers at %s", CONNECT_SECONDS, ", ".join(workers))
-    # TensorFlow's handler of SIGTERM would keep training, and while it connects the workers, no
-    # Python code runs, so that Python's handler of Ctrl-C would have to wait.
+    # TensorFlow's handler of SIGTERM would let training continue. While TensorFlow connects the
+    # workers, no Python code runs, so Python's handler of Ctrl-C would have to wait.
     with _default_signals():
         with failures(workers):
             strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
@@ -63,9 +63,9 @@ def connect_workers(settings: dict, splits: Splits) -> tf.distribute.Strategy:
 
 
 def _set_time_limits(num_workers):
-    """Limits the time for which TensorFlow waits for other workers, an hour by default.
+    """Limits the time for which TensorFlow waits for other workers, by default an hour.
 
-    TensorFlow has no public function for it.
+    TensorFlow has no public function to set this time.
     """
     context = tf_context.context()
     job = tf_context.coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=num_workers)
@@ -99,7 +99,7 @@ def _check_same(values, index, workers):
 
 
 def _versions(splits) -> dict:
-    """Returns what else can change the result of an update: sequences, versions and devices."""
+    """Returns everything else that can change an update: sequences, versions and devices."""
     package = pathlib.Path(fast_weights.__file__).parent
     return {
         "sequences": _hash(array.tobytes() for split in splits for array in split),
@@ -112,7 +112,7 @@ def _versions(splits) -> dict:
 
 
 def _hash(parts) -> str:
-    """Returns 12 hexadecimal digits."""
+    """Returns the hash of the parts as 12 hexadecimal digits."""
     return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
 
@@ -179,7 +179,7 @@ def _check_description(text: str) -> None:
 
 @contextlib.contextmanager
 def _default_signals() -> Iterator[None]:
-    """Lets the system handle Ctrl-C in the block, and SIGTERM from then on."""
+    """Lets the system handle Ctrl-C within the block, and SIGTERM after it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -196,7 +196,7 @@ def failures(workers=()) -> Iterator[None]:
     """Turns an error of the communication between workers into a `UserError`.
 
     Args:
-        workers: the addresses of all workers, while they connect.
+        workers: the addresses of all workers, if they are not connected yet.
     """
     try:
         yield
@@ -213,13 +213,13 @@ def failures(workers=()) -> Iterator[None]:
 
 
 def _explain(error, workers) -> str:
-    """Returns what an error of the communication means, and what to do."""
+    """Returns a message that says what an error means and what to do."""
     text = str(error).replace(r"\n", "\n")
     missing = re.findall(r"^/job:worker/replica:0/task:(\d+)$", text, re.MULTILINE)
     if workers and "start gRPC server" in text:
         return "the port of this worker is in use. End the program that uses it, or change the port"
     if workers and isinstance(error, tf.errors.DeadlineExceededError):
-        # A worker that waits for the chief does not learn of others.
+        # Without a list of missing workers, this worker was waiting for the chief.
         addresses = ", ".join(workers[int(index)] for index in dict.fromkeys(missing or [0]))
         return (
             f"no connection to {addresses} within {CONNECT_SECONDS} s. Check the addresses of the "

@@ -34,9 +34,10 @@ class RecurrentLayer(keras.layers.RNN):
             under `jit_compile`, slow to compile for long ones. Default `False`.
         zero_output_for_mask: whether a masked step returns zeros instead of the
             output of the step before it. Default `False`.
-        jit_compile: `"auto"`, or `False` to leave XLA off unless the model is compiled with it.
-            With `"auto"` on TensorFlow, `fit`, `evaluate` and `predict` compile the loop over
-            time with XLA if the length of the sequences is known. Default `"auto"`.
+        jit_compile: `"auto"` or `False`. With `"auto"` on TensorFlow, `fit`, `evaluate` and
+            `predict` compile the loop over time with XLA if the length of the sequences is
+            known, and the layer is unrolled or has a custom gradient. With `False`, only
+            `jit_compile` of `model.compile` decides. Default `"auto"`.
         activity_regularizer, name, dtype, trainable, autocast, input_shape, input_dim: as in
             every Keras layer.
         **arguments: arguments of the cell.
@@ -62,7 +63,7 @@ class RecurrentLayer(keras.layers.RNN):
         autocast: bool = True,
         **arguments: Any,
     ):
-        # Passed on only if given: Keras rejects a call with both names, even if one is `None`.
+        # Passed to Keras only if given: it rejects a call with both names, even if one is `None`.
         names = [name for name in ("input_shape", "input_dim") if name in arguments]
         shape = {name: arguments.pop(name) for name in names}
         super().__init__(
@@ -129,7 +130,7 @@ class RecurrentLayer(keras.layers.RNN):
         return self.get_initial_state(batch_size)
 
     def _maybe_config_dropout_masks(self, cell, inputs, states):
-        """Leaves the masks to `inner_loop`. Keras draws them outside of training, too."""
+        """Does nothing. `inner_loop` draws the masks, and only in training, unlike Keras."""
 
     def inner_loop(
         self,
@@ -138,7 +139,7 @@ class RecurrentLayer(keras.layers.RNN):
         mask: Tensor | None,
         training: bool = False,
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        # Drawn once for all steps, and outside of the loop: XLA may compile it on its own.
+        # Drawn once for all steps, outside of the loop, which XLA may compile separately.
         input_mask, recurrent_mask = self.cell.dropout_masks(
             sequences[:, 0], initial_state[0], training
         )
@@ -157,10 +158,10 @@ class RecurrentLayer(keras.layers.RNN):
 
     @property
     def _can_compile(self) -> bool:
-        """Whether XLA can compile `loop` apart from the rest of the model.
+        """Whether XLA can compile `loop` separately from the rest of the model.
 
-        The gradient of TensorFlow's loops passes lists between the compiled programs of the
-        forward and the backward pass, which XLA does not support.
+        TensorFlow's gradient of a loop passes lists from the compiled forward pass to the
+        compiled backward pass, which XLA does not support.
         """
         return self.unroll
 
@@ -178,8 +179,8 @@ class RecurrentLayer(keras.layers.RNN):
             projected = cell.project(inputs) if self.unroll else inputs
             return cell.step(projected, states, recurrent_mask)
 
-        # Without `unroll`, one product with W_x serves the whole sequence. An unrolled program
-        # gains nothing from that, as XLA fuses the product with the rest of a step.
+        # Without `unroll`, one product with W_x serves the whole sequence. It would not make an
+        # unrolled program faster, because XLA fuses the products with the rest of the steps.
         inputs = sequences if self.unroll else cell.project(sequences)
         last, outputs, states = over_time(
             step,
@@ -280,8 +281,8 @@ def mask_of(mask, sequences):
 def without_padding(sequences, mask):
     """Returns the sequences, (B, T, D), with zeros in the steps that `mask`, (B, T), excludes.
 
-    Padding may be NaN or infinite. The backend discards the outputs of masked steps, but its
-    gradient multiplies them by 0, and 0 times NaN is NaN.
+    Padding may be NaN or infinite. The backend discards the outputs of masked steps. But in the
+    backward pass, it multiplies their gradients by 0, and 0 times NaN is NaN.
     """
     return ops.where(mask[:, :, None], sequences, ops.zeros_like(sequences))
 

@@ -10,7 +10,7 @@
 | A before the chunk | `memory` | (B, H, H) |
 | the dropout mask of the vectors that W_h multiplies, or `None` | `recurrent_mask` | (B, H) |
 | m_t: 1 if step t counts, 0 if it is masked | `keep` | (B, C) |
-| n_t: number of steps up to t that count, in the chunk, and t itself | `age` | (B, C) |
+| n_t: number of steps of the chunk, up to t, that count | `age` | (B, C) |
 
 Equation numbers are the paper's. `FastWeightsCell` has equations 1 and 5. A step of a chunk
 does not compute A_t by equation 1. It reads A from before the chunk, and attends to the
@@ -22,10 +22,10 @@ At the end of the chunk, one product computes A, as the sum of equation 3:
 
 (3) `A ← λ^{n_C} A + η Σ_τ m_τ λ^{n_C - n_τ} v_τᵀ v_τ`
 
-`looped_chunk` and `unrolled_chunk` compute the same. `chunk_gradient.py` has a custom gradient
-of the former. Automatic differentiation would keep the attention and a product with A for
-every step. The custom gradient keeps only h_t, p_t and the inputs of layer normalization. The
-backward pass loops over the steps only to get from the gradient of h_t to that of h_{t-1}.
+`looped_chunk` and `unrolled_chunk` compute the same results. `chunk_gradient.py` has a custom
+gradient of `looped_chunk`. Automatic differentiation would keep the attention and a product with
+A for every step. The custom gradient keeps only h_t, p_t and the inputs of layer normalization.
+The backward pass loops over the steps only to get from the gradient of h_t to that of h_{t-1}.
 Products over the whole chunk give the gradients of A and the weights.
 """
 
@@ -37,8 +37,8 @@ from keras import ops
 from fast_weights.cells.base import drop
 from fast_weights.layers.loop import over_numbers
 
-# f'(a), computed from f(a). For any other activation the backend differentiates the chunk:
-# the gradients are as exact, but need more memory.
+# f'(a), computed from f(a). With any other activation, the backend differentiates the chunk. This
+# is as exact, but needs more memory.
 SLOPES = {
     keras.activations.relu: lambda value: ops.cast(value > 0, value.dtype),
     keras.activations.tanh: lambda value: 1 - ops.square(value),
@@ -80,11 +80,11 @@ def read_factors(cell, keep, length, dtype):
         vectors = [[strength * rate ** (t - j) if j <= t else 0.0 for j in steps] for t in steps]
         memory = [[rate ** (t + 1)] for t in steps]
         return _constant([vectors], dtype), _constant([memory], dtype)
-    # A masked step reads its own write, as in the cell. Its result is discarded, but it counts in
-    # the statistics of a normalization over the batch.
+    # A masked step counts itself and reads its own write, as in the cell. Its result is discarded,
+    # but a normalization over the batch includes it.
     age = ops.cumsum(keep, axis=1) - keep + 1
     readable = ops.maximum(keep[:, None, :], ops.eye(length, dtype=dtype))
-    # At least 0, because λ = 0 has no negative powers.
+    # At least 0, because a negative power of λ = 0 is infinite.
     gap = ops.maximum(age[:, :, None] - age[:, None, :], 0)
     vectors = strength * rate**gap * readable * ops.tri(length, dtype=dtype)
     return vectors, rate ** age[:, :, None]
@@ -169,9 +169,10 @@ def unrolled_chunk(cell, weights, inputs, keep, hidden, memory):
     # The gradient of one `unstack` is one `stack`; that of C slices is a sum of C tensors.
     for t, x in enumerate(ops.unstack(inputs, axis=1)):
         preliminary, new, slow_term = first_part(cell, weights, cell.project(x), hidden)
-        # The vectors written so far, (B, t·H), so that no step reads zeros. Flat, so that XLA
-        # copies them instead of computing them again. LiteRT cannot concatenate with an empty
-        # tensor, and without a concatenation in step 0, gradients are summed in another order.
+        # The vectors written so far, (B, (t + 1)·H), so that no step reads zeros. Flat, so that
+        # XLA copies them instead of computing them again. Step 0 concatenates a single tensor:
+        # LiteRT rejects an empty second one, and no concatenation at all would change the order
+        # in which gradients are summed.
         stored = ops.concatenate([stored, new] if t else [new], axis=1)
         query = preliminary
         for _ in range(cell.inner_steps):

@@ -110,8 +110,8 @@ class ChunkGradient:
 
         Returns:
             The gradients of z, (B, C, H), of h before the chunk, (B, H), of A before it,
-            (B, H, H) or `None`, and of the `Weights`. Those of gain and bias are (B, H),
-            summed over the steps alone.
+            (B, H, H) or `None`, and of the `Weights`. Those of gain and bias, (B, H), are
+            summed over the steps only.
         """
 
         def step(t, states):

@@ -1,26 +1,27 @@
-"""Compiles the loop of a layer with XLA, on TensorFlow, where Keras does not compile the model.
+"""Compiles the loop of a layer with XLA on TensorFlow, if Keras does not compile the model.
 
-On a CPU, `model.compile("adam", "mse")` leaves XLA off, and a loop over time then spends most of
-its time between small operations. This is the one module of the layers that knows TensorFlow.
+On a CPU, `model.compile("adam", "mse")` leaves XLA off. A loop over time then spends most of its
+time between small operations. No other module of the library imports TensorFlow.
 """
 
 import sys
 
 import keras
 
-# `fit`, `evaluate` and `predict` trace a model in functions whose names have this part.
+# The names of the functions in which `fit`, `evaluate` and `predict` trace a model contain this.
 KERAS_STEP = "step_on_"
 
 
 def compiled(function, layer):
-    """Returns a function of tensors that XLA compiles, or the function itself.
+    """Returns `function`, compiled with XLA within `fit`, `evaluate` and `predict`.
 
-    XLA compiles it only within `fit`, `evaluate` and `predict`, and only if Keras does not compile
-    the whole model. It does not compile a layer that is called eagerly or exported.
+    Returns it unchanged on other backends, if Keras compiles the whole model, or if the layer is
+    called eagerly or exported.
 
     Args:
-        function: takes and returns tensors, or nested tuples and lists of them.
-        layer: whose loop the function is.
+        function: a loop over time. It takes and returns tensors, or nested tuples and lists of
+            them.
+        layer: the layer of the loop.
     """
     if keras.backend.backend() != "tensorflow" or not _is_in_uncompiled_step(layer):
         return function
@@ -38,7 +39,7 @@ def _is_in_uncompiled_step(layer):
         return False
     if sys.platform == "darwin" and tf.config.list_physical_devices("GPU"):
         return False  # TensorFlow has no XLA for Apple's GPUs
-    # The outermost model of this call is the one that is trained.
+    # The entry layer is the outermost model, on which `compile` was called.
     if getattr(layer._get_call_context().entry_layer, "jit_compile", False):
         return False
     graph = tf.compat.v1.get_default_graph()

@@ -23,10 +23,10 @@ from fast_weights.layers.scan import (
 def default_chunk_size(length, units):
     """Returns the default of `chunk_size`, the largest number of steps in a chunk.
 
-    A single chunk that starts from A = 0 neither reads nor computes A. Each step attends to the
-    vectors written so far instead. This took less time up to T = 2/3 H. For longer sequences, no
-    chunk size was much faster than 32 for any H. With shorter chunks, the layer computes A, and
-    keeps it for training, more often. `benchmarks/sequence_length.py` measures both.
+    A single chunk that starts from A = 0 neither reads nor computes A: each step attends to the
+    vectors written so far. This was the fastest choice up to T = 2/3 H. For longer sequences, no
+    chunk size was much faster than 32. Shorter chunks need more memory, because training keeps
+    A for each chunk. `benchmarks/sequence_length.py` measures time and memory.
 
     Args:
         length: T, or `None` if it is unknown.
@@ -63,17 +63,17 @@ class FastWeights(RecurrentLayer):
         recurrence: `"original"` or `"paper"`: the vector that a step writes, see
             `FastWeightsCell`. Default `"original"`.
         normalization: `"layer"`, `"batch"` or `"none"`, see `FastWeightsCell`. With
-            `"batch"`, the result of an example depends on the rest of its batch, in which
-            masked steps count with zeros as their inputs.
-            Default `"layer"`.
+            `"batch"`, the result of an example depends on the rest of its batch, and masked
+            steps count as steps with zeros as inputs. Default `"layer"`.
         chunk_size: positive integer, C, the largest number of steps in a chunk. It changes
             time and memory, not the results. The layer cuts a long sequence into chunks of
             nearly equal size. Default `None`: all T steps if T is at most max(32, 2/3 H);
             32 if T is larger or unknown.
         **kwargs: `return_sequences`, `return_state`, `go_backwards`, `stateful`,
             `unroll`, `zero_output_for_mask` (default: `False`) and
-            `activity_regularizer`; the other arguments of `FastWeightsCell`, with its
-            defaults.
+            `activity_regularizer`; `jit_compile=False` to leave XLA off unless
+            `model.compile` turns it on (default: `"auto"`); the other arguments of
+            `FastWeightsCell`, with its defaults.
 
     Call arguments:
         sequences: (B, T, D).
@@ -140,7 +140,7 @@ class FastWeights(RecurrentLayer):
 
     @property
     def compute_dtype(self) -> str:
-        """The cell's dtype: float32 for half precision, so that returning A does not round it."""
+        """The dtype of the states: float32 for half precision, so that A is not rounded."""
         return self.cell.compute_dtype
 
     def _zero_states(self, batch_size):
@@ -195,9 +195,8 @@ class FastWeights(RecurrentLayer):
     def _last_memory(self, projected, keep, previous, memory, recurrent_mask):
         """Returns A after the last step, (B, H·H): equation 3, with the sequence as one chunk.
 
-        Recomputes every v_t from every h_{t-1} in one product. If `scan` returned A too, all
-        callers would pay for it, and `keras.ops.custom_gradient` supports only a single result
-        on PyTorch.
+        Recomputes every v_t from every h_{t-1} in one product. If `scan` returned A, every call
+        would compute it. Also, `keras.ops.custom_gradient` supports only one result on PyTorch.
         """
         mask = None if recurrent_mask is None else recurrent_mask[:, None]
         _, written, _ = first_part(self.cell, weights_of(self.cell, mask), projected, previous)

@@ -22,8 +22,9 @@ class Control(RecurrentLayer):
         units: positive integer, H, the size of the hidden state.
         **kwargs: `return_sequences`, `return_state`, `go_backwards`, `stateful`,
             `unroll`, `zero_output_for_mask` (default: `False`) and
-            `activity_regularizer`, as in `keras.layers.SimpleRNN`; the arguments of
-            `ControlCell`, with its defaults.
+            `activity_regularizer`, as in `keras.layers.SimpleRNN`; `jit_compile=False` to
+            leave XLA off unless `model.compile` turns it on (default: `"auto"`); the
+            arguments of `ControlCell`, with its defaults.
 
     Call arguments:
         sequences: (B, T, D).

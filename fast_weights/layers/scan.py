@@ -19,7 +19,7 @@ from fast_weights.layers.loop import over_numbers
 
 
 def has_custom_gradient(cell) -> bool:
-    """Returns whether `scan` has a gradient of its own: for layer normalization and `SLOPES`."""
+    """Returns whether `scan` has a custom gradient for the cell's settings."""
     known = cell.activation in list(SLOPES)  # a callable may have no hash
     return known and cell.normalization == "layer"
 
@@ -60,8 +60,8 @@ def scan(cell, inputs, keep, hidden, memory, recurrent_mask):
         def gradient(*arguments, upstream=None):
             if upstream is None:
                 return _gradients(cell, parts, results, *arguments)
-            # PyTorch passes the arguments, too. It does not record a custom gradient's forward
-            # pass, so second derivatives need that of `arguments` again.
+            # PyTorch also passes the arguments. It does not record the forward pass of a custom
+            # gradient, so for second derivatives, repeat the forward pass from the arguments.
             if not _is_recording():
                 return _gradients(cell, parts, results, upstream)
             recorded = parts_of(arguments)
@@ -105,7 +105,7 @@ def unrolled_scan(cell, inputs, keep, hidden, memory, recurrent_mask):
     """Runs all steps without a loop. Arguments and results are those of `scan`.
 
     The backend differentiates the steps, and keeps what each step reads from A. In an unrolled
-    program, XLA's own gradient is faster, as it fuses across steps.
+    program, this is faster than a custom gradient, because XLA fuses across steps.
 
     Args:
         inputs: x, (n, B, C, D).
@@ -120,8 +120,8 @@ def unrolled_scan(cell, inputs, keep, hidden, memory, recurrent_mask):
 
 
 def weights_of(cell, recurrent_mask):
-    """Returns the `Weights` of a step as tensors, with the dropout mask given."""
-    # By a cast, because `ops.convert_to_tensor` can return the variable itself.
+    """Returns the `Weights` of a step as tensors, with `recurrent_mask`."""
+    # A cast, because `ops.convert_to_tensor` can return the variable itself.
     weights = (cell.recurrent_kernel, cell.gamma, cell.beta, recurrent_mask)
     return Weights(*(None if one is None else ops.cast(one, cell.compute_dtype) for one in weights))
 
@@ -191,7 +191,7 @@ def _backward(cell, weights, keep, hidden, kept, borders, above):
         (projected,), (hidden, memory, *sums) = over_numbers(step, states, chunks, reverse=True)
         projected = projected[0]
     kernel, gamma, beta = sums
-    # The gradients of gain and bias are summed over the batch once, not once a chunk.
+    # The gradients of gain and bias are summed over the batch once, not in each chunk.
     weights = Weights(kernel, ops.sum(gamma, axis=0), ops.sum(beta, axis=0))
     return projected, hidden, memory, weights
 

@@ -1,4 +1,7 @@
-"""Keras callbacks for `fit`, each of use alone. The names are imported on first use."""
+"""Keras callbacks for `fit`. The names are imported on first use.
+
+Each can be used alone, except that `ProgressTable` and `TensorBoard` need `Records`.
+"""
 
 from fast_weights.importing import lazy_names
 

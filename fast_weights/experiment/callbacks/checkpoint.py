@@ -1,4 +1,4 @@
-"""A callback that saves everything that training changes."""
+"""A callback that saves the weights and the optimizer."""
 
 import keras
 
@@ -11,12 +11,12 @@ MAX_TO_KEEP = 2
 class Checkpoint(keras.callbacks.Callback):
     """Saves the weights and the optimizer after every epoch, in one atomically written file.
 
-    To resume, `fit` starts at `initial_epoch=checkpoint.restore_newest(directory, model)`.
-    Unlike `keras.callbacks.BackupAndRestore`, it keeps a second file, in case that the newest is
-    corrupt, and a reader finds only complete files.
+    To resume, pass `initial_epoch=checkpoint.restore_newest(directory, model)` to `fit`. Unlike
+    `keras.callbacks.BackupAndRestore`, this callback keeps an earlier file, in case the newest one
+    is corrupt. A reader finds only complete files.
 
     Args:
-        directory: of the files `ckpt-N.npz`, one for each of the last epochs N.
+        directory: the directory of the files, `ckpt-N.npz` after N epochs.
         max_to_keep: the number of files to keep. Default 2.
     """
 

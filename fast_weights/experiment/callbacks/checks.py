@@ -1,4 +1,4 @@
-"""Callbacks that end a training: at an accuracy, or at a loss or a weight that is not finite."""
+"""Callbacks that end training: at an accuracy, or if a loss or a weight is not finite."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ class StopAtAccuracy(keras.callbacks.Callback):
     `fit` needs validation data and the metric `accuracy`.
 
     Args:
-        accuracy: a fraction.
+        accuracy: a fraction, such as 0.999.
     """
 
     def __init__(self, accuracy: float):
@@ -27,8 +27,8 @@ class StopAtAccuracy(keras.callbacks.Callback):
 class CheckFinite(keras.callbacks.Callback):
     """Raises a `UserError` after an epoch if a loss or a weight is not finite.
 
-    Unlike `keras.callbacks.TerminateOnNaN`, it ends the process with an error, and callbacks after
-    it neither record the epoch nor save a checkpoint.
+    Unlike `keras.callbacks.TerminateOnNaN`, it raises an error, so that the callbacks after it
+    neither record the epoch nor save a checkpoint.
     """
 
     def on_epoch_end(self, epoch, logs=None):

@@ -7,7 +7,7 @@ class EvaluateTest(keras.callbacks.Callback):
     """Adds `test_loss` and `test_accuracy` to the logs of an epoch, for the callbacks after it.
 
     Args:
-        data: as for `evaluate`, for example a `tf.data.Dataset`.
+        data: an argument of `keras.Model.evaluate`, for example a `tf.data.Dataset`.
     """
 
     def __init__(self, data):

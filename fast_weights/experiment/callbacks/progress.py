@@ -24,8 +24,8 @@ class ProgressTable(keras.callbacks.Callback):
     """Prints a row for each epoch, and on a terminal a bar for the current one.
 
     Args:
-        records: the callback that writes the records. It must come first.
-        stream: to print to. Default: standard output.
+        records: the callback that writes the records. `fit` must get it before this one.
+        stream: the stream to print to. Default: standard output.
     """
 
     def __init__(self, records: Records, stream=None):
@@ -68,7 +68,7 @@ class ProgressTable(keras.callbacks.Callback):
 
 def table_row(record: EpochRecord, num_epochs: int, best: float, left: str) -> str:
     """Returns the row of an epoch, with the best validation accuracy and the time left."""
-    # Only a `BlockModel` measures it.
+    # Only a `BlockModel` measures the norm.
     norm = "-" if record.gradient_norm is None else f"{record.gradient_norm:.3f}"
     return (
         f"{_label(record.epoch, num_epochs)}  {record.train_loss:6.4f}"

@@ -12,8 +12,8 @@ class Records(keras.callbacks.Callback):
     """Adds a line to a file of records after every epoch. `fit` needs validation data.
 
     Args:
-        path: the file, such as `"results.jsonl"`. Records of earlier epochs stay in it, and those
-            of the first epoch that `fit` trains and later ones are removed.
+        path: the file, such as `"results.jsonl"`. Training keeps its records of the epochs before
+            `initial_epoch`, and removes later ones.
 
     Attributes:
         all: the records of all epochs so far, oldest first.

@@ -1,12 +1,12 @@
 """A callback that writes everything for TensorBoard.
 
-A run directory is one TensorBoard run, with the settings, the snapshots and the graph. Its
-subdirectories `training/` and `validation/` are two more that share tags, so that one chart
-compares them. `trial/` is a row of the HParams page: all scalars of its run and below are metrics.
-The step of an event is the number of completed epochs; 0 is before training.
+A run directory is a TensorBoard run, with the settings, the snapshots and the graph. Its
+subdirectories `training/` and `validation/` are also runs. They share tags, so that one chart
+compares them. The run `trial/` is a row of the HParams page, whose metrics are all its scalars.
+The step of an event is the number of completed epochs. Step 0 is before training.
 
-Events are appended. An epoch that is repeated after an interruption is written twice, and
-TensorBoard shows it once.
+Events are appended. If an epoch is repeated after an interruption, its events are written twice.
+TensorBoard shows them once.
 """
 
 import contextlib
@@ -37,15 +37,15 @@ FIRST_SETTINGS = ("model_name", "seed", "learning_rate", "units", "num_pairs")
 
 
 class TensorBoard(keras.callbacks.Callback):
-    """Writes the events of one run. After each epoch, its events are in the event files.
+    """Writes the events of one run, and flushes them after each epoch.
 
     Args:
-        directory: of the run.
+        directory: the directory of the run.
         config: the settings.
         validation: sequences for the histogram of hidden states.
-        records: the callback that writes the records. It must come first.
-        summary_every: epochs between two snapshots of the weights and the memory. There are also
-            one before training and one at the end.
+        records: the callback that writes the records. `fit` must get it before this one.
+        summary_every: epochs between two snapshots of the weights and the memory. Snapshots are
+            also written before training and at the end.
     """
 
     def __init__(
@@ -142,8 +142,8 @@ class TensorBoard(keras.callbacks.Callback):
     def _shows_probe(self, epoch):
         """Returns whether a snapshot includes the probe.
 
-        It does at epochs 0, 1, 2, 4, 8, … times `summary_every`, besides the last: TensorBoard
-        shows ten images of a tag, and picks them at random if there are more.
+        The snapshots at epochs 0, 1, 2, 4, 8, … times `summary_every` do, and the last one. More
+        would be too many: TensorBoard shows ten images of a tag, picked at random if necessary.
         """
         snapshot = epoch // self._summary_every
         return snapshot & (snapshot - 1) == 0
@@ -181,7 +181,7 @@ def _probe_figures(trace: SequenceTrace) -> dict:
 def _graph_of(model: keras.Model, task: Task) -> tf.Graph:
     """Returns the graph of a model, with a scope for each of its layers."""
     tokens = tf.TensorSpec((None, task.length), tf.int32, name="tokens")
-    # Not of `model` itself: that has one more scope around all layers, which is shown closed.
+    # The graph of `model` itself would have one more scope around all layers, shown closed.
     return tf.function(model.call).get_concrete_function(tokens).graph
 
 

@@ -41,8 +41,8 @@ def plot_curves(
     only one model, its accuracy and loss on the training sequences are drawn too.
 
     Args:
-        results: the records of each seed, by label: a model name, which settings can follow after
-            a comma. A label without records is omitted.
+        results: the records of each seed, by label. A label is a model name, or a model name, a
+            comma and settings. A label without records is omitted.
         output_dir: the directory to write to. It is created if it is missing.
         format: `"png"`, `"svg"` or `"pdf"`.
         log_epochs: whether the axis of epochs is logarithmic.
@@ -111,7 +111,7 @@ def _draw_seeds(axes, seeds: list[Records], metric: str, look: dict, label: str)
 
 
 def _look(label: str, labels) -> dict:
-    """Returns the style of a model, or one of a scale of colors if several labels name it."""
+    """Returns the model's style, or a color of a scale if several labels have the same model."""
     if [_model_name(one) for one in labels].count(_model_name(label)) == 1:
         return style.curve_style(_model_name(label))
     position = list(labels).index(label) / (len(labels) - 1)
@@ -119,7 +119,7 @@ def _look(label: str, labels) -> dict:
 
 
 def _model_name(label: str) -> str:
-    """Returns the name of the model of a label, which settings can follow."""
+    """Returns the model name with which a label starts."""
     return label.partition(",")[0]
 
 
@@ -132,7 +132,7 @@ def _mark_published(axes, results) -> None:
         if name in results and model.published is not None:
             color = style.curve_style(name)["color"]
             axes.plot(PUBLISHED_EPOCH, model.published, "D", color=color, markeredgecolor="black")
-    # Each mark has the color of its model, so the legend shows one without a color.
+    # Each mark has the color of its model, so the legend shows a white one.
     axes.plot([], [], "D", color="white", markeredgecolor="black", label="published")
 
 

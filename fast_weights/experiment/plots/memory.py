@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # `evaluation` loads Keras, which the curves do not need
     from fast_weights.experiment.tasks import Task
 
 MILLISECONDS_PER_STEP = 1200
-# Heat maps of A and attention maps side by side. More would not be legible.
+# The most heat maps of A and attention maps in a row that are legible.
 MAX_MAPS_PER_ROW, MAX_ATTENTION_MAPS_PER_ROW = 13, 3
 NUM_PREDICTIONS = 10
 
@@ -28,7 +28,7 @@ def plot_memory(
     """Draws A after each symbol, the attention of the query, and the prediction.
 
     Args:
-        trace: of a model with fast weights.
+        trace: the trace of a model with fast weights.
         path: of the file to write, which ends in `.png`, `.svg` or `.pdf`. Its directory is
             created if it is missing.
         caption: of the figure, such as `"RNN-LN-FW, seed 0"`. Default: no caption.
@@ -107,7 +107,7 @@ def animate_memory(trace: "SequenceTrace", path, caption: str = "") -> pathlib.P
     """Writes an animation of the sequence, symbol by symbol, with A and the attention.
 
     Args:
-        trace: of a model with fast weights.
+        trace: the trace of a model with fast weights.
         path: of the file to write, which ends in `.gif`. Its directory is created if it is missing.
         caption: of the figure, such as `"RNN-LN-FW, seed 0"`. Default: no caption.
 
@@ -120,7 +120,7 @@ def animate_memory(trace: "SequenceTrace", path, caption: str = "") -> pathlib.P
         style.add_caption(figure, caption)
         _draw_frame(figure, trace, t)
         frames.append(Image.fromarray(style.to_pixels(figure)))
-    frames += 2 * frames[-1:]  # the prediction stays long enough to be read
+    frames += 2 * frames[-1:]  # shows the prediction for longer
     # Matplotlib's own writer of GIFs accepts no open file.
     save = functools.partial(
         frames[0].save,
@@ -133,7 +133,7 @@ def animate_memory(trace: "SequenceTrace", path, caption: str = "") -> pathlib.P
 
 
 def _draw_frame(figure, trace: "SequenceTrace", t: int) -> None:
-    """Draws one step: A, the attention, the sequence below it, and the prediction if one is due."""
+    """Draws one step: A, the attention, the sequence, and the prediction if the step has one."""
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.6])
     image = left.imshow(trace.fast_weights[t], **style.color_scale(trace.fast_weights))
     left.set(title="fast weights A", xticks=[], yticks=[])
@@ -160,7 +160,7 @@ def shares_of(attention):
 
 @style.fixed_settings()
 def strip_figure(trace: "SequenceTrace") -> Figure:
-    """Returns a figure of A after each symbol, one heat map each, in rows that fill a card."""
+    """Returns a figure with a heat map of A after each symbol, in rows that fill a card."""
     figure = style.new_card()
     rows = round((len(trace.tokens) / 2) ** 0.5)
     _draw_strip(figure, trace, rows, math.ceil(len(trace.tokens) / rows), fontsize=10)
@@ -197,7 +197,7 @@ def plot_attention(maps, task: "Task", path, caption: str = "") -> pathlib.Path:
     digits read themselves so strongly that the row of the query would be pale.
 
     Args:
-        maps: (G, T, T), for each group, the weight of the vector of symbol τ (column) in step t
+        maps: (G, T, T). For each group, the weight of the vector of symbol τ (column) in step t
             (row).
         task: the task of the sequences.
         path: of the file to write, which ends in `.png`, `.svg` or `.pdf`. Its directory is

@@ -8,7 +8,7 @@ from fast_weights.experiment.plots import style
 if TYPE_CHECKING:
     from fast_weights.experiment.tasks import Task
 
-# Keras's names of the matrices: those of the equations, and what a row belongs to.
+# By Keras's name of a matrix: its name in the equations, and the label of its rows.
 MATRICES = {
     "kernel": ("$W_x$", "input to the layer"),
     "recurrent_kernel": ("$W_h$", "unit of $h_{t-1}$"),
@@ -25,15 +25,15 @@ def plot_weights(
     training would be blank on the scale of those after.
 
     Args:
-        before: the matrices as drawn from the seed, by name.
-        after: the same, trained.
+        before: the matrices before training, by name.
+        after: the matrices after training, by name.
         task: the task that the model was trained on.
         path: of the file to write, which ends in `.png`, `.svg` or `.pdf`. Its directory is
             created if it is missing.
         caption: of the figure, such as `"RNN-LN-FW, seed 0"`. Default: no caption.
-        units: H. Default: the columns are not labeled.
-        blocks: the names of the n blocks of H columns of a matrix, (·, n·H). Default: the hidden
-            state.
+        units: H. Default: blocks of columns are not labeled.
+        blocks: the names of the n blocks of H columns of a matrix, (·, n·H). Default: one block,
+            the hidden state.
 
     Returns:
         The path of the file.

@@ -43,8 +43,8 @@ CHARACTER, LINE = 0.62, 1.25
 def fixed_settings() -> Iterator[None]:
     """Sets Matplotlib's defaults, so that a figure does not depend on the user's `matplotlibrc`.
 
-    It decorates every function that draws or writes a figure: Matplotlib reads some settings when
-    text or an image is added, and others when the figure is written.
+    Decorate every function that draws or writes a figure with it. Matplotlib reads some settings
+    when text or an image is added, and others when the figure is written.
     """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -54,7 +54,7 @@ def fixed_settings() -> Iterator[None]:
 def curve_style(model_name: str) -> dict:
     """Returns `color` and `linestyle` of a model's curves.
 
-    A model without an entry in `CURVES` gets one of Matplotlib's colors by its place in `MODELS`.
+    For a model without an entry in `CURVES`, its place in `MODELS` decides its color.
     """
     place = [*MODELS, model_name].index(model_name)
     color, linestyle = CURVES.get(model_name, (f"C{place}", "-"))
@@ -62,7 +62,7 @@ def curve_style(model_name: str) -> dict:
 
 
 def new_figure(width: float, height: float, dpi: int = 120) -> Figure:
-    """Returns a figure of a size in inches. It needs no display."""
+    """Returns a figure with a size in inches. It needs no display."""
     return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
 
 
@@ -72,7 +72,7 @@ def new_card() -> Figure:
 
 
 def add_caption(figure: Figure, text: str) -> None:
-    """Adds a caption in small type above a figure, in as many lines as it needs."""
+    """Adds a caption in a small font above a figure, in as many lines as necessary."""
     lines = textwrap.wrap(text, width=int(12 * figure.get_figwidth()))
     if lines:
         figure.suptitle("\n".join(lines), fontsize=9, color="#555555")
@@ -86,14 +86,14 @@ def remove_frame(axes) -> None:
 def label_symbols(axis, symbols: Sequence[str], length: float, size: float = 13) -> None:
     """Labels the positions 0, 1, … of an axis with symbols that do not cover each other.
 
-    Labels that are too wide side by side are rotated. If they are still too many, they get smaller
-    down to a size of 7, and then most are omitted.
+    Labels that are too wide are rotated. If they still do not fit, the font gets smaller, down to
+    a size of 7. If that is not enough, some labels are omitted.
 
     Args:
         axis: `axes.xaxis` or `axes.yaxis`.
-        symbols: one for each position.
-        length: of the axis, in points.
-        size: of the type, if there is space.
+        symbols: a symbol for each position.
+        length: the length of the axis, in points.
+        size: the largest font size.
     """
     pairs = itertools.pairwise([symbols[0], *symbols])
     width = CHARACTER * (max(len(one) + len(other) for one, other in pairs) / 2 + 1)
@@ -121,13 +121,13 @@ def signed_scale(values) -> dict:
 
 def add_color_bar(figure: Figure, image, label: str, **place) -> None:
     """Adds a color bar beside the axes of an image."""
-    # By default, the number of ticks depends on the height of the bar. It changes after the layout
-    # is decided, and a longer number would push the label out of the figure.
+    # By default, the number of ticks depends on the height of the bar, which changes after the
+    # layout is decided. A longer number would then push the label out of the figure.
     figure.colorbar(image, label=label, ticks=MaxNLocator(4), **place)
 
 
 def _top(values) -> float:
-    """Returns the largest magnitude of `values`, or a little if all are zero."""
+    """Returns the largest magnitude of `values`, or a small number if all are zero."""
     return max(float(np.abs(values).max()), 1e-12)
 
 
@@ -141,9 +141,9 @@ def to_pixels(figure: Figure) -> np.ndarray:
 
 @fixed_settings()
 def write(path, save) -> pathlib.Path:
-    """Writes one file through `save(file, format="png")`, by its suffix, and returns its path.
+    """Writes a file with `save(file, format=...)`, in the format of its suffix. Returns its path.
 
-    The old file, if any, is unchanged if the file cannot be written.
+    If the file cannot be written, an old file is unchanged.
     """
     path = pathlib.Path(path)
     with storage.atomic_write(path) as file:

@@ -97,7 +97,7 @@ class Task(abc.ABC):
         return np.flatnonzero(tokens != self.padding)[-1:]
 
     def targets(self, tokens: np.ndarray) -> np.ndarray | None:
-        """Returns the correct answers of a sequence, (T,) -> (Q,), or `None` if it has no rule."""
+        """Returns the correct answers of a sequence, (T,) -> (Q,), or `None` if unknown."""
         return None
 
     def groups(self, split: Split) -> np.ndarray:
