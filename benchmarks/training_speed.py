@@ -1,17 +1,14 @@
-"""Measures the speed of `train.py`, beside Keras's `GRUCell` and Keras's `fit`.
+"""Measures the speed of `train.py`, and of its training steps beside Keras's `GRUCell`.
 
 python -m benchmarks.training_speed
 
 - epoch: an epoch of RNN-LN-FW by `train`, with validation, records, checkpoint and TensorBoard.
 - steps: an epoch of the blog's models and of Keras's `GRUCell`, unrolled and in a loop.
-- fit: an epoch in the blocks that `train` uses, beside `fit` with `steps_per_execution`, which
-  trains the same model on the same batches.
 
 Writes `docs/results/training_speed.jsonl`.
 """
 
 import dataclasses
-import functools
 import itertools
 import statistics
 import tempfile
@@ -25,7 +22,6 @@ from benchmarks.tables import Record, part, table
 from fast_weights.experiment import dataset
 from fast_weights.experiment.blocks import BlockModel, num_blocks, training_blocks
 from fast_weights.experiment.config import SUMMARY_EVERY, Config
-from fast_weights.experiment.metrics import Accuracy
 from fast_weights.experiment.models import BLOG_MODELS, build_layer, build_model
 from fast_weights.experiment.run_dir import RunDirectory
 from fast_weights.experiment.training import train
@@ -63,13 +59,6 @@ def epoch_in_blocks(config: Config, layer=None) -> Callable[[], float]:
     return lambda: timed(lambda: model.fit(blocks, **arguments))
 
 
-def compiled_rounds(functions: dict) -> list[dict]:
-    """Returns the results of functions that take turns, after a round that compiles them."""
-    for function in functions.values():
-        function()
-    return alternate(functions)
-
-
 def measure_steps(config: Config) -> Record:
     """Measures training steps by layer, unrolled and in a loop, in the program of `train`.
 
@@ -86,7 +75,9 @@ def measure_steps(config: Config) -> Record:
                 layer = build_layer(dataclasses.replace(config, model_name=name))
                 layer = type(layer).from_config({**layer.get_config(), "unroll": unroll})
             functions[name, unroll] = epoch_in_blocks(config, layer)
-    rounds, steps = compiled_rounds(functions), config.num_training // config.batch_size
+    for function in functions.values():
+        function()  # compiles
+    rounds, steps = alternate(functions), config.num_training // config.batch_size
     return {
         "step_ms": {name: 1e3 * median(rounds, (name, True)) / steps for name in names},
         "relative_to_gru": {name: median(rounds, (name, True), (GRU, True)) for name in names},
@@ -94,19 +85,7 @@ def measure_steps(config: Config) -> Record:
     }
 
 
-def measure_fit(config: Config) -> Record:
-    """Compares the blocks of `train` with `fit`, by the seconds of an epoch."""
-    split, plain = dataset.generate(config).training, build_model(config)
-    steps = config.num_training // config.batch_size
-    arguments = {"metrics": [Accuracy()], "jit_compile": True, "steps_per_execution": steps}
-    plain.compile(plain.optimizer, plain.loss, **arguments)
-    fit = functools.partial(plain.fit, *split, config.batch_size, shuffle=False, verbose=0)
-    functions = {"program_epoch_s": epoch_in_blocks(config), "fit_epoch_s": lambda: timed(fit)}
-    rounds = compiled_rounds(functions)
-    return {name: median(rounds, name) for name in functions}
-
-
-MEASURE = {"epoch": measure_epoch, "steps": measure_steps, "fit": measure_fit}
+MEASURE = {"epoch": measure_epoch, "steps": measure_steps}
 BENCHMARK = Measurement(
     __doc__,
     "training_speed",
@@ -129,14 +108,6 @@ def table_of_steps() -> str:
         for name, time in record["step_ms"].items()
     )
     return table(["layer", "time", "relative to Keras's `GRUCell`", "loop / unrolled"], rows)
-
-
-@part("speed_fit")
-def table_of_fit() -> str:
-    """Returns the time of an epoch in the program of `train.py` and with `fit`."""
-    record = record_of("fit")
-    rows = {"the program of `train.py`": "program_epoch_s", "`fit`": "fit_epoch_s"}
-    return table(["", "one epoch"], ([row, f"{record[name]:.2f} s"] for row, name in rows.items()))
 
 
 @part("snapshot_share")
