@@ -5,14 +5,13 @@ python -m benchmarks.reproduce_blog --quick
 
 Trains each model with each seed in `checkpoints/`, then overwrites the project's own records
 (`docs/results/<MODEL_NAME>-seed<N>.jsonl` and `.json`), figures (`docs/*.png`) and bundled
-weights (`fast_weights/experiment/pretrained/blog/`). `--quick` uses `checkpoints/blog-200/` and
-`figures/blog-200/` instead.
+weights (`fast_weights/experiment/pretrained/blog/`). `--quick` trains in `checkpoints/quick/` and
+writes none of these.
 """
 
 import functools
 import json
 import pathlib
-import statistics
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -22,13 +21,12 @@ from benchmarks.study import RESULTS_DIR, Study, columns_of, run_main
 from benchmarks.tables import Record, part
 from fast_weights.experiment import results, storage
 from fast_weights.experiment.config import Config
-from fast_weights.experiment.console import format_duration
 from fast_weights.experiment.models import BLOG_MODELS, MODELS
 from fast_weights.experiment.plots import plot_curves
 from fast_weights.experiment.results import EpochRecord
 
-NUM_EPOCHS = 1000
-SEEDS = (0, 1, 2)
+# Of the runs of `--quick`.
+QUICK_DIR = ROOT / "checkpoints/quick"
 # Best first, and then the models that the blog post does not have.
 MODEL_NAMES = sorted(MODELS, key=lambda name: MODELS[name].published or 0, reverse=True)
 # Read off the blog's plots.
@@ -41,28 +39,15 @@ PUBLISHED = {
 
 
 class BlogStudy(Study):
-    """Runs with the default settings.
+    """Runs with the default settings, in the directories of `train.py`.
 
     It keeps two files for each run, as `train.py` writes them: the results of every epoch and the
     settings.
-
-    Args:
-        seeds: the names of the models, and a seed for each.
-        num_epochs: of each run. Another number than `NUM_EPOCHS` leaves the project's own records,
-            figures and weights alone.
     """
 
-    def __init__(self, seeds: Iterable[tuple[str, int]], num_epochs: int = NUM_EPOCHS):
-        cases = [Config(model_name=name, seed=seed, num_epochs=num_epochs) for name, seed in seeds]
-        self.is_own = num_epochs == NUM_EPOCHS
-        results_dir = RESULTS_DIR if self.is_own else ROOT / f"figures/blog-{num_epochs}/results"
-        bundled = [case for case in cases if self.is_own and case.seed == 0]
-        super().__init__(__doc__, f"blog-{num_epochs}", cases, results_dir, bundled=bundled)
-
     def run_of(self, case: Config) -> Run:
-        """Returns the run of a case, in the directory of `train.py` if it is the project's own."""
-        checkpoint_dir = ROOT / "checkpoints" / ("" if self.is_own else self.name)
-        return Run(f"{case.model_name}-seed{case.seed}", case, checkpoint_dir)
+        """Returns the run of a case."""
+        return Run(f"{case.model_name}-seed{case.seed}", case, ROOT / "checkpoints")
 
     def epochs(self, case: Config) -> list[EpochRecord]:
         """Returns the recorded results of a case."""
@@ -89,9 +74,22 @@ class BlogStudy(Study):
             run.bundle()
 
     def draw(self) -> list[pathlib.Path]:
-        """Draws the curves of these runs, or of all the project's own."""
-        study = BlogStudy(own_seeds()) if self.is_own else self
+        """Draws the curves of all recorded runs."""
+        study = study_of(recorded_runs())
         return plot_curves(by_model(study.cases, study.epochs), self.results_dir.parent)
+
+
+def study_of(runs: Iterable[tuple[str, int]]) -> BlogStudy:
+    """Returns a study of some models, each with a seed. The weights of seed 0 are bundled."""
+    cases = [Config(model_name=name, seed=seed) for name, seed in runs]
+    return BlogStudy(__doc__, "blog", cases, bundled=[case for case in cases if case.seed == 0])
+
+
+def recorded_runs() -> list[tuple[str, int]]:
+    """Returns the model and the seed of each run with records in `docs/results`, in order."""
+    stems = [path.stem.partition("-seed") for path in RESULTS_DIR.glob("*-seed*.jsonl")]
+    runs = sorted((name, int(seed)) for name, _, seed in stems)
+    return sorted(runs, key=lambda run: MODEL_NAMES.index(run[0]))
 
 
 def by_model(cases: list[Config], value_of: Callable[[Config], Any]) -> dict[str, list]:
@@ -102,14 +100,7 @@ def by_model(cases: list[Config], value_of: Callable[[Config], Any]) -> dict[str
     return {name: values for name, values in found.items() if values}
 
 
-def own_seeds() -> list[tuple[str, int]]:
-    """Returns the model and the seed of each run with records in `docs/results`, in order."""
-    stems = [path.stem.partition("-seed") for path in RESULTS_DIR.glob("*-seed*.jsonl")]
-    seeds = sorted((name, int(seed)) for name, _, seed in stems)
-    return sorted(seeds, key=lambda one: MODEL_NAMES.index(one[0]))
-
-
-STUDY = BlogStudy(own_seeds())
+STUDY = study_of(recorded_runs())
 
 
 def table_of_models(columns: list[str], published: dict[str, str]) -> str:
@@ -151,43 +142,22 @@ def table_of_seeds() -> str:
     return tables.table_of_runs("run", runs, *columns, "best accuracy", "epoch of best")
 
 
-@part("progress")
-def progress() -> str:
-    """Returns lines that `train.py` printed for RNN-LN-FW with seed 0."""
-    from fast_weights.experiment.callbacks.progress import HEADER, table_row  # loads Keras
-
-    case = Config()
-    records = STUDY.epochs(case)
-
-    def row(epoch):
-        recent = [one.seconds for one in records[1:epoch][-9:]]
-        seconds_left = statistics.median(recent or [0]) * (len(records) - epoch)
-        left = format_duration(seconds_left) if recent else "?"
-        best = max(one.val_accuracy for one in records[:epoch])
-        return table_row(records[epoch - 1], len(records), best, left)
-
-    shown = [HEADER, row(1), row(2), "..."]
-    for accuracy in (0.99, 0.999):
-        shown += [row(tables.first_epoch(STUDY[case], accuracy)), "..."]
-    return "\n".join(["```", *shown, "```"])
-
-
 def main() -> None:
     parser = STUDY.parser()
     add = parser.add_argument
-    add("--seeds", type=_integers, default=SEEDS, help="default: 0,1,2")
+    add("--seeds", default="0,1,2", help="default: %(default)s")
     add("--models", default=",".join(BLOG_MODELS), help="default: the four of the blog post")
-    add("--quick", action="store_true", help="seed 0, 200 epochs")
+    add("--quick", action="store_true", help="only seed 0, only 200 epochs, and no records")
     flags = parser.parse_args()
-    seeds, num_epochs = ([0], 200) if flags.quick else (flags.seeds, NUM_EPOCHS)
-    # The seeds of a model are not trained one after the other: the slowest model would then
-    # leave all cores but one idle at the end.
-    pairs = [(name, seed) for seed in seeds for name in flags.models.split(",")]
-    BlogStudy(pairs, num_epochs).run(flags)
-
-
-def _integers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    names = flags.models.split(",")
+    if flags.quick:
+        cases = [Config(model_name=name, num_epochs=200) for name in names]
+        Study("", "quick", cases, QUICK_DIR, columns=("val_accuracy",)).run(flags)
+    else:
+        # The seeds of a model are not trained one after the other: the slowest model would then
+        # leave all cores but one idle at the end.
+        seeds = map(int, flags.seeds.split(","))
+        study_of((name, seed) for seed in seeds for name in names).run(flags)
 
 
 if __name__ == "__main__":

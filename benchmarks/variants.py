@@ -36,7 +36,7 @@ SPLITS = (("validation", "val_accuracy", 2.5), ("training", "train_accuracy", 1)
 
 def in_full(case: Config) -> Config:
     """Returns a case with the number of epochs of the blog's runs."""
-    return dataclasses.replace(case, num_epochs=reproduce_blog.NUM_EPOCHS)
+    return dataclasses.replace(case, num_epochs=Config().num_epochs)
 
 
 def variant(num_epochs: int = 200, **settings) -> Config:

@@ -73,20 +73,37 @@ def test_names_of_runs():
     assert study.name_of(case) == "LSTM-units-20-seed4"
 
 
-def test_short_reproduction_spares_the_committed_results(tmp_path, monkeypatch):
-    """Catches a trial that overwrites records, figures or bundled weights of 1000 epochs."""
+def test_reproduction_of_the_blog(tmp_path, monkeypatch):
+    """Catches lost files, settings of another run, and curves without the other recorded runs."""
     monkeypatch.setattr(reproduce_blog, "ROOT", tmp_path)
-    short = reproduce_blog.BlogStudy([("CONTROL", 0), ("CONTROL", 1)], num_epochs=2)
-    for case, run in short.runs.items():
-        assert run.checkpoint_dir == tmp_path / "checkpoints/blog-2"
+    monkeypatch.setattr(reproduce_blog, "plot_curves", lambda found, output_dir: [found])
+    blog = reproduce_blog.BlogStudy("", "blog", [Config(seed=8), Config(seed=9)], tmp_path / "made")
+    for case, run in blog.runs.items():
         run.run_dir.write_config(case)
-        for epoch in (1, 2):
-            results.append(run.run_dir.results_path, record(epoch))
-        short.record(run)  # without weights, it could not bundle them
-    short.run(MISSING)
-    output_dir = tmp_path / "figures/blog-2"
-    assert len(list(output_dir.glob("results/*.json*"))) == 4
-    assert sorted(tmp_path.rglob("*.png")) == sorted(output_dir.glob("*.png")) != []
+        results.append(run.run_dir.results_path, record(1, accuracy=case.seed / 10))
+        blog.record(run)
+    del blog.records  # they are read again
+    assert [blog[case]["val_accuracy"] for case in blog.cases] == [[0.8], [0.9]]
+    assert [blog.case_of(blog[case]) for case in blog.cases] == blog.cases
+    (found,) = blog.draw()
+    assert {name: len(seeds) for name, seeds in found.items()} == {
+        "RNN-LN-FW": 3,
+        "GRU-LN": 3,
+        "RNN-LN": 7,
+        "CONTROL": 3,
+    }
+
+
+def test_quick_reproduction_spares_the_records(tmp_path, monkeypatch):
+    """Catches a trial that overwrites records, figures or bundled weights of 1000 epochs."""
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setattr(reproduce_blog, "QUICK_DIR", tmp_path / "checkpoints/quick")
+    monkeypatch.setattr(reproduce_blog.BlogStudy, "run", lambda *args: pytest.fail("not quick"))
+    monkeypatch.setattr(runs, "_train", lambda run, has_all_cores: "not trained")
+    monkeypatch.setattr(sys, "argv", ["reproduce_blog", "--quick", "--models=CONTROL,GRU"])
+    with pytest.raises(UserError) as caught:
+        reproduce_blog.main()
+    assert len(str(caught.value).splitlines()) == 3
 
 
 @dataclasses.dataclass(frozen=True)
