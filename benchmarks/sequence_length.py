@@ -18,7 +18,6 @@ import concurrent.futures
 import ctypes
 import dataclasses
 import functools
-import itertools
 import multiprocessing
 import pathlib
 import re
@@ -176,11 +175,10 @@ def keras_steps(layer, case: Case) -> Callable[[int], object]:
     )
     data = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
     data = data.cache().repeat()
-    run = getattr(model, case.step)
-    name = "steps_per_epoch" if case.step == "fit" else "steps"
+    run = functools.partial(getattr(model, case.step), data, verbose=0)
     if case.step == "fit":
-        run = functools.partial(run, shuffle=False)
-    return lambda n: run(data, verbose=0, **{name: n * case.num_lengths})
+        return lambda n: run(steps_per_epoch=n * case.num_lengths, shuffle=False)
+    return lambda n: run(steps=n)
 
 
 def measure_times(case: Case) -> Record:
@@ -231,9 +229,8 @@ def measure(case: Case) -> Record:
     return record
 
 
-BENCHMARK = Measurement(
-    __doc__, "sequence_length", cases=list(itertools.chain(*CASES.values())), measure=measure
-)
+ALL_CASES = [case for cases in CASES.values() for case in cases]
+BENCHMARK = Measurement(__doc__, "sequence_length", ALL_CASES, measure=measure)
 
 
 def _milliseconds(case: Case, name: str) -> str:
@@ -275,10 +272,8 @@ def table_of_plain_layers() -> str:
 
 def table_of_chunks(cases: list[Case], sizes: tuple) -> str:
     """Returns the milliseconds of an update by chunk size."""
-    rows = [
-        [case.length, case.units, *(_milliseconds(case, name) for name in case.layers)]
-        for case in cases
-    ]
+    times = ([_milliseconds(case, name) for name in case.layers] for case in cases)
+    rows = ([case.length, case.units, *row] for case, row in zip(cases, times, strict=True))
     return table(["T", "H", *(f"C = {size}" for size in sizes)], rows)
 
 

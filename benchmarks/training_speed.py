@@ -31,7 +31,7 @@ NUM_EPOCHS = 13
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class Case:
     """One of the measurements above."""
 
     name: str
@@ -85,24 +85,17 @@ def measure_steps(config: Config) -> Record:
     }
 
 
-MEASURE = {"epoch": measure_epoch, "steps": measure_steps}
+EPOCH, STEPS = Case("epoch"), Case("steps")
+MEASURE = {EPOCH: measure_epoch, STEPS: measure_steps}
 BENCHMARK = Measurement(
-    __doc__,
-    "training_speed",
-    cases=[Comparison(name) for name in MEASURE],
-    measure=lambda comparison: MEASURE[comparison.name](Config()),
+    __doc__, "training_speed", [*MEASURE], measure=lambda case: MEASURE[case](Config())
 )
-
-
-def record_of(name: str) -> Record:
-    """Returns the record of a comparison."""
-    return BENCHMARK[Comparison(name)]
 
 
 @part("speed_steps")
 def table_of_steps() -> str:
     """Returns the time of a training step of each layer, relative to Keras's GRU, and in a loop."""
-    record, keys = record_of("steps"), ("relative_to_gru", "loop_over_unrolled")
+    record, keys = BENCHMARK[STEPS], ("relative_to_gru", "loop_over_unrolled")
     rows = (
         [name, f"{time:.2f} ms", *(f"{record[key][name]:.2f}" for key in keys)]
         for name, time in record["step_ms"].items()
@@ -113,12 +106,12 @@ def table_of_steps() -> str:
 @part("snapshot_share")
 def snapshot_share() -> str:
     """Returns the share of the time of training that TensorBoard snapshots take."""
-    record = record_of("epoch")
+    record = BENCHMARK[EPOCH]
     snapshot = record["snapshot_s"]
     return f"{snapshot / (snapshot + SUMMARY_EVERY * record['epoch_s']):.1%}"
 
 
-part("epoch_time")(lambda: f"{record_of('epoch')['epoch_s']:.2f} s")
+part("epoch_time")(lambda: f"{BENCHMARK[EPOCH]['epoch_s']:.2f} s")
 
 
 if __name__ == "__main__":

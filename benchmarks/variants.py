@@ -14,8 +14,6 @@ A variant with the blog's settings is not trained again: it is the start of a ru
 """
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Any
 
 from matplotlib.ticker import MultipleLocator, PercentFormatter, StrMethodFormatter
 
@@ -28,10 +26,6 @@ from fast_weights.experiment.plots import style
 
 COLUMNS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "gradient_norm")
 STUDY = Study(__doc__, "variants", columns=COLUMNS)
-# Label, case, and look of the line.
-Curve = tuple[str | None, Config, dict[str, Any]]
-# Label, column, and line width.
-SPLITS = (("validation", "val_accuracy", 2.5), ("training", "train_accuracy", 1))
 
 
 def in_full(case: Config) -> Config:
@@ -154,15 +148,18 @@ def table_of_long_sequences() -> str:
     return table_of_cases("model", LONG_SEQUENCES, *columns)
 
 
-def draw_curves(axes, title: str, curves: Iterable[Curve], column: str = "val_accuracy") -> None:
-    """Draws accuracy over epochs."""
-    for label, case, look in curves:
-        values = record_of(case)[column]
-        axes.plot(range(1, len(values) + 1), values, label=label, **look)
+def draw_curve(axes, case: Config, column: str = "val_accuracy", **look) -> None:
+    """Draws a result of every epoch of a case."""
+    values = record_of(case)[column]
+    axes.plot(range(1, len(values) + 1), values, **look)
+
+
+def label_axes(axes, title: str, ylabel: str = "validation accuracy", top: float = 1.02) -> None:
+    """Labels axes of accuracy over epochs, and adds a legend."""
     axes.set_title(title)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("validation accuracy")
-    axes.set_ylim(0, 1.02)
+    axes.set_ylabel(ylabel)
+    axes.set_ylim(0, top)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.legend(frameon=False)
 
@@ -173,34 +170,31 @@ def draw_ablations(figure) -> None:
     *panels, last = figure.subplots(2, 2).flat
     for axes, (title, panel) in zip(panels, PANELS.items(), strict=True):
         dashes = iter(("--", ":", "-.", (0, (6, 1, 1, 1, 1, 1))))
-        curves = []
         for label, case in panel.items():
-            look = {**style.curve_style("RNN-LN-FW"), "linewidth": 2.5}
-            if case != DEFAULTS:
+            if case == DEFAULTS:
+                look = {**style.curve_style("RNN-LN-FW"), "linewidth": 2.5}
+            else:
                 look = {"color": "black", "linestyle": next(dashes)}
-            curves.append((label, case, look))
-        draw_curves(axes, f"RNN-LN-FW: {title}", curves)
-    for gates, look in (
-        ("original", style.curve_style("GRU-LN")),
-        ("standard", {"color": "black", "linestyle": "--"}),
-    ):
-        for split, column, width in SPLITS:
-            curve = (f"{gates} gates, {split}", GATES[gates], {**look, "linewidth": width})
-            draw_curves(last, "GRU-LN: gates", [curve], column)
-    last.set_ylabel("accuracy")
+            draw_curve(axes, case, label=label, **look)
+        label_axes(axes, f"RNN-LN-FW: {title}")
+    looks = (style.curve_style("GRU-LN"), {"color": "black", "linestyle": "--"})
+    for (gates, case), look in zip(GATES.items(), looks, strict=True):
+        draw_curve(last, case, label=f"{gates} gates, validation", linewidth=2.5, **look)
+        label = f"{gates} gates, training"
+        draw_curve(last, case, "train_accuracy", label=label, linewidth=1, **look)
+    label_axes(last, "GRU-LN: gates", "accuracy")
 
 
 @STUDY.figure("recurrences.png", 8, 4.5)
 def draw_recurrences(figure) -> None:
     """Draws a color for each recurrence."""
-    axes, curves = figure.subplots(), []
+    axes = figure.subplots()
     for (recurrence, rate), (color, linestyle) in LOOKS.items():
         look = {"color": color, "linestyle": linestyle, "linewidth": 1.5}
         for case in RECURRENCES[recurrence, rate]:
             label = None if case.seed else f"{recurrence}, Adam {rate}"
-            curves.append((label, case, look))
-    title = "RNN-LN-FW: the original's recurrence and the paper's, three seeds each"
-    draw_curves(axes, title, curves)
+            draw_curve(axes, case, label=label, **look)
+    label_axes(axes, "RNN-LN-FW: the original's recurrence and the paper's, three seeds each")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
@@ -209,11 +203,11 @@ def draw_recurrences(figure) -> None:
 def draw_long_sequences(figure) -> None:
     """Draws a curve for each model with 26 pairs."""
     axes = figure.subplots()
-    curves = ((name, case, style.curve_style(name)) for name, case in LONG_SEQUENCES.items())
-    draw_curves(axes, "26 pairs, 55 symbols", curves)
+    for name, case in LONG_SEQUENCES.items():
+        draw_curve(axes, case, label=name, **style.curve_style(name))
     axes.axhline(0.1, color="black", linewidth=0.8)
     axes.annotate("chance", (200, 0.1), (0, -4), textcoords="offset points", ha="right", va="top")
-    axes.set_ylim(0, 0.22)
+    label_axes(axes, "26 pairs, 55 symbols", top=0.22)
     axes.yaxis.set_major_locator(MultipleLocator(0.05))
 
 

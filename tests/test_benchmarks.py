@@ -94,16 +94,19 @@ def test_reproduction_of_the_blog(tmp_path, monkeypatch):
     }
 
 
-def test_quick_reproduction_spares_the_records(tmp_path, monkeypatch):
+def test_quick_reproduction_spares_the_records():
     """Catches a trial that overwrites records, figures or bundled weights of 1000 epochs."""
-    monkeypatch.setattr(study, "ROOT", tmp_path)
-    monkeypatch.setattr(reproduce_blog, "QUICK_DIR", tmp_path / "checkpoints/quick")
-    monkeypatch.setattr(reproduce_blog.BlogStudy, "run", lambda *args: pytest.fail("not quick"))
-    monkeypatch.setattr(runs, "_train", lambda run, has_all_cores: "not trained")
-    monkeypatch.setattr(sys, "argv", ["reproduce_blog", "--quick", "--models=CONTROL,GRU"])
-    with pytest.raises(UserError) as caught:
-        reproduce_blog.main()
-    assert len(str(caught.value).splitlines()) == 3
+    flags = argparse.Namespace(models="CONTROL,GRU", seeds="0,1", quick=True)
+    quick = reproduce_blog.requested(flags)
+    assert study.RESULTS_DIR not in quick.path.parents
+    assert not quick.bundled
+    flags.quick = False
+    assert [(case.model_name, case.seed) for case in reproduce_blog.requested(flags).cases] == [
+        ("CONTROL", 0),
+        ("GRU", 0),
+        ("CONTROL", 1),
+        ("GRU", 1),
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,8 +159,7 @@ def test_failed_runs_are_reported(tmp_path, execute_name):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl")
-@pytest.mark.parametrize("number", [signal.SIGINT, 9])
-def test_runs_end_with_the_benchmark(tmp_path, number):
+def test_runs_end_with_the_benchmark(tmp_path):
     """Catches trainings that continue, so that the same command cannot resume them."""
     program = (
         "import pathlib, sys\n"
@@ -174,8 +176,8 @@ def test_runs_end_with_the_benchmark(tmp_path, number):
     benchmark = subprocess.Popen(command, cwd=runs.ROOT)
     while not pid_path.exists() or not pid_path.read_text():
         time.sleep(0.05)
-    benchmark.send_signal(number)
-    assert benchmark.wait(timeout=5) == (130 if number == signal.SIGINT else -number)
+    benchmark.send_signal(signal.SIGINT)
+    assert benchmark.wait(timeout=5) == 130
     deadline = time.monotonic() + 5
     while pathlib.Path(f"/proc/{pid_path.read_text()}").exists():
         assert time.monotonic() < deadline
@@ -270,14 +272,14 @@ def test_times_of_a_case(monkeypatch, settings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", training_speed.MEASURE)
-def test_speed_of_training(name, tiny, monkeypatch):
+@pytest.mark.parametrize("case", training_speed.MEASURE)
+def test_speed_of_training(case, tiny, monkeypatch):
     """Catches a comparison that the training program has outgrown."""
     monkeypatch.setattr(study, "ROUNDS", 2)
     monkeypatch.setattr(training_speed, "NUM_EPOCHS", 5)
     monkeypatch.setattr(training_speed, "BLOG_MODELS", ("RNN-LN-FW",))
-    record = training_speed.MEASURE[name](tiny(num_training=160))
-    assert record.keys() == training_speed.record_of(name).keys() - {"name"}
+    record = training_speed.MEASURE[case](tiny(num_training=160))
+    assert record.keys() == training_speed.BENCHMARK[case].keys() - {"name"}
 
 
 def test_sequences_of_the_classifier():
