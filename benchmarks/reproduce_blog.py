@@ -9,6 +9,7 @@ weights (`fast_weights/experiment/pretrained/blog/`). `--quick` trains in `check
 writes none of these.
 """
 
+import argparse
 import functools
 import json
 import pathlib
@@ -25,8 +26,6 @@ from fast_weights.experiment.models import BLOG_MODELS, MODELS
 from fast_weights.experiment.plots import plot_curves
 from fast_weights.experiment.results import EpochRecord
 
-# Of the runs of `--quick`.
-QUICK_DIR = ROOT / "checkpoints/quick"
 # Best first, and then the models that the blog post does not have.
 MODEL_NAMES = sorted(MODELS, key=lambda name: MODELS[name].published or 0, reverse=True)
 # Read off the blog's plots.
@@ -142,22 +141,25 @@ def table_of_seeds() -> str:
     return tables.table_of_runs("run", runs, *columns, "best accuracy", "epoch of best")
 
 
-def main() -> None:
-    parser = STUDY.parser()
-    add = parser.add_argument
-    add("--seeds", default="0,1,2", help="default: %(default)s")
-    add("--models", default=",".join(BLOG_MODELS), help="default: the four of the blog post")
-    add("--quick", action="store_true", help="only seed 0, only 200 epochs, and no records")
-    flags = parser.parse_args()
+def requested(flags: argparse.Namespace) -> Study:
+    """Returns the study that the flags select."""
     names = flags.models.split(",")
     if flags.quick:
         cases = [Config(model_name=name, num_epochs=200) for name in names]
-        Study("", "quick", cases, QUICK_DIR, columns=("val_accuracy",)).run(flags)
-    else:
-        # The seeds of a model are not trained one after the other: the slowest model would then
-        # leave all cores but one idle at the end.
-        seeds = map(int, flags.seeds.split(","))
-        study_of((name, seed) for seed in seeds for name in names).run(flags)
+        return Study("", "quick", cases, ROOT / "checkpoints/quick", columns=("val_accuracy",))
+    # The seeds of a model are not trained one after the other: the slowest model would then
+    # leave all cores but one idle at the end.
+    seeds = map(int, flags.seeds.split(","))
+    return study_of((name, seed) for seed in seeds for name in names)
+
+
+def main() -> None:
+    parser = STUDY.parser()
+    parser.add_argument("--seeds", default="0,1,2", help="default: %(default)s")
+    parser.add_argument("--models", default=",".join(BLOG_MODELS), help="default: %(default)s")
+    parser.add_argument("--quick", action="store_true", help="only seed 0 and 200 epochs")
+    flags = parser.parse_args()
+    requested(flags).run(flags)
 
 
 if __name__ == "__main__":
