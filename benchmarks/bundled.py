@@ -8,12 +8,16 @@ import pathlib
 import re
 import tempfile
 
+import keras
 import numpy as np
 
 from benchmarks.runs import ROOT
 from benchmarks.tables import part, table
+from fast_weights import trace_memory
 from fast_weights.experiment import dataset
+from fast_weights.experiment.checkpoint import load_model
 from fast_weights.experiment.config import Config
+from fast_weights.experiment.evaluation import evaluate, mean_attention
 from fast_weights.experiment.models import build_model, layer_inputs
 from fast_weights.experiment.run_dir import PRETRAINED_DIR, RunDirectory
 
@@ -24,17 +28,7 @@ SAMPLE = TASK.default_sample
 @functools.cache
 def _bundled():
     """Returns RNN-LN-FW with the bundled weights, and its configuration."""
-    from fast_weights.experiment.checkpoint import load_model  # loads TensorFlow
-
     return load_model(RunDirectory(PRETRAINED_DIR / "blog", "RNN-LN-FW"))
-
-
-def _trace(model):
-    """Returns the trace of the memory over `SAMPLE`."""
-    from fast_weights import trace_memory
-
-    symbols, _ = layer_inputs(model, TASK, TASK.encode_sample(SAMPLE)[None])
-    return trace_memory(model.get_layer("rnn"), symbols)
 
 
 @part("norms")
@@ -43,15 +37,15 @@ def _norms():
     trained, config = _bundled()
     rows = []
     for name, model in {"trained": trained, "untrained": build_model(config)}.items():
-        norms = np.linalg.norm(_trace(model).written[0], axis=-1)
+        symbols, _ = layer_inputs(model, TASK, TASK.encode_sample(SAMPLE)[None])
+        written = trace_memory(model.get_layer("rnn"), symbols).written
+        norms = np.linalg.norm(written[0], axis=-1)
         rows.append([name, *(f"{norm:.2f}" for norm in norms)])
     return table(["norm of v", *SAMPLE], rows)
 
 
 def printed_by(page: str, text: str) -> str:
     """Returns what the Python block of a page that contains a text prints, as a block."""
-    import keras
-
     content = (ROOT / "docs" / page).read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", content, re.DOTALL | re.MULTILINE)
     (block,) = (block for block in blocks if text in block)
@@ -72,8 +66,6 @@ part("int8")(lambda: printed_by("export.md", '"int8.tflite"'))
 @part("attention_by_pair")
 def _attention_by_pair():
     """Returns how much the query reads of its pair's digit, mean over the validation set."""
-    from fast_weights.experiment.evaluation import mean_attention
-
     model, config = _bundled()
     validation = dataset.generate(config).validation
     rows = []
@@ -90,8 +82,6 @@ def _attention_by_pair():
 
 @part("bundled_accuracy")
 def _bundled_accuracy():
-    from fast_weights.experiment.evaluation import evaluate
-
     model, config = _bundled()
     accuracy = evaluate(model, config, dataset.generate(config).validation)["accuracy"]
     return f"{accuracy:.3%}"

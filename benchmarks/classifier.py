@@ -12,8 +12,10 @@ that token and returns the relative change of the state. Writes `docs/results/cl
 import dataclasses
 import time
 
+import keras
 import numpy as np
 
+import fast_weights
 from benchmarks.study import Measurement
 from benchmarks.tables import Record, part, table
 
@@ -62,9 +64,11 @@ SETTINGS = {
 }
 
 
-def seeds_of(setting: Setting) -> list[Setting]:
-    """Returns a key of `SETTINGS` with each of its seeds."""
-    return [dataclasses.replace(setting, seed=seed) for seed in range(SETTINGS[setting])]
+# Setting -> the same with each of its seeds.
+CASES = {
+    setting: [dataclasses.replace(setting, seed=seed) for seed in range(num_seeds)]
+    for setting, num_seeds in SETTINGS.items()
+}
 
 
 def sequences(number: int, seed: int):
@@ -79,10 +83,6 @@ def sequences(number: int, seed: int):
 
 def make_model(setting: Setting):
     """Returns the model, untrained."""
-    import keras
-
-    import fast_weights
-
     home = fast_weights if setting.layer == "FastWeights" else keras.layers
     layer = getattr(home, setting.layer)(UNITS, **dict(setting.arguments))
     initializer = keras.initializers.RandomUniform(-setting.embedding, setting.embedding)
@@ -106,8 +106,6 @@ def effect(model, age: int) -> float:
 
 def train(setting: Setting) -> Record:
     """Trains a model and returns the results of every epoch."""
-    import keras
-
     keras.utils.set_random_seed(setting.seed)
     start = time.perf_counter()
     model = make_model(setting)
@@ -126,7 +124,7 @@ def train(setting: Setting) -> Record:
 BENCHMARK = Measurement(
     __doc__,
     "classifier",
-    cases=[one for setting in SETTINGS for one in seeds_of(setting)],
+    cases=[case for cases in CASES.values() for case in cases],
     measure=train,
 )
 
@@ -135,10 +133,10 @@ BENCHMARK = Measurement(
 def table_of_settings() -> str:
     """Returns validation accuracies, as the range over seeds, and mean effects of a token."""
     rows = []
-    for setting, num_seeds in SETTINGS.items():
-        records = [BENCHMARK[one] for one in seeds_of(setting)]
+    for setting, cases in CASES.items():
+        records = [BENCHMARK[case] for case in cases]
         arguments = ", ".join(f"`{name}={value!r}`" for name, value in setting.arguments)
-        row = [setting.layer, f"±{setting.embedding:g}", arguments or "defaults", num_seeds]
+        row = [setting.layer, f"±{setting.embedding:g}", arguments or "defaults", len(cases)]
         for epoch in SHOWN_EPOCHS:
             values = [record["val_accuracy"][epoch - 1] for record in records]
             low, high = f"{min(values):.1%}", f"{max(values):.1%}"

@@ -10,6 +10,8 @@ cases are trained with three seeds. Writes `docs/results/recall.jsonl` and `docs
 
 import statistics
 
+from matplotlib.ticker import PercentFormatter
+
 from benchmarks.study import Study
 from benchmarks.tables import mean_and_range, part, table
 from fast_weights.experiment.config import Config
@@ -33,10 +35,10 @@ MODELS = {
 }
 
 
-def _add(label: str, units: int, case: tuple[int, int], rate: float, seed: int = 0) -> str:
-    num_pairs, length = case
+def _add(label: str, units: int, sizes: tuple[int, int], rate: float, seed: int = 0) -> Config:
+    num_pairs, length = sizes
     model_name, _, recurrence = label.partition(", ")
-    config = Config(
+    return STUDY.add(
         model_name=model_name,
         recurrence=recurrence or "original",
         task="multi-query-recall",
@@ -51,8 +53,6 @@ def _add(label: str, units: int, case: tuple[int, int], rate: float, seed: int =
         num_validation=2_048,
         shuffle=True,
     )
-    name = f"{label.replace(', ', '-')}-{units}-{num_pairs}-{length}-{rate}-{seed}"
-    return STUDY.add(name, config)
 
 
 # Size and label -> the runs with each learning rate; size, label and case -> those with each seed.
@@ -61,13 +61,12 @@ for label, sizes in MODELS.items():
     for size, (units, best) in zip(SIZES, sizes, strict=True):
         TUNING[size, label] = [_add(label, units, CASES[0], rate) for rate in RATES]
         for case in CASES:
-            names = [_add(label, units, case, best, seed) for seed in SEEDS]
-            RUNS[size, label, case] = names
+            RUNS[size, label, case] = [_add(label, units, case, best, seed) for seed in SEEDS]
 
 
-def accuracies(names: list[str]) -> list[float]:
+def accuracies(cases: list[Config]) -> list[float]:
     """Returns the validation accuracies at the end of runs."""
-    return [STUDY[name]["val_accuracy"][-1] for name in names]
+    return [STUDY[case]["val_accuracy"][-1] for case in cases]
 
 
 def table_of_accuracies(size: str) -> str:
@@ -75,9 +74,7 @@ def table_of_accuracies(size: str) -> str:
     rows = []
     for label, sizes in MODELS.items():
         units, rate = sizes[SIZES.index(size)]
-        num_parameters = build_model(
-            STUDY.runs[RUNS[size, label, CASES[0]][0]].config
-        ).count_params()
+        num_parameters = build_model(TUNING[size, label][0]).count_params()
         seeds = [accuracies(RUNS[size, label, case]) for case in sorted(CASES)]
         cells = (mean_and_range(values, ".1%") for values in seeds)
         rows.append([label, units, f"{num_parameters:,}", f"{rate:g}", *cells])
@@ -92,8 +89,6 @@ part("recall_equal_parameters")(lambda: table_of_accuracies("equal parameters"))
 @STUDY.figure("recall.png", 11, 3.6)
 def draw(figure) -> None:
     """Draws accuracy by model, a panel for each case: the mean and the range over the seeds."""
-    from matplotlib.ticker import PercentFormatter
-
     panels = figure.subplots(1, len(CASES), sharey=True)
     # In its own row, a model hides no other. Full marks have 64 units.
     looks = {"equal units": (0.15, "o", "#0072B2"), "equal parameters": (-0.15, "D", "white")}

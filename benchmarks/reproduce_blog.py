@@ -1,34 +1,31 @@
 """Reproduces the blog post's figure: four models, three seeds, 1000 epochs.
 
-python benchmarks/reproduce_blog.py
-python benchmarks/reproduce_blog.py --quick
+python -m benchmarks.reproduce_blog
+python -m benchmarks.reproduce_blog --quick
 
 Trains each model with each seed in `checkpoints/`, then overwrites the project's own records
 (`docs/results/<MODEL_NAME>-seed<N>.jsonl` and `.json`), figures (`docs/*.png`) and bundled
-weights (`fast_weights/experiment/pretrained/blog/`). For another number of epochs, it uses
-`checkpoints/blog-<epochs>/` and `figures/blog-<epochs>/` instead.
+weights (`fast_weights/experiment/pretrained/blog/`). `--quick` trains in `checkpoints/quick/` and
+writes none of these.
 """
 
+import argparse
+import functools
+import json
 import pathlib
-import statistics
-import sys
-
-# A script finds only the modules of its own directory. The project is one directory up.
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from benchmarks import tables
-from benchmarks.runs import ROOT
-from benchmarks.study import DOCS_DIR, RESULTS_DIR, Study, run_main
+from benchmarks.runs import ROOT, Run
+from benchmarks.study import RESULTS_DIR, Study, columns_of, run_main
 from benchmarks.tables import Record, part
-from fast_weights.experiment import results
+from fast_weights.experiment import results, storage
 from fast_weights.experiment.config import Config
-from fast_weights.experiment.console import format_duration
 from fast_weights.experiment.models import BLOG_MODELS, MODELS
+from fast_weights.experiment.plots import plot_curves
+from fast_weights.experiment.results import EpochRecord
 
-NUM_EPOCHS = 1000
-SEEDS = (0, 1, 2)
-# The mean of the first three seeds of RNN-LN is below the published curve, so it has four more.
-MORE_SEEDS = {"RNN-LN": (3, 4, 5, 6)}
 # Best first, and then the models that the blog post does not have.
 MODEL_NAMES = sorted(MODELS, key=lambda name: MODELS[name].published or 0, reverse=True)
 # Read off the blog's plots.
@@ -41,62 +38,75 @@ PUBLISHED = {
 
 
 class BlogStudy(Study):
-    """Runs with the default settings.
+    """Runs with the default settings, in the directories of `train.py`.
 
-    Args:
-        seeds: the names of the models, and a seed for each.
-        num_epochs: of each run. Another number than `NUM_EPOCHS` leaves the project's own records,
-            figures and weights alone.
+    It keeps two files for each run, as `train.py` writes them: the results of every epoch and the
+    settings.
     """
 
-    def __init__(self, seeds: list[tuple[str, int]], num_epochs: int = NUM_EPOCHS):
-        is_own = num_epochs == NUM_EPOCHS
-        super().__init__(
-            __doc__,
-            results_dir=RESULTS_DIR if is_own else ROOT / f"figures/blog-{num_epochs}/results",
-            checkpoint_dir=ROOT / ("checkpoints" if is_own else f"checkpoints/blog-{num_epochs}"),
-            is_bundled=lambda run: is_own and run.config.seed == 0,
-        )
-        for name, seed in seeds:
-            config = Config(model_name=name, seed=seed, num_epochs=num_epochs)
-            self.add(f"{name}-seed{seed}", config)
+    def run_of(self, case: Config) -> Run:
+        """Returns the run of a case."""
+        return Run(f"{case.model_name}-seed{case.seed}", case, ROOT / "checkpoints")
 
-    def by_model(self) -> dict[str, list[Record]]:
-        """Returns the records of each seed of each model, best model first."""
-        found = {name: [] for name in MODEL_NAMES}
-        for name, run in self.runs.items():
-            found[run.config.model_name].append(self[name])
-        return {name: seeds for name, seeds in found.items() if seeds}
+    def epochs(self, case: Config) -> list[EpochRecord]:
+        """Returns the recorded results of a case."""
+        return results.read(self.results_dir / f"{self.run_of(case).name}.jsonl")
 
-    def draw(self, output_dir=DOCS_DIR) -> list[pathlib.Path]:
-        """Draws the curves of these runs, or of all the project's own."""
-        from fast_weights.experiment.plots import plot_curves  # loads Matplotlib
+    @functools.cached_property
+    def records(self) -> dict[Config, Record]:
+        """The saved record of each case: its settings and the results of every epoch."""
+        found = {}
+        for case in self.cases:
+            path = self.results_dir / f"{self.run_of(case).name}.json"
+            if path.exists():
+                settings = json.loads(path.read_text(encoding="utf-8"))
+                found[case] = {**settings, **columns_of(self.epochs(case))}
+        return found
 
-        study = BlogStudy(own_seeds()) if self.results_dir == RESULTS_DIR else self
-        found = {name: [] for name in MODEL_NAMES}
-        for name, run in study.runs.items():
-            found[run.config.model_name].append(results.read(self.results_dir / f"{name}.jsonl"))
-        return plot_curves(found, output_dir)
+    def record(self, run: Run) -> None:
+        """Copies the files of a run that has ended, and its weights if they are bundled."""
+        for path in (run.run_dir.results_path, run.run_dir.config_path):
+            target = self.results_dir / f"{run.name}{path.suffix}"
+            storage.write_text(target, path.read_text(encoding="utf-8"))
+        self.records[run.config] = {**vars(run.config), **columns_of(run.epochs())}
+        if run.config in self.bundled:
+            run.bundle()
 
-
-def own_seeds() -> list[tuple[str, int]]:
-    """Returns the blog's models, and other models with records in `docs/results`, with seeds."""
-    seeds = [(name, seed) for name in MODEL_NAMES for seed in (*SEEDS, *MORE_SEEDS.get(name, ()))]
-    return [
-        (name, seed)
-        for name, seed in seeds
-        if name in BLOG_MODELS or (RESULTS_DIR / f"{name}-seed{seed}.jsonl").exists()
-    ]
+    def draw(self) -> list[pathlib.Path]:
+        """Draws the curves of all recorded runs."""
+        study = study_of(recorded_runs())
+        return plot_curves(by_model(study.cases, study.epochs), self.results_dir.parent)
 
 
-STUDY = BlogStudy(own_seeds())
+def study_of(runs: Iterable[tuple[str, int]]) -> BlogStudy:
+    """Returns a study of some models, each with a seed. The weights of seed 0 are bundled."""
+    cases = [Config(model_name=name, seed=seed) for name, seed in runs]
+    return BlogStudy(__doc__, "blog", cases, bundled=[case for case in cases if case.seed == 0])
+
+
+def recorded_runs() -> list[tuple[str, int]]:
+    """Returns the model and the seed of each run with records in `docs/results`, in order."""
+    stems = [path.stem.partition("-seed") for path in RESULTS_DIR.glob("*-seed*.jsonl")]
+    runs = sorted((name, int(seed)) for name, _, seed in stems)
+    return sorted(runs, key=lambda run: MODEL_NAMES.index(run[0]))
+
+
+def by_model(cases: list[Config], value_of: Callable[[Config], Any]) -> dict[str, list]:
+    """Returns a value of each case in a list for each model, best model first."""
+    found = {name: [] for name in MODEL_NAMES}
+    for case in cases:
+        found[case.model_name].append(value_of(case))
+    return {name: values for name, values in found.items() if values}
+
+
+STUDY = study_of(recorded_runs())
 
 
 def table_of_models(columns: list[str], published: dict[str, str]) -> str:
     """Returns a table of the models, whose last column is read off the blog's plots."""
     rows = (
         [name, len(seeds), *tables.cells(seeds, columns), published.get(name, "-")]
-        for name, seeds in STUDY.by_model().items()
+        for name, seeds in by_model(STUDY.cases, STUDY.__getitem__).items()
     )
     return tables.table(["model", "seeds", *columns, "blog post"], rows)
 
@@ -120,57 +130,36 @@ def table_of_accuracy() -> str:
 def table_of_losses() -> str:
     """Returns the loss and the time of each model."""
     columns = ["loss at 150", "loss at 500", "loss at 1000", "minutes per run"]
-    return tables.table_of_runs("model", STUDY.by_model(), *columns)
+    return tables.table_of_runs("model", by_model(STUDY.cases, STUDY.__getitem__), *columns)
 
 
 @part("seeds")
 def table_of_seeds() -> str:
     """Returns the accuracy of each run."""
     columns = ["epoch of 45%", "epoch of 99%", "accuracy at 400", "accuracy at 1000"]
-    names = [f"{name}-seed{seed}" for name, seed in own_seeds()]
-    runs = {name: [STUDY[name]] for name in names}
+    runs = {STUDY.run_of(case).name: [STUDY[case]] for case in STUDY.cases}
     return tables.table_of_runs("run", runs, *columns, "best accuracy", "epoch of best")
 
 
-@part("progress")
-def progress() -> str:
-    """Returns lines that `train.py` printed for RNN-LN-FW with seed 0."""
-    from fast_weights.experiment.callbacks.progress import HEADER, table_row  # loads Keras
-
-    name = "RNN-LN-FW-seed0"
-    records = results.read(RESULTS_DIR / f"{name}.jsonl")
-
-    def row(epoch):
-        recent = [one.seconds for one in records[1:epoch][-9:]]
-        seconds_left = statistics.median(recent or [0]) * (len(records) - epoch)
-        left = format_duration(seconds_left) if recent else "?"
-        best = max(one.val_accuracy for one in records[:epoch])
-        return table_row(records[epoch - 1], len(records), best, left)
-
-    shown = [HEADER, row(1), row(2), "..."]
-    for accuracy in (0.99, 0.999):
-        shown += [row(tables.first_epoch(STUDY[name], accuracy)), "..."]
-    return "\n".join(["```", *shown, "```"])
+def requested(flags: argparse.Namespace) -> Study:
+    """Returns the study that the flags select."""
+    names = flags.models.split(",")
+    if flags.quick:
+        cases = [Config(model_name=name, num_epochs=200) for name in names]
+        return Study("", "quick", cases, ROOT / "checkpoints/quick", columns=("val_accuracy",))
+    # The seeds of a model are not trained one after the other: the slowest model would then
+    # leave all cores but one idle at the end.
+    seeds = map(int, flags.seeds.split(","))
+    return study_of((name, seed) for seed in seeds for name in names)
 
 
 def main() -> None:
     parser = STUDY.parser()
-    add = parser.add_argument
-    add("--seeds", type=_integers, default=SEEDS, help="default: 0,1,2")
-    add("--models", default=",".join(BLOG_MODELS), help="default: the four of the blog post")
-    add("--num_epochs", type=int, default=NUM_EPOCHS, help=f"default: {NUM_EPOCHS}")
-    add("--quick", action="store_true", help="the same as --seeds=0 --num_epochs=200")
+    parser.add_argument("--seeds", default="0,1,2", help="default: %(default)s")
+    parser.add_argument("--models", default=",".join(BLOG_MODELS), help="default: %(default)s")
+    parser.add_argument("--quick", action="store_true", help="only seed 0 and 200 epochs")
     flags = parser.parse_args()
-    if flags.quick:
-        flags.seeds, flags.num_epochs = [0], 200
-    # The seeds of a model are not trained one after the other: the slowest model would then
-    # leave all cores but one idle at the end.
-    seeds = [(name, seed) for seed in flags.seeds for name in flags.models.split(",")]
-    BlogStudy(seeds, flags.num_epochs).run(flags)
-
-
-def _integers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    requested(flags).run(flags)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Reproduces table 1 of the paper: the test error of four networks with 20, 50 and 100 units.
 
-python benchmarks/reproduce_paper.py
-python benchmarks/reproduce_paper.py --quick
+python -m benchmarks.reproduce_paper
 
 The settings are in `fast_weights/experiment/paper.py`. The learning rate of each network was tuned
 with 50 units and seed 0, on validation sequences. Each network is trained with every size and
@@ -14,19 +13,14 @@ overwrites the bundled weights (`fast_weights/experiment/pretrained/paper/`) and
 the runs that have no line.
 """
 
-import pathlib
-import sys
-
-# A script finds only the modules of its own directory. The project is one directory up.
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-
 import numpy as np
+from matplotlib.ticker import StrMethodFormatter
 
-from benchmarks.runs import ROOT
 from benchmarks.study import Study
 from benchmarks.tables import error, mean_and_range, part, table
 from fast_weights.experiment import paper
 from fast_weights.experiment.config import Config
+from fast_weights.experiment.plots import style
 
 # Model -> its name in the paper.
 LABELS = {"IRNN": "IRNN", "LSTM": "LSTM", "A-LSTM": "A-LSTM", "RNN-LN-FW": "Fast weights"}
@@ -38,8 +32,8 @@ BEST_OTHER = 3.78
 COLUMNS = ("train_loss", "val_loss", "val_accuracy", "test_loss", "test_accuracy")
 
 
-def add_run(study: Study, model_name: str, units: int, seed: int = 0, **settings) -> str:
-    """Adds a run to a study, and returns its name.
+def add_case(study: Study, model_name: str, units: int, seed: int = 0, **settings) -> Config:
+    """Adds a case to a study, and returns it.
 
     Args:
         study: to add to.
@@ -49,59 +43,38 @@ def add_run(study: Study, model_name: str, units: int, seed: int = 0, **settings
         **settings: others than those of the network's cells of table 1.
     """
     by_units = paper.A_LSTM_NUM_EPOCHS if model_name == "A-LSTM" else paper.NUM_EPOCHS
-    rate = settings.pop("learning_rate", paper.BEST_LEARNING_RATES[model_name])
-    num_epochs = settings.pop("num_epochs", by_units.get(units))
-    config = Config.with_defaults(
-        network="paper",
-        model_name=model_name,
-        units=units,
-        learning_rate=rate,
-        seed=seed,
-        num_epochs=num_epochs,
-        **settings,
-    )
-    others = [f"{name}-{value}" for name, value in settings.items()]
-    parts = [model_name, str(units), f"{rate:g}", str(num_epochs), *others, f"seed{seed}"]
-    return study.add("-".join(parts), config)
+    of_cell = {
+        "learning_rate": paper.BEST_LEARNING_RATES[model_name],
+        "num_epochs": by_units.get(units),
+    }
+    of_run = {"model_name": model_name, "units": units, "seed": seed}
+    return study.add(network="paper", **of_run, **{**of_cell, **settings})
 
 
-QUICK = Study(
-    "three networks with R = 50, a few epochs",
-    "paper",
-    columns=COLUMNS,
-    results_dir=ROOT / "figures/paper-quick",
-)
-for _name in ("IRNN", "LSTM", "RNN-LN-FW"):
-    add_run(QUICK, _name, TUNING_UNITS, learning_rate=2e-3, num_epochs=24)
-STUDY = Study(
-    __doc__,
-    "paper",
-    columns=COLUMNS,
-    is_bundled=lambda run: run.name in BUNDLED.values(),
-    quick=QUICK,
-)
-# The row of a table -> the runs with each learning rate.
+STUDY = Study(__doc__, "paper", columns=COLUMNS)
+# The row of a table -> the cases with each learning rate.
 TUNING = {
     (model_name, units): [
-        add_run(STUDY, model_name, units, learning_rate=rate, num_epochs=TUNING_EPOCHS[model_name])
+        add_case(STUDY, model_name, units, learning_rate=rate, num_epochs=TUNING_EPOCHS[model_name])
         for rate in paper.LEARNING_RATES
     ]
     for model_name, units in [*((name, TUNING_UNITS) for name in LABELS), ("IRNN", 100)]
 }
-# Model, units -> the runs with each seed.
+# Model, units -> the cases with each seed.
 CELLS = {
-    (model_name, units): [add_run(STUDY, model_name, units, seed) for seed in SEEDS]
+    (model_name, units): [add_case(STUDY, model_name, units, seed) for seed in SEEDS]
     for model_name in LABELS
     for units in paper.UNITS
 }
 # IRNN with 100 units and as many epochs as with 20, to see if these help.
-LONG_RUN = add_run(STUDY, "IRNN", 100, num_epochs=paper.NUM_EPOCHS[20])
+LONG_CASE = add_case(STUDY, "IRNN", 100, num_epochs=paper.NUM_EPOCHS[20])
 BUNDLED = {model_name: CELLS[model_name, TUNING_UNITS][0] for model_name in LABELS}
+STUDY.bundled = BUNDLED.values()
 
 
-def errors(names: list[str]) -> list[float]:
-    """Returns the test errors of runs, as fractions."""
-    return [error(STUDY[name]) for name in names]
+def errors(cases: list[Config]) -> list[float]:
+    """Returns the test errors of cases, as fractions."""
+    return [error(STUDY[case]) for case in cases]
 
 
 def errors_by_units(model_name: str) -> list[list[float]]:
@@ -142,8 +115,8 @@ def table_of_means() -> str:
 def table_of_tuning() -> str:
     """Returns a table of the lowest validation error with each learning rate."""
     rows = []
-    for (model_name, units), names in TUNING.items():
-        lowest = (f"{1 - max(STUDY[name]['val_accuracy']):.2%}" for name in names)
+    for (model_name, units), cases in TUNING.items():
+        lowest = (f"{1 - max(STUDY[case]['val_accuracy']):.2%}" for case in cases)
         rows.append([f"{LABELS[model_name]}, R = {units}", *lowest])
     return table(["network", *(f"{rate:g}" for rate in paper.LEARNING_RATES)], rows)
 
@@ -151,27 +124,23 @@ def table_of_tuning() -> str:
 @part("paper_hours")
 def hours() -> str:
     """Returns the sum of the times of all runs of this benchmark, in hours."""
-    return f"{sum(STUDY[name]['seconds'] for name in STUDY.runs) / 3600:.0f}"
+    return f"{sum(STUDY[case]['seconds'] for case in STUDY.cases) / 3600:.0f}"
 
 
 @part("paper_long_irnn")
 def error_of_long_run() -> str:
     """Returns the test error of IRNN with more updates."""
-    return f"{error(STUDY[LONG_RUN]):.0%}"
+    return f"{error(STUDY[LONG_CASE]):.0%}"
 
 
 @STUDY.figure("paper.png", 7, 4.5)
 def draw(figure) -> None:
     """Draws the test loss over updates with 50 units, as figure 2 of the paper."""
-    from matplotlib.ticker import StrMethodFormatter
-
-    from fast_weights.experiment.plots import style  # loads Matplotlib
-
     axes = figure.subplots()
     for model_name, label in LABELS.items():
-        for name in CELLS[model_name, TUNING_UNITS]:
-            losses, config = STUDY[name]["test_loss"], STUDY.runs[name].config
-            updates = np.linspace(0, config.num_updates / 1000, len(losses) + 1)[1:]
+        for case in CELLS[model_name, TUNING_UNITS]:
+            losses = STUDY[case]["test_loss"]
+            updates = np.linspace(0, case.num_updates / 1000, len(losses) + 1)[1:]
             axes.plot(updates, losses, label=label, **style.curve_style(model_name))
             label = None
     axes.set_title(f"Test loss with R = {TUNING_UNITS}, one curve for each seed")

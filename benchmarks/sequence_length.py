@@ -5,9 +5,9 @@ python -m benchmarks.sequence_length
 An update is a forward pass, a backward pass and a subtraction from the weights, for a batch of
 random sequences of 32 features and a loss of the last output. Other cases measure a batch of
 Keras's `fit`, `evaluate` and `predict`. The layers of a case take turns in one process, so that
-changes in the speed of the machine affect all of them. Each layer's memory is
-measured in a separate process: the peak memory of the process during the update (Linux's VmHWM,
-which is reset after compilation) minus its memory before the update.
+changes in the speed of the machine affect all of them. Each layer's memory is measured
+in a separate process: the peak memory of the process during the update (Linux's VmHWM, which is
+reset after compilation) minus its memory before the update.
 `keras.layers.RNN(FastWeightsCell)` computes A at every step.
 
 Also measures other chunk sizes; `default_chunk_size` is based on them. Writes
@@ -18,13 +18,17 @@ import concurrent.futures
 import ctypes
 import dataclasses
 import functools
-import itertools
 import multiprocessing
 import pathlib
 import re
 from collections.abc import Callable
 
-from benchmarks.study import Measurement, median, time_updates
+import keras
+import numpy as np
+import tensorflow as tf
+
+import fast_weights
+from benchmarks.study import Measurement, alternate, median, timed
 from benchmarks.tables import Record, part, table
 
 FEATURES = 32
@@ -49,10 +53,10 @@ class Case:
         batch: B.
         layers: their names: Keras's, `CELL`, `FAST`, or `FAST` and a chunk size, as in
             `"FastWeights 16"`.
-        masked: whether sequences have T/4 to T steps, and padding after them.
-        xla: whether XLA compiles the update, or Keras's step.
         step: `"fit"`, `"evaluate"` or `"predict"`. Default: an update without Keras.
-        return_sequences: whether the loss is that of every output.
+        masked: of a step, whether sequences have T/4 to T symbols, and padding after them.
+        xla: of a step, whether XLA compiles it. It compiles all updates.
+        return_sequences: of a step, whether the loss is that of every output.
         num_lengths: of `fit`, the number of batches, each with a length of its own up to T.
     """
 
@@ -60,9 +64,9 @@ class Case:
     units: int
     batch: int = 16
     layers: tuple[str, ...] = (GRU, LSTM, FAST, CELL)
+    step: str = ""
     masked: bool = False
     xla: bool = True
-    step: str = ""
     return_sequences: bool = False
     num_lengths: int = 1
 
@@ -115,10 +119,6 @@ CASES = {
 
 def make_layer(name: str, units: int, return_sequences: bool = False):
     """Returns the layer of a name in `Case.layers`."""
-    import keras
-
-    import fast_weights
-
     kind, _, chunk_size = name.partition(" ")
     if kind == CELL:
         return keras.layers.RNN(fast_weights.FastWeightsCell(units))
@@ -132,22 +132,16 @@ def make_layer(name: str, units: int, return_sequences: bool = False):
 
 def compiled_updates(layer, case: Case) -> Callable[[int], object]:
     """Returns a function that makes n updates from one batch. Builds `layer`."""
-    import numpy as np
-    import tensorflow as tf
-
-    rng = np.random.default_rng(0)
     shape = (case.batch, case.length, FEATURES)
-    inputs = tf.constant(rng.normal(size=shape).astype(np.float32))
+    inputs = tf.constant(np.random.default_rng(0).normal(size=shape).astype(np.float32))
     layer.build(shape)
-    num_steps = rng.integers(case.length // 4, case.length + 1, size=case.batch)
-    mask = tf.constant(np.arange(case.length) < num_steps[:, None]) if case.masked else None
 
-    @tf.function(jit_compile=case.xla)
+    @tf.function(jit_compile=True)
     def updates(n):
         i = tf.constant(0)
         while i < n:
             with tf.GradientTape() as tape:
-                loss = tf.reduce_mean(tf.square(layer(inputs, mask=mask) - 1.0))
+                loss = tf.reduce_mean(tf.square(layer(inputs) - 1.0))
             weights = layer.trainable_variables
             for weight, gradient in zip(weights, tape.gradient(loss, weights), strict=True):
                 weight.assign_sub(1e-3 * gradient)
@@ -159,10 +153,6 @@ def compiled_updates(layer, case: Case) -> Callable[[int], object]:
 
 def keras_steps(layer, case: Case) -> Callable[[int], object]:
     """Returns a function that runs n batches of `fit`, `evaluate` or `predict`."""
-    import keras
-    import numpy as np
-    import tensorflow as tf
-
     rng = np.random.default_rng(0)
     length = case.length if case.num_lengths == 1 else None
     sequences = keras.Input((length, FEATURES))
@@ -185,20 +175,26 @@ def keras_steps(layer, case: Case) -> Callable[[int], object]:
     )
     data = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
     data = data.cache().repeat()
-    run = getattr(model, case.step)
-    name = "steps_per_epoch" if case.step == "fit" else "steps"
+    run = functools.partial(getattr(model, case.step), data, verbose=0)
     if case.step == "fit":
-        run = functools.partial(run, shuffle=False)
-    return lambda n: run(data, verbose=0, **{name: n * case.num_lengths})
+        return lambda n: run(steps_per_epoch=n * case.num_lengths, shuffle=False)
+    return lambda n: run(steps=n)
 
 
 def measure_times(case: Case) -> Record:
-    """Returns the times of the layers, which take turns."""
+    """Returns the milliseconds of an update or a step of each layer in each round."""
     functions = {}
     for name in case.layers:
         layer = make_layer(name, case.units, case.return_sequences)
-        functions[name] = (keras_steps if case.step else compiled_updates)(layer, case)
-    return time_updates(functions)
+        repeat = (keras_steps if case.step else compiled_updates)(layer, case)
+        repeat(1)  # compiles
+        number = max(1, min(200, int(0.3 / timed(repeat, 1))))
+        functions[name] = functools.partial(_mean_milliseconds, repeat, number)
+    return {"rounds": alternate(functions)}
+
+
+def _mean_milliseconds(repeat: Callable[[int], object], number: int) -> float:
+    return 1e3 * timed(repeat, number) / number
 
 
 def measure_memory(case: Case, name: str) -> float:
@@ -233,9 +229,8 @@ def measure(case: Case) -> Record:
     return record
 
 
-BENCHMARK = Measurement(
-    __doc__, "sequence_length", cases=list(itertools.chain(*CASES.values())), measure=measure
-)
+ALL_CASES = [case for cases in CASES.values() for case in cases]
+BENCHMARK = Measurement(__doc__, "sequence_length", ALL_CASES, measure=measure)
 
 
 def _milliseconds(case: Case, name: str) -> str:
@@ -267,22 +262,18 @@ def table_of_lengths() -> str:
     return table(["T", "H", "B", *heads, "FastWeights / GRU"], rows)
 
 
-def table_of_layers(cases: list[Case]) -> str:
-    """Returns the time and the memory of an update of each layer, with and without XLA."""
-    rows = []
-    for case in cases:
-        for name in case.layers:
-            xla = "yes" if case.xla else "no"
-            rows.append([xla, name, *_time_and_memory(case, name), _ratio(case, name)])
-    return table(["XLA", "layer", "ms", "MiB", "ms / GRU's"], rows)
+@part("plain_layers")
+def table_of_plain_layers() -> str:
+    """Returns the time and the memory of an update of the layers without fast weights."""
+    (case,) = CASES["plain_layers"]
+    rows = ([name, *_time_and_memory(case, name), _ratio(case, name)] for name in case.layers)
+    return table(["layer", "ms", "MiB", "ms / GRU's"], rows)
 
 
 def table_of_chunks(cases: list[Case], sizes: tuple) -> str:
     """Returns the milliseconds of an update by chunk size."""
-    rows = [
-        [case.length, case.units, *(_milliseconds(case, name) for name in case.layers)]
-        for case in cases
-    ]
+    times = ([_milliseconds(case, name) for name in case.layers] for case in cases)
+    rows = ([case.length, case.units, *row] for case, row in zip(cases, times, strict=True))
     return table(["T", "H", *(f"C = {size}" for size in sizes)], rows)
 
 
@@ -313,7 +304,6 @@ def _default_ratio(masked: bool) -> str:
     return _ratio(case, FAST, 1)
 
 
-part("plain_layers")(lambda: table_of_layers(CASES["plain_layers"]))
 part("chunks")(lambda: table_of_chunks(CASES["chunks"], CHUNK_SIZES))
 part("single_chunks")(lambda: table_of_chunks(CASES["single_chunks"], ("T", 16, 32)))
 part("default_ratio")(lambda: _default_ratio(masked=False))
@@ -321,10 +311,10 @@ part("default_ratio_with_masks")(lambda: _default_ratio(masked=True))
 part("character_memory")(lambda: f"{BENCHMARK[CASES['lengths'][-1]]['mib'][FAST]:.0f} MiB")
 
 
-@BENCHMARK.figure("sequence_length.png", 11, 3.8)
+@BENCHMARK.figure("sequence_length.png", 9, 3.8)
 def draw(figure) -> None:
-    """Draws time per step and memory over T, and time over the chunk size."""
-    time_axes, memory_axes, chunk_axes = figure.subplots(1, 3)
+    """Draws time per step and memory over T."""
+    panels = time_axes, memory_axes = figure.subplots(1, 2)
     for name, color, look in (
         (FAST, "#0072B2", "o-"),
         (GRU, "#009E73", "s--"),
@@ -333,10 +323,9 @@ def draw(figure) -> None:
     ):
         cases = [case for case in CASES["lengths"] if case.units == 128 and name in case.layers]
         lengths = [case.length for case in cases]
-        rounds = [BENCHMARK[case]["rounds"] for case in cases]
-        times = [1e3 * median(one, name) / T for one, T in zip(rounds, lengths, strict=True)]
+        times = [1e3 * median(BENCHMARK[case]["rounds"], name) / case.length for case in cases]
         memories = [BENCHMARK[case]["mib"][name] for case in cases]
-        for axes, values in ((time_axes, times), (memory_axes, memories)):
+        for axes, values in zip(panels, (times, memories), strict=True):
             axes.loglog(lengths, values, look, color=color, markersize=4, label=name)
     for axes, title, label, ticks in (
         (time_axes, "time", "update (µs per step)", (50, 100, 200, 400)),
@@ -347,22 +336,8 @@ def draw(figure) -> None:
         axes.set_yticks(ticks, ticks)
         axes.set_xlabel("sequence length T")
         axes.set_xticks(LENGTHS, LENGTHS)
-    colors = {50: "#56B4E9", 128: "#0072B2", 256: "#CC79A7"}
-    for case in CASES["chunks"]:
-        times = [median(BENCHMARK[case]["rounds"], name) for name in case.layers]
-        relative = [one / min(times) for one in times]
-        line = "o-" if case.length == 2049 else "s--"
-        look = {"color": colors[case.units], "markersize": 4}
-        label = f"H = {case.units}, T = {case.length}"
-        chunk_axes.semilogx(CHUNK_SIZES, relative, line, label=label, **look)
-    chunk_axes.set_title("chunk size")
-    chunk_axes.set_xlabel("chunk size C")
-    chunk_axes.set_xticks(CHUNK_SIZES, CHUNK_SIZES)
-    chunk_axes.set_ylabel("time / shortest time")
-    for axes in figure.axes:
         axes.minorticks_off()
-    for axes in (time_axes, chunk_axes):
-        axes.legend(frameon=False, fontsize="small")
+    time_axes.legend(frameon=False, fontsize="small")
 
 
 if __name__ == "__main__":

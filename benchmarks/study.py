@@ -1,8 +1,9 @@
 """How every benchmark is defined, run, recorded and drawn.
 
-A `Study` is a table of training runs. A `Measurement` is a table of cases, each measured by a
-function. Both keep records in `docs/results`, draw one figure of them, and have the same command
-line. The functions that tabulate the records are parts of the pages (`benchmarks/tables.py`).
+A benchmark is a table of cases. A case of a `Study` is the `Config` of a training run. A case of a
+`Measurement` is an instance of a dataclass of its own, which a function measures. Both keep a
+record of each case in `docs/results`, draw figures of them, and have the same command line. The
+functions that tabulate the records are parts of the pages (`benchmarks/tables.py`).
 """
 
 import argparse
@@ -14,14 +15,15 @@ import pathlib
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from benchmarks.runs import ROOT, Run, run_all
 from benchmarks.tables import Record, table_of_runs
-from fast_weights.experiment import results, storage
+from fast_weights.experiment import storage
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
+from fast_weights.experiment.plots import style
 from fast_weights.experiment.results import EpochRecord
 
 DOCS_DIR = ROOT / "docs"
@@ -36,39 +38,44 @@ class Benchmark:
     Args:
         doc: the docstring of the module. Its first line describes the command.
         name: of the file of records, without its suffix.
-        results_dir: the directory of that file.
+        cases: instances of one frozen dataclass.
+        results_dir: the directory of the file of records.
     """
 
     doc: str
-    name: str = ""
+    name: str
+    cases: list = dataclasses.field(default_factory=list)
     results_dir: pathlib.Path = RESULTS_DIR
 
     def __post_init__(self):
         self.path = self.results_dir / f"{self.name}.jsonl"
-        self.drawing: tuple | None = None
+        self.drawings: list[tuple] = []
 
     @functools.cached_property
     def records(self) -> dict[Any, Record]:
-        """The saved records, by the name of the run or by the case."""
-        return self._read()
-
-    def __getitem__(self, key) -> Record:
-        if key not in self.records:
-            raise UserError(f"{self.results_dir} has no record of {key}. Run the benchmark first")
-        return self.records[key]
-
-    def _read(self) -> dict[Any, Record]:
+        """The saved record of each case: its fields and its results."""
         text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
-        return {self.key_of(record): record for record in map(json.loads, text.splitlines())}
+        return {self.case_of(record): record for record in map(json.loads, text.splitlines())}
 
-    def save(self, key, record: Record) -> None:
-        """Adds a record to the file, or replaces it."""
-        self.records[key] = record
+    def case_of(self, record: Record):
+        """Returns the case of a record. A field that is younger than it has its default."""
+        kind = type(self.cases[0])
+        names = [field.name for field in dataclasses.fields(kind) if field.name in record]
+        return kind(**{name: _with_tuples(record[name]) for name in names})
+
+    def __getitem__(self, case) -> Record:
+        if case not in self.records:
+            raise UserError(f"{self.results_dir} has no record of {case}. Run the benchmark first")
+        return self.records[case]
+
+    def save(self, case, results: Record) -> None:
+        """Adds the record of a case to the file, or replaces it."""
+        self.records[case] = {**dataclasses.asdict(case), **results}
         lines = [f"{json.dumps(one)}\n" for one in self.records.values()]
         storage.write_text(self.path, "".join(lines))
 
     def figure(self, name: str, width: float, height: float) -> Callable:
-        """Returns a decorator of the function that draws the records in a Matplotlib figure.
+        """Returns a decorator of a function that draws the records in a Matplotlib figure.
 
         Args:
             name: of the file in `docs`.
@@ -76,24 +83,22 @@ class Benchmark:
         """
 
         def register(function):
-            self.drawing = name, width, height, function
+            self.drawings.append((name, width, height, function))
             return function
 
         return register
 
-    def draw(self, output_dir=DOCS_DIR) -> list[pathlib.Path]:
-        """Draws the figure, if the benchmark has one, and returns the paths of all files."""
-        if self.drawing is None:
-            return []
-        from fast_weights.experiment.plots import style  # loads Matplotlib
-
-        name, width, height, function = self.drawing
-        figure = style.new_figure(width, height)
-        function(figure)
-        for axes in figure.axes:
-            axes.grid(alpha=0.3)
-            style.remove_frame(axes)
-        return [style.write(pathlib.Path(output_dir) / name, figure.savefig)]
+    def draw(self) -> list[pathlib.Path]:
+        """Draws all figures beside the directory of records, and returns their paths."""
+        paths = []
+        for name, width, height, function in self.drawings:
+            figure = style.new_figure(width, height)
+            function(figure)
+            for axes in figure.axes:
+                axes.grid(alpha=0.3)
+                style.remove_frame(axes)
+            paths.append(style.write(self.results_dir.parent / name, figure.savefig))
+        return paths
 
     def parser(self) -> argparse.ArgumentParser:
         """Returns the parser of the command line."""
@@ -101,9 +106,10 @@ class Benchmark:
         parser.add_argument("--missing", action="store_true", help="omit what has a record")
         return parser
 
-    def end(self) -> None:
-        """Draws the figure and prints what to do next."""
-        for path in self.draw(self.results_dir.parent):
+    def run(self, flags: argparse.Namespace) -> None:
+        """Runs the cases, saves their records and draws the figures."""
+        self.run_cases([c for c in self.cases if not (flags.missing and c in self.records)], flags)
+        for path in self.draw():
             print(f"Wrote {path}")
         if self.results_dir == RESULTS_DIR:
             print("To update the pages: python -m benchmarks.fill_pages")
@@ -118,83 +124,55 @@ class Study(Benchmark):
     """A table of training runs.
 
     Args:
-        doc, results_dir: as for `Benchmark`.
-        name: of the file of records, and of the directory of checkpoints.
-        columns: the results of every epoch to record in that file. Default: no such file, but two
-            files of each run, `<run>.jsonl` and `<run>.json`, as `train.py` writes them.
-        checkpoint_dir: the directory of all runs. Default: a directory for each run.
+        doc, name, cases, results_dir: as for `Benchmark`.
+        columns: the results of every epoch to record.
         stop_at_accuracy: as for `Run`.
-        is_bundled: whether the weights of a run belong to the package.
-        quick: the study that `--quick` runs instead. Default: there is no such option.
-        runs: the table: name -> run. `add` fills it.
+        bundled: the cases whose weights belong to the package.
     """
 
     columns: tuple[str, ...] = ()
-    checkpoint_dir: pathlib.Path | None = None
     stop_at_accuracy: float | None = None
-    is_bundled: Callable[[Run], bool] = lambda run: False
-    quick: "Study | None" = None
-    runs: dict[str, Run] = dataclasses.field(default_factory=dict)
+    bundled: Container[Config] = ()
 
-    def add(self, name: str, config: Config) -> str:
-        """Adds a run to the study, and returns its name."""
-        checkpoint_dir = self.checkpoint_dir or ROOT / "checkpoints" / self.name / name
-        self.runs[name] = Run(name, config, checkpoint_dir, self.stop_at_accuracy)
-        return name
+    def add(self, **settings) -> Config:
+        """Adds a case, unless there is an equal one, and returns it."""
+        case = Config.with_defaults(**settings)
+        if case not in self.cases:
+            self.cases.append(case)
+        return case
 
-    def key_of(self, record: Record) -> str:
-        """Returns the name of the run of a record."""
-        return record["name"]
+    @property
+    def runs(self) -> dict[Config, Run]:
+        """The run of each case."""
+        return {case: self.run_of(case) for case in self.cases}
 
-    def _read(self) -> dict[str, Record]:
-        if self.columns:
-            return super()._read()
-        paths = {name: self.results_dir / f"{name}.jsonl" for name in self.runs}
-        return {
-            name: {
-                **json.loads(path.with_suffix(".json").read_text(encoding="utf-8")),
-                **columns_of(results.read(path)),
-            }
-            for name, path in paths.items()
-            if path.exists()
-        }
+    def run_of(self, case: Config) -> Run:
+        """Returns the run of a case."""
+        name = name_of(case)
+        checkpoint_dir = ROOT / "checkpoints" / self.name / name
+        return Run(name, case, checkpoint_dir, self.stop_at_accuracy)
 
     def record(self, run: Run) -> None:
         """Saves the record of a run that has ended, and its weights if they are bundled."""
         epochs = columns_of(run.epochs())
-        settings = {"name": run.name, **dataclasses.asdict(run.config)}
-        if self.columns:
-            rounded = {name: [round(one, 6) for one in epochs[name]] for name in self.columns}
-            seconds = round(sum(epochs["seconds"]), 1)
-            self.save(run.name, {**settings, **rounded, "seconds": seconds})
-        else:
-            for path in (run.run_dir.results_path, run.run_dir.config_path):
-                target = self.results_dir / f"{run.name}{path.suffix}"
-                storage.write_text(target, path.read_text(encoding="utf-8"))
-            self.records[run.name] = {**settings, **epochs}
-        if self.is_bundled(run):
+        rounded = {name: [round(one, 9) for one in epochs[name]] for name in self.columns}
+        self.save(run.config, {**rounded, "seconds": round(sum(epochs["seconds"]), 1)})
+        if run.config in self.bundled:
             run.bundle()
 
     def parser(self) -> argparse.ArgumentParser:
         """Returns the parser of the command line."""
         parser = super().parser()
         parser.add_argument("--jobs", type=int, help="runs at a time; default: one on each core")
-        if self.quick:
-            parser.add_argument("--quick", action="store_true", help=self.quick.doc)
         return parser
 
-    def run(self, flags: argparse.Namespace) -> None:
-        """Trains the runs, saves and tabulates their records, and draws the figure."""
-        if self.quick and flags.quick:
-            self.quick.run(flags)
-            return
-        done = self.records if flags.missing else {}
-        runs = [run for run in self.runs.values() if run.name not in done]
+    def run_cases(self, cases: list[Config], flags: argparse.Namespace) -> None:
+        """Trains runs, and saves and tabulates their records."""
+        runs = [self.run_of(case) for case in cases]
         if runs:
             run_all(runs, flags.jobs, on_end=self.record)
         columns = ["epoch of 45%", "epoch of 99%", "best accuracy", "test error", "minutes per run"]
-        print(table_of_runs("run", {run.name: [self[run.name]] for run in runs}, *columns))
-        self.end()
+        print(table_of_runs("run", {run.name: [self[run.config]] for run in runs}, *columns))
 
 
 @dataclasses.dataclass(eq=False)
@@ -202,32 +180,31 @@ class Measurement(Benchmark):
     """A table of cases that a function measures, one after the other.
 
     Args:
-        doc, name, results_dir: as for `Benchmark`.
-        cases: instances of one frozen dataclass.
-        measure: returns what a case's record has besides the fields of the case.
+        doc, name, cases, results_dir: as for `Benchmark`.
+        measure: returns the results of a case.
     """
 
-    cases: list = dataclasses.field(default_factory=list)
     measure: Callable[[Any], Record] = dict
 
-    def key_of(self, record: Record):
-        """Returns the case of a record. A field that is younger than it has its default."""
-        kind = type(self.cases[0])
-        names = [field.name for field in dataclasses.fields(kind) if field.name in record]
-        return kind(**{name: _with_tuples(record[name]) for name in names})
-
-    def run(self, flags: argparse.Namespace) -> None:
-        """Measures the cases, saves their records and draws the figure."""
-        for number, case in enumerate(self.cases, 1):
-            if flags.missing and case in self.records:
-                continue
-            print(f"{number} of {len(self.cases)}: {case}", flush=True)
-            self.save(case, {**dataclasses.asdict(case), **self.measure(case)})
-        self.end()
+    def run_cases(self, cases: list, flags: argparse.Namespace) -> None:
+        """Measures cases and saves their records."""
+        for number, case in enumerate(cases, 1):
+            print(f"{number} of {len(cases)}: {case}", flush=True)
+            self.save(case, self.measure(case))
 
 
 def _with_tuples(value):
     return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+
+
+def name_of(case: Config) -> str:
+    """Returns the name of a run: its model, the settings that are not the defaults, its seed."""
+    defaults = Config.with_defaults(
+        network=case.network, model_name=case.model_name, seed=case.seed
+    )
+    changed = vars(case).items() - vars(defaults).items()
+    settings = (f"{name}-{value}" for name, value in sorted(changed))
+    return "-".join([case.model_name, *settings, f"seed{case.seed}"])
 
 
 def columns_of(epochs: list[EpochRecord]) -> dict[str, list]:
@@ -254,25 +231,6 @@ def timed(function: Callable, *arguments) -> float:
     start = time.perf_counter()
     function(*arguments)
     return time.perf_counter() - start
-
-
-def time_updates(updates: dict[str, Callable[[int], object]]) -> Record:
-    """Times functions that make n updates.
-
-    Returns:
-        The seconds of the first update, which compiles, and the milliseconds of an update in each
-        round.
-    """
-    seconds, functions = {}, {}
-    for name, function in updates.items():
-        seconds[name] = timed(function, 1)
-        steps = max(1, min(200, int(0.3 / timed(function, 1))))
-        functions[name] = functools.partial(_milliseconds, function, steps)
-    return {"compile_s": seconds, "rounds": alternate(functions)}
-
-
-def _milliseconds(function: Callable[[int], object], steps: int) -> float:
-    return 1e3 * timed(function, steps) / steps
 
 
 def run_main(main: Callable[[], None]) -> None:

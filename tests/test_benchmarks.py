@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import functools
 import json
 import pathlib
 import signal
@@ -12,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from absl.flags import FLAGS
 
 from benchmarks import (
     classifier,
@@ -24,111 +24,89 @@ from benchmarks import (
     tables,
     training_speed,
 )
-from benchmarks.study import Measurement, Study
-from fast_weights.experiment import results
+from benchmarks.study import Benchmark, Measurement, Study
+from fast_weights.experiment import console, results
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import build_model
 from fast_weights.experiment.plots import style
 from fast_weights.experiment.results import EpochRecord
 
-FLAGS = argparse.Namespace(jobs=1, missing=False)
+WHOLE, MISSING = (argparse.Namespace(jobs=1, missing=missing) for missing in (False, True))
 
 
-def test_script_runs_from_any_directory(tmp_path):
-    """Catches a script that finds the project only from its root."""
-    command = [sys.executable, str(runs.ROOT / "benchmarks/reproduce_blog.py"), "--help"]
-    assert subprocess.run(command, capture_output=True, cwd=tmp_path).returncode == 0
+def test_study_is_run_recorded_drawn_and_tabulated(tiny, tmp_path, monkeypatch, capsys):
+    """Catches a record or a row of another run, and a run that is not recorded or trained twice."""
+    trained = []
 
+    def train(run, has_all_cores):
+        trained.append(run.config)
+        run.run_dir.path.mkdir(parents=True, exist_ok=True)
+        results.append(run.run_dir.results_path, record(1, accuracy=0.5 + run.config.seed / 10))
 
-@pytest.fixture
-def tiny_study(tmp_path, monkeypatch):
-    """Returns a function that makes a study of some runs in a temporary directory."""
-    monkeypatch.setattr(runs, "DATA_DIR", tmp_path / "data")
-
-    def make(configs, **settings):
-        made = Study(
-            "Trains.",
-            "tiny",
-            tmp_path / "docs/results",
-            checkpoint_dir=tmp_path / "checkpoints",
-            **settings,
-        )
-        for name, config in configs.items():
-            made.add(name, config)
-        return made
-
-    return make
-
-
-def test_study_is_run_recorded_drawn_and_tabulated(tiny_study, tiny, tmp_path, capsys):
-    """Catches a record or a row that is not the run's, and a run that does not resume."""
-    columns = ("val_accuracy", "train_loss")
-    tiny_study({"a": tiny(num_epochs=1)}, columns=columns).run(FLAGS)
-    longer = tiny_study({"a": tiny(num_epochs=2)}, columns=columns)
-    (first,) = longer.runs["a"].epochs()
-
-    @longer.figure("curve.png", 3, 2)
-    def draw(figure):
-        figure.subplots().plot(longer["a"]["val_accuracy"])
-
-    capsys.readouterr()
-    longer.run(FLAGS)
-    epochs = longer.runs["a"].epochs()
-    assert epochs[0] == first  # with its time, so it was not trained again
-    (line,) = longer.path.read_text().splitlines()
-    record = json.loads(line)
-    assert Config(**{name: record[name] for name in vars(tiny())}) == tiny(num_epochs=2)
-    for name in columns:
-        expected = [getattr(epoch, name) for epoch in epochs]
-        np.testing.assert_allclose(record[name], expected, atol=1e-6)
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setattr(runs, "_train", train)
+    cases, results_dir = [tiny(seed=1), tiny(seed=3)], tmp_path / "docs/results"
+    for number in (1, 2):
+        columns = ("val_accuracy", "train_loss")
+        made = Study("Trains.", "tiny", cases[:number], results_dir, columns=columns)
+        made.figure("curve.png", 3, 2)(lambda figure: figure.subplots().plot([1, 2]))
+        made.run(MISSING)
+    assert trained == cases
+    assert f"| {study.name_of(cases[1])} | 1 | - | 80.00% | - | 0.0 |" in capsys.readouterr().out
+    read = map(json.loads, made.path.read_text().splitlines())
+    results_of_runs = {"train_loss": [1.25], "seconds": 1.0}
+    assert list(read) == [
+        {**vars(case), "val_accuracy": [accuracy], **results_of_runs}
+        for case, accuracy in zip(cases, (0.6, 0.8), strict=True)
+    ]
     assert (tmp_path / "docs/curve.png").exists()
-    best = f"{max(epoch.val_accuracy for epoch in epochs):.2%}"
-    assert f"| a | - | - | {best} | - | " in capsys.readouterr().out
+    made.run(WHOLE)
+    assert trained == [*cases, *cases]
 
 
-def test_missing(tiny_study, tiny, monkeypatch):
-    """Catches a reproduction that trains nothing because records are committed."""
-    trained = []
-    configs = {"a": tiny(), "b": tiny(seed=3)}
-    whole = tiny_study(configs, columns=("val_accuracy",))
-    whole.save("a", {"name": "a", "val_accuracy": [0.5], "seconds": 1.0})
-    monkeypatch.setattr(
-        study, "run_all", lambda todo, jobs, on_end: trained.append([run.name for run in todo])
-    )
-    for missing in (False, True):
-        with pytest.raises(UserError):  # b has no record in the end
-            whole.run(argparse.Namespace(jobs=None, missing=missing))
-    assert trained == [["a", "b"], ["b"]]
+def test_names_of_runs():
+    """Catches two runs in one directory."""
+    cases = [case for one in BENCHMARKS if isinstance(one, Study) for case in one.cases]
+    assert len(set(map(study.name_of, cases))) == len(set(cases))
+    case = Config.with_defaults(network="paper", model_name="LSTM", units=20, seed=4)
+    assert study.name_of(case) == "LSTM-units-20-seed4"
 
 
-def test_quick_spares_the_records(tiny_study, tiny, monkeypatch):
-    """Catches a trial that is recorded, and one that trains the whole study."""
-    trained = []
-    quick = tiny_study({"q": tiny()}, columns=("val_accuracy",))
-    whole = tiny_study({"a": tiny()}, columns=("val_accuracy",), quick=quick)
-    monkeypatch.setattr(
-        study, "run_all", lambda todo, jobs, on_end: trained.append([run.name for run in todo])
-    )
-    with pytest.raises(UserError):  # q has no record in the end
-        whole.run(whole.parser().parse_args(["--quick"]))
-    assert trained == [["q"]]
-
-
-def test_short_reproduction_spares_the_committed_results(tmp_path, monkeypatch):
-    """Catches a trial that overwrites records, figures or bundled weights of 1000 epochs."""
+def test_reproduction_of_the_blog(tmp_path, monkeypatch):
+    """Catches lost files, settings of another run, and curves without the other recorded runs."""
     monkeypatch.setattr(reproduce_blog, "ROOT", tmp_path)
-    short = reproduce_blog.BlogStudy([("CONTROL", 0), ("CONTROL", 1)], num_epochs=2)
-    for run in short.runs.values():
-        assert run.checkpoint_dir == tmp_path / "checkpoints/blog-2"
-        run.run_dir.write_config(run.config)
-        for epoch in (1, 2):
-            results.append(run.run_dir.results_path, record(epoch))
-        short.record(run)  # without weights, it could not bundle them
-    short.end()
-    output_dir = tmp_path / "figures/blog-2"
-    assert len(list(output_dir.glob("results/*.json*"))) == 4
-    assert sorted(tmp_path.rglob("*.png")) == sorted(output_dir.glob("*.png")) != []
+    monkeypatch.setattr(reproduce_blog, "plot_curves", lambda found, output_dir: [found])
+    blog = reproduce_blog.BlogStudy("", "blog", [Config(seed=8), Config(seed=9)], tmp_path / "made")
+    for case, run in blog.runs.items():
+        run.run_dir.write_config(case)
+        results.append(run.run_dir.results_path, record(1, accuracy=case.seed / 10))
+        blog.record(run)
+    del blog.records  # they are read again
+    assert [blog[case]["val_accuracy"] for case in blog.cases] == [[0.8], [0.9]]
+    assert [blog.case_of(blog[case]) for case in blog.cases] == blog.cases
+    (found,) = blog.draw()
+    assert {name: len(seeds) for name, seeds in found.items()} == {
+        "RNN-LN-FW": 3,
+        "GRU-LN": 3,
+        "RNN-LN": 7,
+        "CONTROL": 3,
+    }
+
+
+def test_quick_reproduction_spares_the_records():
+    """Catches a trial that overwrites records, figures or bundled weights of 1000 epochs."""
+    flags = argparse.Namespace(models="CONTROL,GRU", seeds="0,1", quick=True)
+    quick = reproduce_blog.requested(flags)
+    assert study.RESULTS_DIR not in quick.path.parents
+    assert not quick.bundled
+    flags.quick = False
+    assert [(case.model_name, case.seed) for case in reproduce_blog.requested(flags).cases] == [
+        ("CONTROL", 0),
+        ("GRU", 0),
+        ("CONTROL", 1),
+        ("GRU", 1),
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,23 +119,17 @@ class Case:
 
 def test_measurement(tmp_path):
     """Catches a case that is measured again or lost, and an old record without a new field."""
-    measured = []
-
-    def measure(case):
-        measured.append(case)
-        return {"sum": sum(case.sizes)}
-
     cases = [Case((1, 2)), Case((3, 4)), Case((3, 4), is_new=True)]
-    make = functools.partial(Measurement, "Adds.", "sums", tmp_path / "results")
-    old = {"sizes": [1, 2], "sum": 30}
-    make().path.parent.mkdir()
-    make().path.write_text(f"{json.dumps(old)}\n")
-    make(cases=cases, measure=measure).run(argparse.Namespace(missing=True))
-    assert measured == cases[1:]
-    again = make(cases=cases, measure=measure)
-    assert [again[case]["sum"] for case in cases] == [30, 7, 7]
-    again.run(FLAGS)
-    assert [json.loads(line)["sum"] for line in again.path.read_text().splitlines()] == [3, 7, 7]
+
+    def make():
+        return Measurement("", "sums", cases, tmp_path, measure=lambda case: {"s": sum(case.sizes)})
+
+    make().path.write_text('{"sizes": [1, 2], "s": 30}\n')
+    make().run(MISSING)
+    again = make()
+    assert [again[case]["s"] for case in cases] == [30, 7, 7]
+    again.run(WHOLE)
+    assert [json.loads(line)["s"] for line in again.path.read_text().splitlines()] == [3, 7, 7]
 
 
 # In these tests, a run executes the program that is its name.
@@ -187,8 +159,7 @@ def test_failed_runs_are_reported(tmp_path, execute_name):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl")
-@pytest.mark.parametrize("number", [signal.SIGINT, 9])
-def test_runs_end_with_the_benchmark(tmp_path, number):
+def test_runs_end_with_the_benchmark(tmp_path):
     """Catches trainings that continue, so that the same command cannot resume them."""
     program = (
         "import pathlib, sys\n"
@@ -205,24 +176,27 @@ def test_runs_end_with_the_benchmark(tmp_path, number):
     benchmark = subprocess.Popen(command, cwd=runs.ROOT)
     while not pid_path.exists() or not pid_path.read_text():
         time.sleep(0.05)
-    benchmark.send_signal(number)
-    assert benchmark.wait(timeout=5) == (130 if number == signal.SIGINT else -number)
+    benchmark.send_signal(signal.SIGINT)
+    assert benchmark.wait(timeout=5) == 130
     deadline = time.monotonic() + 5
     while pathlib.Path(f"/proc/{pid_path.read_text()}").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_command_gives_every_setting(tmp_path):
-    """Catches a run that `train.py` would resume with the settings of an earlier one."""
+def test_command_gives_every_setting(tmp_path, execute, monkeypatch):
+    """Catches a run that `train.py` refuses, or resumes with the settings of an earlier one."""
     config = Config(model_name="GRU-LN", seed=3, learning_rate=1e-3, shuffle=True)
-    command = runs.Run("name", config, tmp_path).command
-    settings = {f"--{name}={value}" for name, value in vars(config).items() if value is not None}
-    assert {*settings, f"--checkpoint_dir={tmp_path}"} < set(command)
+    monkeypatch.setattr(console, "run", lambda *args, **kwargs: None)
+    execute("train.py")
+    FLAGS(runs.Run("name", config, tmp_path, stop_at_accuracy=0.5).command[1:])
+    assert {name: FLAGS[name].value for name in vars(config)} == vars(config)
+    assert FLAGS["checkpoint_dir"].value == str(tmp_path)
+    assert FLAGS["stop_at_accuracy"].value == 0.5
 
 
-def record(epoch, seconds=1.0):
-    return EpochRecord(epoch, 1.0, 0.5, 1.0, 0.5, 1.0, seconds)
+def record(epoch, seconds=1.0, accuracy=0.5):
+    return EpochRecord(epoch, 1.25, 0.25, 1.5, accuracy, 1.0, seconds)
 
 
 def test_progress(tmp_path):
@@ -243,14 +217,18 @@ BENCHMARKS = [
     benchmark
     for module in fill_pages.MODULES
     for benchmark in vars(module).values()
-    if isinstance(benchmark, study.Benchmark) and benchmark.drawing
+    if isinstance(benchmark, Benchmark)
 ]
 
 
-@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.drawing[0])
-def test_figure(benchmark):
+@pytest.mark.parametrize(
+    "drawing",
+    [drawing for benchmark in BENCHMARKS for drawing in benchmark.drawings],
+    ids=lambda drawing: drawing[0],
+)
+def test_figure(drawing):
     """Catches a figure that cannot be drawn from the committed records, and a rounded label."""
-    _, width, height, draw = benchmark.drawing
+    _, width, height, draw = drawing
     figure = style.new_figure(width, height)
     draw(figure)
     figure.draw_without_rendering()
@@ -272,37 +250,36 @@ def test_error_of_the_best_validation_epoch():
 
 def test_models_of_recall_have_equal_parameters():
     """Catches a comparison of models of different sizes under the name of equal ones."""
-    names = [recall.TUNING["equal parameters", label][0] for label in recall.MODELS]
-    numbers = [build_model(recall.STUDY.runs[name].config).count_params() for name in names]
-    assert numbers == pytest.approx([numbers[0]] * len(names), rel=0.025)
+    cases = [recall.TUNING["equal parameters", label][0] for label in recall.MODELS]
+    numbers = [build_model(case).count_params() for case in cases]
+    assert numbers == pytest.approx([numbers[0]] * len(cases), rel=0.025)
 
 
-def test_times_of_a_case(monkeypatch):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"layers": ("FastWeightsCell", "FastWeights 2")},
+        {"layers": ("GRU",), "step": "fit", "masked": True, "xla": False, "num_lengths": 2},
+    ],
+)
+def test_times_of_a_case(monkeypatch, settings):
     """Catches a layer that cannot be measured."""
-    monkeypatch.setattr(study, "ROUNDS", 2)
-    layers = ("GRU", "FastWeights 2", "FastWeightsCell", "Control")
-    case = sequence_length.Case(5, 3, batch=4, layers=layers, masked=True, xla=False)
-    rounds = sequence_length.measure_times(case)["rounds"]
-    assert [tuple(one) for one in rounds] == [layers] * 2
-    assert min(min(one.values()) for one in rounds) > 0
+    monkeypatch.setattr(study, "ROUNDS", 1)
+    case = sequence_length.Case(5, 3, batch=4, **settings)
+    (times,) = sequence_length.measure_times(case)["rounds"]
+    assert tuple(times) == case.layers
+    assert min(times.values()) > 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", training_speed.MEASURE)
-def test_speed_of_training(name, tiny, monkeypatch):
+@pytest.mark.parametrize("case", training_speed.MEASURE)
+def test_speed_of_training(case, tiny, monkeypatch):
     """Catches a comparison that the training program has outgrown."""
     monkeypatch.setattr(study, "ROUNDS", 2)
-    monkeypatch.setattr(training_speed, "NUM_STEPS", 3)
     monkeypatch.setattr(training_speed, "NUM_EPOCHS", 5)
-    monkeypatch.setattr(training_speed, "MODELS", {"RNN-LN-FW": training_speed.MODELS["RNN-LN-FW"]})
-    record = training_speed.MEASURE[name](tiny(num_training=160))
-    monkeypatch.setitem(
-        training_speed.BENCHMARK.__dict__,
-        "records",
-        {training_speed.Comparison(name): {"name": name, **record}},
-    )
-    part = {"original": "speed_training", "steps": "speed_steps", "fit": "speed_fit"}[name]
-    assert tables.PARTS[part]().count("\n") >= 3
+    monkeypatch.setattr(training_speed, "BLOG_MODELS", ("RNN-LN-FW",))
+    record = training_speed.MEASURE[case](tiny(num_training=160))
+    assert record.keys() == training_speed.BENCHMARK[case].keys() - {"name"}
 
 
 def test_sequences_of_the_classifier():
@@ -318,10 +295,10 @@ def test_sequences_of_the_classifier():
     assert abs(lengths[labels == 1].mean() - lengths[labels == 0].mean()) < 5
 
 
+@pytest.mark.slow
 def test_run_of_the_classifier(monkeypatch):
     """Catches a run that ignores its setting."""
-    sizes = {"SHORTEST": 10, "LONGEST": 30, "NUM_TRAINING": 64, "NUM_VALIDATION": 64, "UNITS": 5}
-    for name, size in {**sizes, "NUM_EPOCHS": 2, "AGES": (0, 20)}.items():
+    for name, size in {"NUM_TRAINING": 64, "NUM_VALIDATION": 64, "NUM_EPOCHS": 2}.items():
         monkeypatch.setattr(classifier, name, size)
     setting = classifier.Setting("FastWeights", 1.0, (("decay_rate", 0.5),), seed=3)
     model = classifier.make_model(setting)

@@ -7,68 +7,57 @@ import numpy as np
 import pytest
 from cases import needs_litert
 
-from benchmarks import classifier, fill_pages, recall, reproduce_paper
-from benchmarks.study import RESULTS_DIR, Measurement, Study
+from benchmarks import fill_pages, recall, reproduce_blog, reproduce_paper, variants
+from benchmarks.study import RESULTS_DIR, Benchmark, Study
 from benchmarks.tables import PARTS
 from fast_weights.experiment import paper
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
 
-FOUND = [value for module in fill_pages.MODULES for value in vars(module).values()]
-# Those with records in `docs/results`.
-STUDIES = [one for one in FOUND if isinstance(one, Study) and one.results_dir == RESULTS_DIR]
-MEASUREMENTS = [one for one in FOUND if isinstance(one, Measurement)]
-RUNS = [(study, name) for study in STUDIES for name in study.runs]
-
-
-def config_of(record):
-    """Returns the settings of a record. One that is younger than it had its default."""
-    names = [field.name for field in dataclasses.fields(Config)]
-    return Config(**{name: record[name] for name in names if name in record})
+BENCHMARKS = [
+    value
+    for module in fill_pages.MODULES
+    for value in vars(module).values()
+    if isinstance(value, Benchmark)
+]
+STUDIES = [one for one in BENCHMARKS if isinstance(one, Study)]
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.doc.splitlines()[0])
 def test_records_are_complete(study):
     """Catches other settings, a missing epoch, a run that ended early, and a NaN."""
-    for name, run in study.runs.items():
-        record = study[name]
-        assert config_of(record) == run.config
-        columns = study.columns or ("epoch", "train_loss", "val_accuracy", "gradient_norm")
-        for column in columns:
+    assert study.cases
+    for case in study.cases:
+        record = study[case]
+        assert study.case_of(record) == case
+        for column in study.columns or ("epoch", "train_loss", "val_accuracy", "gradient_norm"):
             values = record[column]
             assert np.isfinite(values).all()
             if study.stop_at_accuracy is None:
-                assert len(values) == run.config.num_epochs
+                assert len(values) == case.num_epochs
             else:
-                assert len(values) == run.config.num_epochs or values[-1] >= study.stop_at_accuracy
+                assert len(values) == case.num_epochs or values[-1] >= study.stop_at_accuracy
                 assert max(values[:-1], default=0) < study.stop_at_accuracy
-        if not study.columns:
-            assert record["epoch"] == list(range(1, run.config.num_epochs + 1))
+    if not study.columns:
+        assert all(record["epoch"] == list(range(1, 1001)) for record in study.records.values())
 
 
-@pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda measurement: measurement.name)
-def test_measurements_are_complete(measurement):
-    """Catches a missing case, a case that no table shows, and a NaN."""
-    assert measurement.records.keys() == set(measurement.cases)
-    text = measurement.path.read_text(encoding="utf-8")
-    json.loads(f"[{','.join(text.splitlines())}]", parse_constant=pytest.fail)
-
-
-def test_every_record_belongs_to_a_run():
-    """Catches records that no table shows and no command reproduces."""
-    expected, names = {"README.md"}, {}
-    for study in STUDIES:
-        if study.columns:
-            expected.add(study.path.name)
-            names.setdefault(study.path, set()).update(study.runs)
-        else:
-            expected |= {f"{name}.{end}" for name in study.runs for end in ("json", "jsonl")}
-    expected |= {measurement.path.name for measurement in MEASUREMENTS}
-    found = {path.relative_to(RESULTS_DIR).as_posix() for path in RESULTS_DIR.rglob("*.*")}
-    assert found == expected
-    for path, of_studies in names.items():
+def test_every_record_belongs_to_a_case():
+    """Catches a missing record, one that no command reproduces, two of one case, and a NaN."""
+    cases = {}
+    for benchmark in BENCHMARKS:
+        if benchmark is not reproduce_blog.STUDY:
+            cases.setdefault(benchmark.path, []).append(benchmark)
+    others = {RESULTS_DIR / "README.md"}
+    for run in reproduce_blog.STUDY.runs.values():
+        others |= {RESULTS_DIR / f"{run.name}.{end}" for end in ("json", "jsonl")}
+    assert set(RESULTS_DIR.rglob("*.*")) == cases.keys() | others
+    for path, benchmarks in cases.items():
         lines = path.read_text(encoding="utf-8").splitlines()
-        assert sorted(json.loads(line)["name"] for line in lines) == sorted(of_studies)
+        records = json.loads(f"[{','.join(lines)}]", parse_constant=pytest.fail)
+        expected = {case for one in benchmarks for case in one.cases}
+        assert set(map(benchmarks[0].case_of, records)) == expected
+        assert len(records) == len(expected)
 
 
 def test_different_runs_have_different_configs():
@@ -78,46 +67,31 @@ def test_different_runs_have_different_configs():
     equal ones.
     """
     pairs = set()
-    for study, name in RUNS:
-        if study.columns:
-            continue
-        config = dataclasses.replace(config_of(study[name]), num_epochs=1)
-        if config.inner_steps == 0:  # without inner steps, RNN-LN-FW is CONTROL
-            config = Config(model_name="CONTROL", num_epochs=1)
-        pairs.add((config, study[name]["train_loss"][0]))
+    for study in (variants.STUDY, reproduce_blog.STUDY):
+        for case in study.cases:
+            config = dataclasses.replace(case, num_epochs=1)
+            if config.inner_steps == 0:  # without inner steps, RNN-LN-FW is CONTROL
+                config = Config(model_name="CONTROL", num_epochs=1)
+            pairs.add((config, round(study[case]["train_loss"][0], 9)))
     configs, losses = zip(*pairs, strict=True)
     assert len(pairs) == len(set(configs)) == len(set(losses))
-    for study in STUDIES:
-        configs = [run.config for run in study.runs.values()]
-        assert len(configs) == len(set(configs))
 
 
 def test_learning_rates_are_the_best():
     """Catches a rate that the tuning does not give."""
     for model_name, rate in paper.BEST_LEARNING_RATES.items():
-        names = reproduce_paper.TUNING[model_name, reproduce_paper.TUNING_UNITS]
-        best = max(names, key=lambda name: max(reproduce_paper.STUDY[name]["val_accuracy"]))
-        assert reproduce_paper.STUDY.runs[best].config.learning_rate == rate
+        cases = reproduce_paper.TUNING[model_name, reproduce_paper.TUNING_UNITS]
+        best = max(cases, key=lambda case: max(reproduce_paper.STUDY[case]["val_accuracy"]))
+        assert best.learning_rate == rate
 
-    def score(name):
-        accuracies = recall.STUDY[name]["val_accuracy"]
+    def score(case):
+        accuracies = recall.STUDY[case]["val_accuracy"]
         has_learned = accuracies[-1] >= recall.STOP_AT
         return has_learned, -len(accuracies) if has_learned else accuracies[-1]
 
     for label, sizes in recall.MODELS.items():
         for size, (_, rate) in zip(recall.SIZES, sizes, strict=True):
-            best = max(recall.TUNING[size, label], key=score)
-            assert recall.STUDY.runs[best].config.learning_rate == rate
-
-
-def test_records_of_the_classifier_have_its_sizes():
-    """Catches records of other sizes."""
-    for record in classifier.BENCHMARK.records.values():
-        accuracies = record["val_accuracy"]
-        assert len(accuracies) == classifier.NUM_EPOCHS
-        assert len(record["effects"]) == len(classifier.AGES)
-        examples = np.multiply(accuracies, classifier.NUM_VALIDATION)
-        np.testing.assert_allclose(examples, examples.round(), atol=0.02)
+            assert max(recall.TUNING[size, label], key=score).learning_rate == rate
 
 
 @pytest.mark.parametrize(
