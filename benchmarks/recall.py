@@ -10,8 +10,6 @@ cases are trained with three seeds. Writes `docs/results/recall.jsonl` and `docs
 
 import statistics
 
-from matplotlib.ticker import PercentFormatter
-
 from benchmarks.study import Study
 from benchmarks.tables import mean_and_range, part, table
 from fast_weights.experiment.config import Config
@@ -90,6 +88,7 @@ part("recall_equal_parameters")(lambda: table_of_accuracies("equal parameters"))
 def draw(figure) -> None:
     """Draws accuracy by model, a panel for each case: the mean and the range over the seeds."""
     panels = figure.subplots(1, len(CASES), sharey=True)
+    figure.get_layout_engine().set(wspace=0.06)
     # In its own row, a model hides no other. Full marks have 64 units.
     looks = {"equal units": (0.15, "o", "#0072B2"), "equal parameters": (-0.15, "D", "white")}
     for axes, case in zip(panels, sorted(CASES), strict=True):
@@ -104,8 +103,7 @@ def draw(figure) -> None:
         axes.axvline(1 / pairs, color="black", linestyle=":", label="guessing")
         axes.set_title(f"K = {pairs}, T = {length}")
         axes.set_xlim(0, 1)
-        axes.set_xticks((0, 0.5, 1))
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_xticks((0, 0.5, 1), ("0", "50%", "100%"))
         axes.set_xlabel("validation accuracy")
     panels[0].set_yticks([-row for row in range(len(MODELS))], list(MODELS))
     handles, labels = panels[0].get_legend_handles_labels()
