@@ -48,20 +48,6 @@ def test_gradient_is_finite_where_keys_are_zero():
     assert all(np.isfinite(weight).all() for weight in layer.get_weights())
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"units": 5}, "even"),
-        ({"units": 4, "num_copies": 0}, "num_copies"),
-        ({"units": 4, "num_heads": 1.5}, "num_heads"),
-    ],
-)
-def test_bad_arguments_are_named(arguments, message):
-    """Catches an error from deep inside Keras."""
-    with pytest.raises(ValueError, match=message):
-        AssociativeLSTM(**arguments)
-
-
 def test_forget_gate_starts_open():
     """Catches a bias of 1 for the wrong gate."""
     cell = AssociativeLSTMCell(4)

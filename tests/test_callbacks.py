@@ -68,18 +68,6 @@ def test_training_ends_at_an_accuracy():
     assert history["val_accuracy"] == accuracies[: expected + 1]
 
 
-@pytest.mark.parametrize("rates", [[0.1, np.inf], [0.1, 1e38]], ids=["nan", "inf"])
-def test_results_that_are_not_finite_end_the_training(tmp_path, rates):
-    """Catches a record and a checkpoint of weights that are useless."""
-    results = callbacks.Records(tmp_path / "results.jsonl")
-    schedule = keras.callbacks.LearningRateScheduler(lambda epoch: rates[epoch])
-    checks = [callbacks.CheckFinite(), results, callbacks.Checkpoint(tmp_path)]
-    with pytest.raises(UserError):
-        fit(schedule, *checks, epochs=2)
-    assert [one.epoch for one in results.all] == [1]
-    assert not (tmp_path / "ckpt-2.npz").exists()
-
-
 def test_weight_that_is_not_finite_ends_the_training():
     """Catches a weight that no result shows, such as one of a symbol that did not occur."""
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])

@@ -96,16 +96,6 @@ def test_zero_output_for_mask(name, unroll, go_backwards, return_sequences):
     assert_close(name, outputs, expected if return_sequences else expected[:, -1])
 
 
-@pytest.mark.xfail(strict=True, reason="Keras 3.15; see also keras-team/keras#17596")
-def test_keras_zeroes_right_outputs():
-    """Fails once Keras is fixed; then `_zero_outputs` can be removed."""
-    layer = keras.layers.SimpleRNN(
-        3, unroll=True, go_backwards=True, return_sequences=True, zero_output_for_mask=True
-    )
-    outputs = array(layer(inputs_of("float32"), mask=HOLES))
-    np.testing.assert_array_equal(np.any(outputs, axis=-1), HOLES[:, ::-1])
-
-
 @some_layers
 @unrolled
 def test_bidirectional(name, unroll):

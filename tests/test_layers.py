@@ -12,14 +12,11 @@ from cases import (
     STEPS,
     UNITS,
     all_layers,
-    array,
     assert_close,
     inputs_of,
     kind_of,
     layer_of,
     oracle,
-    oracle_states,
-    random_states,
     some_layers,
     unrolled,
 )
@@ -30,25 +27,15 @@ BEFORE_KERAS_3_13 = tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13)
 
 
 @all_layers
-def test_layer_exposes_settings_of_cell(name):
-    """Catches a setting that the layer accepts and hides, or that the cell does not get."""
-    layer = kind_of(name)(UNITS, **SETTINGS[name])
-    assert layer.units == layer.cell.units == UNITS
+def test_layer_passes_its_arguments_on(name):
+    """Catches an argument that the layer accepts and hides, or that Keras or the cell lacks."""
+    layer = layer_of(name, activity_regularizer="l2", name="mine", trainable=False)
     for setting, value in SETTINGS[name].items():
         assert getattr(layer, setting) == value
-    assert layer.bias_constraint is None
-
-
-@all_layers
-def test_layer_takes_arguments_of_keras_layers(name):
-    """Catches an argument that the layer accepts and does not pass on."""
-    layer = layer_of(name, activity_regularizer="l2", name="mine")
     layer(inputs_of())
     assert len(layer.losses) == 1
     assert layer.weights[0].path == "mine/cell/kernel"
-    frozen = layer_of(name, trainable=False)
-    assert frozen.trainable is False
-    assert frozen.trainable_variables == []
+    assert layer.trainable_variables == []
 
 
 @some_layers
@@ -62,18 +49,6 @@ def test_stateful(name, unroll):
         assert_close(name, first, expected[:, 1])
         assert_close(name, second, expected[:, -1])
         layer.reset_state()
-
-
-@some_layers
-def test_any_length(name):
-    """Catches a length of 1, and one that is no multiple of the chunk size."""
-    layer = layer_of(name, return_sequences=True, return_state=True)
-    states = random_states(layer.cell)
-    for length in (1, 4):
-        outputs, *last = layer(inputs_of()[:, :length], initial_state=states)
-        expected, ends = oracle(name, layer, inputs_of()[:, :length], oracle_states(states))
-        assert_close(name, outputs, expected)
-        assert_close(name, array(last[-1]).ravel(), ends[-1].ravel())
 
 
 class UnregisteredRegularizer(keras.regularizers.Regularizer):
