@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from processes import assert_refused, run
 
-from fast_weights.experiment import evaluation
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.models import build_model
 from fast_weights.experiment.optimizer import learning_rate
@@ -89,16 +88,6 @@ def test_weight_decay_spares_biases_and_gains(paper):
         decays = weight.name.endswith("kernel")
         expected = before[weight.path] * (kept if decays else 1)
         np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-6, err_msg=weight.path)
-
-
-def test_trace_of_the_paper_network(paper):
-    """Catches a trace that reads one-hot vectors instead of the embedding."""
-    config = paper()
-    model, task = build_model(config), config.make_task()
-    trace = evaluation.trace_sequence(model, task, task.default_sample)
-    hidden = keras.Model(model.input, model.get_layer("rnn").output)
-    tokens = task.encode_sample(task.default_sample)[None]
-    np.testing.assert_allclose(trace.hidden[-1], hidden(tokens)[0], rtol=1e-5, atol=1e-6)
 
 
 def test_test_split_must_exist(tmp_path):
