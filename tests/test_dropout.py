@@ -27,6 +27,7 @@ from fast_weights import Control
 SEED = 7
 # `FastWeights` and `keras.layers.RNN` differ in the outputs of masked first steps.
 MASK = np.array([[True, False, True, True, False], [True, True, False, False, True]])
+NO_BIAS = {"use_bias": False}
 DROPOUT = {"dropout": 0.4, "recurrent_dropout": 0.3, "seed": SEED}
 
 
@@ -46,7 +47,7 @@ def masks(batches=1, dtype="float64"):
 def oracle(name, layer, states, batches=1):
     """Returns the oracle's output of the last step in training, with the masks of a batch."""
     outputs, weights = [], weights_of(layer)
-    weights.setdefault("bias", np.zeros(weights["kernel"].shape[1]))
+    weights["bias"] = np.zeros(weights["kernel"].shape[1])
     for b, (input_mask, mask) in enumerate(zip(*masks(batches), strict=True)):
         state = [array(one)[b] for one in states]
         if "FastWeights" in name:
@@ -61,14 +62,16 @@ def oracle(name, layer, states, batches=1):
 @unrolled
 def test_dropout_in_a_sequence(name, unroll):
     """Catches a product that dropout misses, a read or a mix of states that it reaches, a mask that
-    changes between steps or lasts longer than a batch, and dropout outside of training.
+    changes between steps or lasts longer than a batch, dropout outside of training, and a bias in
+    spite of `use_bias`.
     """
-    layer = layer_of(name, cell=DROPOUT, unroll=unroll)
+    layer = layer_of(name, cell={**DROPOUT, **NO_BIAS}, unroll=unroll)
     states = random_states(layer.cell)
     for batches in (1, 2):
         outputs = layer(inputs_of(), initial_state=states, training=True)
         assert_close(name, outputs, oracle(name, layer, states, batches))
-    without = layer_of(name, unroll=unroll)(inputs_of(), initial_state=states, training=True)
+    plain = layer_of(name, cell=NO_BIAS, unroll=unroll)
+    without = plain(inputs_of(), initial_state=states, training=True)
     np.testing.assert_array_equal(array(layer(inputs_of(), initial_state=states)), array(without))
 
 
@@ -124,18 +127,6 @@ def test_stacked_cells_with_dropout(name):
     first, second = (array(stack(inputs_of("float32"), training=True)) for _ in range(2))
     assert np.abs(first - second).max() > 1e-3
     assert np.all(np.isfinite(first))
-
-
-@all_cases
-def test_files_with_dropout_and_without_bias(name, tmp_path):
-    """Catches a setting that `get_config` drops, and a bias that is added all the same."""
-    layer = layer_of(name, cell={"use_bias": False, **DROPOUT})
-    model = keras.Sequential([keras.Input((STEPS, FEATURES), dtype="float64"), layer])
-    model.save(tmp_path / "model.keras")
-    (loaded,) = keras.models.load_model(tmp_path / "model.keras").layers
-    assert "bias" not in weights_of(loaded)
-    states = layer.get_initial_state(BATCH)
-    assert_close(name, loaded(inputs_of(), training=True), oracle(name, layer, states))
 
 
 @pytest.mark.parametrize(
