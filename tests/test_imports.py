@@ -74,25 +74,3 @@ def test_settings_load_no_framework():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-def test_public_names():
-    """Catches a public name that cannot be imported, and one that is not listed."""
-    assert fast_weights.__all__ == [
-        "AssociativeLSTM",
-        "AssociativeLSTMCell",
-        "Control",
-        "ControlCell",
-        "FastWeights",
-        "FastWeightsCell",
-        "LayerNormGRU",
-        "LayerNormGRUCell",
-        "LayerNormRNN",
-        "LayerNormRNNCell",
-        "MemoryTrace",
-        "trace_memory",
-    ]
-    for name in fast_weights.__all__:
-        assert getattr(fast_weights, name).__name__ == name
-    with pytest.raises(AttributeError, match="nothing"):
-        fast_weights.nothing  # noqa: B018
