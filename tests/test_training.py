@@ -1,6 +1,5 @@
 """`train`: data, model, `fit` and callbacks, in one call."""
 
-import csv
 import dataclasses
 import functools
 import shutil
@@ -127,7 +126,6 @@ def test_callbacks_and_metrics_of_keras(control, run_dir):
     ours = [
         keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate if epoch else 1e-10),
         keras.callbacks.ReduceLROnPlateau("val_accuracy", factor=0.5, patience=1),
-        keras.callbacks.CSVLogger(run_dir.checkpoint_dir / "log.csv"),
         keras.callbacks.EarlyStopping("val_accuracy", patience=2),
         keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(dict(logs))),
     ]
@@ -136,17 +134,14 @@ def test_callbacks_and_metrics_of_keras(control, run_dir):
     found = training.train(config, run_dir, run_dir.checkpoint_dir, callbacks=ours, metrics=[top])
     # With this rate, no epoch is better than the first.
     assert [record.epoch for record in found] == [1, 2, 3]
-    assert run_dir.checkpoint_epochs() == [3, 2]
-    assert ours[3].monitor_op(2, 1)  # a higher accuracy is better
+    assert ours[2].monitor_op(2, 1)  # a higher accuracy is better
     common = {"loss", "accuracy", "top"}
     validation = {f"val_{name}" for name in (*common, "accuracy_1", "accuracy_2")}
     test = {"test_loss", "test_accuracy"}
     assert set(seen[0]) == common | validation | test | {"gradient_norm", "learning_rate"}
     assert (seen[0]["top"], seen[0]["val_top"]) == (1, 1)
     assert seen[2]["val_loss"] == found[2].val_loss
-    with open(run_dir.checkpoint_dir / "log.csv") as file:
-        rows = list(csv.DictReader(file))
-    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([1e-10, 1e-10, 5e-11])
+    assert [one["learning_rate"] for one in seen] == pytest.approx([1e-10, 1e-10, 5e-11])
     model = build_model(config)
     restore_newest(run_dir.path, model)
     assert float(model.optimizer.learning_rate) == pytest.approx(2.5e-11)
