@@ -2,24 +2,11 @@
 
 import re
 
+import cases
 import keras
 import numpy as np
 import pytest
-from cases import (
-    BATCH,
-    FEATURES,
-    SETTINGS,
-    STEPS,
-    UNITS,
-    all_layers,
-    assert_close,
-    inputs_of,
-    kind_of,
-    layer_of,
-    oracle,
-    some_layers,
-    unrolled,
-)
+from cases import BATCH, SETTINGS, STEPS, all_layers, assert_close, inputs_of, layer_of, oracle
 
 from fast_weights import Control, FastWeights
 
@@ -38,8 +25,8 @@ def test_layer_passes_its_arguments_on(name):
     assert layer.trainable_variables == []
 
 
-@some_layers
-@unrolled
+@cases.some_layers
+@cases.unrolled
 def test_stateful(name, unroll):
     """Catches a state that is lost between batches or not reset, and A that is left behind."""
     layer = layer_of(name, stateful=True, unroll=unroll)
@@ -49,26 +36,6 @@ def test_stateful(name, unroll):
         assert_close(name, first, expected[:, 1])
         assert_close(name, second, expected[:, -1])
         layer.reset_state()
-
-
-class UnregisteredRegularizer(keras.regularizers.Regularizer):
-    def __call__(self, weights):
-        return keras.ops.sum(weights)
-
-
-@all_layers
-def test_unregistered_functions_reach_cell(name):
-    """Catches a cell that is made from a config, which cannot hold such functions."""
-    arguments = {
-        "activation": lambda values: keras.ops.maximum(values, 0.1 * values),
-        "kernel_regularizer": UnregisteredRegularizer(),
-        "kernel_initializer": lambda shape, dtype=None: keras.ops.full(shape, 0.25, dtype),
-    }
-    layer = kind_of(name)(UNITS, unroll=True, **SETTINGS[name], **arguments)
-    layer(inputs_of("float32"))
-    assert layer.activation is arguments["activation"]
-    columns = layer.cell.kernel.shape[1]
-    assert float(layer.losses[0]) == FEATURES * columns * 0.25
 
 
 @pytest.mark.parametrize(

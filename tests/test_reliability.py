@@ -15,14 +15,7 @@ import time
 import numpy as np
 import pytest
 from event_files import curves
-from processes import (
-    TINY,
-    checkpoint_arrays,
-    records,
-    run_directory,
-    start,
-    without_xla,
-)
+from processes import TINY, checkpoint_arrays, records, run_directory, start, without_xla
 
 from fast_weights.experiment import results
 from fast_weights.experiment.checkpoint import restore_newest

@@ -10,17 +10,9 @@ import shutil
 import subprocess
 import sys
 
+import processes
 import pytest
-from processes import (
-    ROOT,
-    TINY,
-    WITHOUT_TENSORFLOW,
-    assert_refused,
-    checkpoint_arrays,
-    records,
-    run,
-    run_directory,
-)
+from processes import ROOT, TINY, WITHOUT_TENSORFLOW, assert_refused, records, run, run_directory
 
 from fast_weights.experiment import console, evaluation, results, training
 from fast_weights.experiment.config import Config
@@ -277,6 +269,8 @@ def test_surroundings_do_not_matter(directory, tmp_path):
     surroundings |= {"KERAS_BACKEND": "jax", "MPLBACKEND": "TkAgg", "TF_NUM_INTRAOP_THREADS": "1"}
     env = {**PLAIN, **surroundings}
     run("train.py", tmp_path, *TINY, "--num_epochs=2", "--quiet", env=env)
-    assert checkpoint_arrays(run_directory(tmp_path)) == checkpoint_arrays(run_directory(directory))
+    assert processes.checkpoint_arrays(run_directory(tmp_path)) == processes.checkpoint_arrays(
+        run_directory(directory)
+    )
     run("test.py", tmp_path, env=env)
     run("plot.py", tmp_path, "--figure=memory", env=env)

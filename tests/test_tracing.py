@@ -2,29 +2,11 @@
 
 import re
 
+import cases
 import keras
 import numpy as np
 import pytest
-from cases import (
-    BATCH,
-    FAST,
-    FEATURES,
-    HOLES,
-    SETTINGS,
-    STEPS,
-    TIGHT,
-    UNITS,
-    array,
-    assert_close,
-    cell_of,
-    fast_cells,
-    inputs_of,
-    layer_of,
-    oracle_states,
-    random_states,
-    randomize,
-    weights_of,
-)
+from cases import BATCH, FAST, HOLES, STEPS, TIGHT, UNITS, array, assert_close, cell_of, inputs_of
 from reference import fast_weights_step
 
 from fast_weights import ControlCell, FastWeights, FastWeightsCell, trace_memory
@@ -35,7 +17,7 @@ PARTS = ("fast_weights", "hidden", "written", "attention")
 
 def oracle_trace(name, cell, inputs, mask, h, A):
     """Returns the four parts of a trace of one example, (T, ...) each."""
-    settings, weights = SETTINGS[name], weights_of(cell)
+    settings, weights = cases.SETTINGS[name], cases.weights_of(cell)
     states, matrices, record = [], [], []
     for x, kept in zip(inputs, mask, strict=True):
         if kept:
@@ -55,16 +37,16 @@ def oracle_trace(name, cell, inputs, mask, h, A):
     return np.array(matrices), np.array(states), written, attention
 
 
-@fast_cells
+@cases.fast_cells
 @masks
 def test_trace_equals_oracle(name, mask):
     """Catches a wrong age or bracket of equation 4, a query of another inner step, a masked step
     that writes, reads or counts as age, and an initial state that is ignored.
     """
     cell = cell_of(name)
-    states = None if mask is None else random_states(cell)
+    states = None if mask is None else cases.random_states(cell)
     trace = trace_memory(cell, inputs_of(), mask, states)
-    h, A = oracle_states(states or cell.get_initial_state(BATCH))
+    h, A = cases.oracle_states(states or cell.get_initial_state(BATCH))
     for b in range(BATCH):
         kept = np.ones(STEPS, bool) if mask is None else mask[b]
         expected = oracle_trace(name, cell, inputs_of()[b], kept, h[b], A[b])
@@ -76,7 +58,7 @@ def test_trace_equals_oracle(name, mask):
 @pytest.mark.parametrize("go_backwards", [False, True])
 def test_trace_equals_layer_and_leaves_it_unchanged(go_backwards, mask):
     """Catches a trace that ignores the layer's direction, and a layer that the trace changes."""
-    layer = layer_of("FastWeights-chunks", return_sequences=True, go_backwards=go_backwards)
+    layer = cases.layer_of("FastWeights-chunks", return_sequences=True, go_backwards=go_backwards)
     before = vars(layer).copy(), vars(layer.cell).copy()
     trace = trace_memory(layer, inputs_of(), mask)
     assert before == (vars(layer), vars(layer.cell))
@@ -97,8 +79,8 @@ def test_trace_follows_subclass():
             return super().project(0.5 * inputs)
 
     cell = HalvedInput(UNITS, dtype="float64", **FAST)
-    cell.build((BATCH, FEATURES))
-    randomize(cell)
+    cell.build((BATCH, cases.FEATURES))
+    cases.randomize(cell)
     layer = keras.layers.RNN(cell, return_sequences=True, dtype="float64")
     assert_close("FastWeights", trace_memory(cell, inputs_of()).hidden, array(layer(inputs_of())))
 
