@@ -179,6 +179,26 @@ def oracle(name, layer, inputs, states=None, mask=None):
     return np.array(outputs), [np.array(part) for part in zip(*last, strict=True)]
 
 
+def gradients_of(function, tensors):
+    """Returns the gradient of a scalar function for each of its tensors, on any backend."""
+    if BACKEND == "jax":
+        import jax
+
+        return jax.grad(function, tuple(range(len(tensors))))(*tensors)
+    if BACKEND == "torch":
+        import torch
+
+        leaves = [tensor.requires_grad_() for tensor in tensors]
+        options = {"create_graph": True, "materialize_grads": True}
+        return torch.autograd.grad(function(*leaves), leaves, **options)
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        value = function(*tensors)
+    return tape.gradient(value, tensors, unconnected_gradients="zero")
+
+
 def assert_close(name, outputs, expected):
     """Asserts equality up to the rounding of the backend."""
     # Keras computes `tanh` and `sigmoid` of float64 in float32 outside TensorFlow.
