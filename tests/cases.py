@@ -43,9 +43,8 @@ all_cells = pytest.mark.parametrize("name", CELLS)
 all_layers = pytest.mark.parametrize("name", LAYERS)
 # A layer with one state, one with two, and the one that works in chunks: for behavior that a base
 # class gives to all of them.
-some_layers = pytest.mark.parametrize(
-    "name", ["LayerNormGRU", "AssociativeLSTM", "FastWeights-chunks"]
-)
+SOME_LAYERS = ["LayerNormGRU", "AssociativeLSTM", "FastWeights-chunks"]
+some_layers = pytest.mark.parametrize("name", SOME_LAYERS)
 fast_cells = pytest.mark.parametrize("name", FAST_CELLS)
 needs_litert = pytest.mark.skipif(
     tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13), reason="export to LiteRT"

@@ -27,13 +27,10 @@ FLAGS = (
     *(*TINY, "--learning_rate=1e-2", "--max_gradient_norm=0.1", "--shuffle"),
     "--distribution_strategy=multi_worker_mirrored",
 )
-OPTIONS = [
-    {"model_name": "CONTROL", "num_test": 24},
-    {"model_name": "RNN-LN", "task": "multi-query-recall", "vocabulary_size": 8},
-]
+RECALL = {"task": "multi-query-recall", "vocabulary_size": 8}
+OPTIONS = [{"model_name": "CONTROL", "num_test": 24, **RECALL}]
 MORE_OPTIONS = [
-    {},
-    {"model_name": "GRU-LN"},
+    *({"model_name": name} for name in ("RNN-LN-FW", "RNN-LN", "GRU-LN")),
     {"model_name": "A-LSTM", "units": 6},
     {"inner_steps": 0},
     {"network": "paper", "weight_decay": 0.1, "learning_rate_schedule": "cosine"},

@@ -151,6 +151,8 @@ def test_training_steps(golden_path):
     # Each epoch is one block of one batch, so that the history has the results of each update.
     blocks = tf.data.Dataset.from_tensor_slices((arrays["inputs"], arrays["targets"])).batch(1)
     trained = BlockModel(model, config.make_task().num_groups)
+    # To compile all would take most of the time.
+    trained.run_eagerly = golden_path.stem not in ("gru_ln", "rnn_ln_fw_s1")
     history = trained.fit(blocks, epochs=steps, steps_per_epoch=1, verbose=0).history
     np.testing.assert_allclose(history["loss"], arrays["train_losses"], rtol=RTOL_LOSS)
     norms = arrays["train_gradient_norms"]

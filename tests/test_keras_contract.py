@@ -18,7 +18,7 @@ def classifier(name, **arguments):
     return cases.randomize(model)
 
 
-@cases.costly(SETTINGS, always=[*cases.LAYERS, "FastWeightsCell"])
+@cases.costly(SETTINGS, always=[*cases.SOME_LAYERS, "FastWeightsCell"])
 def test_layer_test_of_keras(name):
     """Catches a broken config, build, symbolic or eager call, training step or mixed precision."""
     if name in cases.LAYERS:
@@ -159,10 +159,9 @@ def test_layer_inside_a_layer(name, tmp_path):
     np.testing.assert_array_equal(array(loaded(inputs)), array(model(inputs)))
 
 
-@cases.some_layers
-def test_quantized_model(name):
+def test_quantized_model():
     """Catches a model that cannot be quantized because of the layer, which Keras skips."""
-    model = classifier(name)
+    model = classifier("FastWeights-chunks")
     recurrent = [array(weight) for weight in model.layers[0].weights]
     model.quantize("int8")
     for weight, old in zip(model.layers[0].weights, recurrent, strict=True):

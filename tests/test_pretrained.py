@@ -19,7 +19,9 @@ BUNDLED = [
 ]
 
 
-@pytest.mark.parametrize(("expected", "accuracy"), BUNDLED, ids=str)
+@pytest.mark.parametrize(
+    ("expected", "accuracy"), BUNDLED, ids=lambda one: getattr(one, "model_name", None)
+)
 def test_bundled_weights_are_those_of_the_records(tmp_path, expected, accuracy):
     """Catches weights of another run, epoch or network, and settings that are not theirs."""
     model, config = load_model(RunDirectory(tmp_path, expected.model_name), expected.network)
