@@ -24,7 +24,7 @@ BACKENDS = [name for name in ("jax", "torch") if importlib.util.find_spec(name)]
 SELECTED = (
     "(sequence or backwards or zero_output or trace_equals)"
     " and (GRUCell-standard or WeightsCell-paper or FastWeights-chunks)"
-    " or (gradients_of_settings and decay_rate) or (normalizations and loop)"
+    " or (gradients_of_settings and decay_rate) or (normalizations and loop-batch)"
 )
 # Takes a third of the time on JAX, which records the forward pass by itself.
 ON_TORCH = " or (second_derivatives and paper)"

@@ -1,6 +1,5 @@
 """Exported models: other runtimes compute what Keras computes."""
 
-import cases
 import keras
 import numpy as np
 import pytest
@@ -34,7 +33,7 @@ def test_saved_model(name, unroll, tmp_path):
 
 
 @costly_layers
-@cases.unrolled
+@costly_unrolled
 def test_onnx(name, unroll, tmp_path):
     """Catches an operation that ONNX lacks, or that onnxruntime computes differently."""
     onnxruntime = pytest.importorskip("onnxruntime")
