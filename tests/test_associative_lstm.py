@@ -15,14 +15,9 @@ TOLERANCE = TIGHT if BACKEND == "tensorflow" else FLOAT32
 @pytest.mark.parametrize(("num_copies", "num_heads"), [(1, 1), (4, 3), (2, 2)])
 def test_heads_and_copies_equal_oracle(num_copies, num_heads):
     """Catches a copy with the wrong permutation, and heads that share a key."""
-    layer = AssociativeLSTM(
-        10,
-        num_copies=num_copies,
-        num_heads=num_heads,
-        dtype="float64",
-        return_sequences=True,
-        return_state=True,
-    )
+    settings = {"num_copies": num_copies, "num_heads": num_heads}
+    options = {"return_sequences": True, "return_state": True, "dtype": "float64"}
+    layer = AssociativeLSTM(10, **settings, **options)
     inputs = inputs_of()
     layer.build(inputs.shape)
     randomize(layer)
@@ -30,9 +25,7 @@ def test_heads_and_copies_equal_oracle(num_copies, num_heads):
     for b in range(BATCH):
         h, c = np.zeros(10 * num_heads), np.zeros(10 * num_copies)
         for t, x in enumerate(inputs[b]):
-            h, c = reference.associative_lstm_step(
-                weights_of(layer), x, h, c, num_copies, num_heads
-            )
+            h, c = reference.associative_lstm_step(weights_of(layer), x, h, c, **settings)
             np.testing.assert_allclose(outputs[b, t], h, **TOLERANCE)
         np.testing.assert_allclose(last[0][b], h, **TOLERANCE)
         np.testing.assert_allclose(last[1][b], c, **TOLERANCE)

@@ -64,13 +64,8 @@ def test_zero_output_for_mask(name, unroll, go_backwards, return_sequences):
     """Catches zeros at the wrong steps, and zeros that enter the state."""
     if unroll and go_backwards and cases.BACKEND == "torch":
         pytest.skip(FAILS_ON_TORCH)
-    layer = layer_of(
-        name,
-        unroll=unroll,
-        go_backwards=go_backwards,
-        return_sequences=return_sequences,
-        zero_output_for_mask=True,
-    )
+    options = {"go_backwards": go_backwards, "return_sequences": return_sequences}
+    layer = layer_of(name, unroll=unroll, zero_output_for_mask=True, **options)
     direction = -1 if go_backwards else 1
     inputs, mask = inputs_of()[:, ::direction], cases.HOLES[:, ::direction]
     expected, _ = oracle(name, layer, inputs, mask=mask)

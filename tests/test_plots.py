@@ -13,7 +13,7 @@ from PIL import Image
 from fast_weights.experiment import plots
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.evaluation import SequenceTrace
-from fast_weights.experiment.plots import curves, memory, style
+from fast_weights.experiment.plots import memory, style
 from fast_weights.experiment.results import EpochRecord
 
 MAGIC = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
@@ -118,14 +118,6 @@ def test_published_accuracies_are_marked(tmp_path, figures, epochs, marked):
     marks.pop("white", None)  # of the legend
     color = {name: style.curve_style(name)["color"] for name in marked}
     assert marks == {color[name]: [(1000, value)] for name, value in marked.items()}
-
-
-def test_runs_of_one_model_and_added_models_differ():
-    """Catches the runs of a sweep in one color, and two models without an entry in one color."""
-    labels = ["RNN-LN", "GRU, units=3", "GRU, units=4"]
-    looks = [curves._look(label, labels)["color"] for label in labels]
-    assert len(set(looks)) == 3
-    assert looks[0] == style.CURVES["RNN-LN"][0]
 
 
 def test_memory_figure_shows_the_trace(tmp_path, figures):

@@ -3,13 +3,12 @@
 import re
 
 import cases
-import keras
 import numpy as np
 import pytest
-from cases import BATCH, FAST, HOLES, STEPS, TIGHT, UNITS, array, assert_close, cell_of, inputs_of
+from cases import BATCH, HOLES, STEPS, TIGHT, UNITS, array, assert_close, cell_of, inputs_of
 from reference import fast_weights_step
 
-from fast_weights import ControlCell, FastWeights, FastWeightsCell, trace_memory
+from fast_weights import ControlCell, FastWeights, trace_memory
 
 masks = pytest.mark.parametrize("mask", [None, HOLES], ids=["no mask", "mask with holes"])
 PARTS = ("fast_weights", "hidden", "written", "attention")
@@ -69,20 +68,6 @@ def test_zero_inner_steps_have_no_attention():
     """Catches a query where nothing reads."""
     trace = trace_memory(cell_of("FastWeightsCell", inner_steps=0), inputs_of())
     assert tuple(trace.attention.shape) == (BATCH, STEPS, 0, STEPS)
-
-
-def test_trace_follows_subclass():
-    """Catches a trace that repeats the equations instead of running the cell."""
-
-    class HalvedInput(FastWeightsCell):
-        def project(self, inputs):
-            return super().project(0.5 * inputs)
-
-    cell = HalvedInput(UNITS, dtype="float64", **FAST)
-    cell.build((BATCH, cases.FEATURES))
-    cases.randomize(cell)
-    layer = keras.layers.RNN(cell, return_sequences=True, dtype="float64")
-    assert_close("FastWeights", trace_memory(cell, inputs_of()).hidden, array(layer(inputs_of())))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from fast_weights.experiment import callbacks, dataset, results, training
 from fast_weights.experiment.checkpoint import restore_newest
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import BLOG_MODELS, build_model
-from fast_weights.experiment.run_dir import TENSORBOARD_RUNS, RunDirectory
+from fast_weights.experiment.run_dir import RunDirectory
 from fast_weights.experiment.tasks import TASKS, batches
 
 
@@ -51,18 +51,6 @@ def copy(trained, run_dir):
 
 
 PAPER = {"network": "paper", "learning_rate_schedule": "cosine", "weight_decay": 0.1}
-
-
-class Interrupt(keras.callbacks.Callback):
-    """Ends a training as Ctrl-C does, at the end of an epoch, before its checkpoint."""
-
-    def __init__(self, number):
-        super().__init__()
-        self.number = number
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch + 1 == self.number:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
@@ -175,18 +163,12 @@ def test_nothing_is_deleted_without_restart(control, copy):
     with pytest.raises(UserError):
         training.train(control, copy, copy.checkpoint_dir)
     assert copy.results_path.read_bytes() == before
-    for _ in range(2):  # restarts that are interrupted in their first epochs
-        with pytest.raises(KeyboardInterrupt):
-            training.train(
-                control, copy, copy.checkpoint_dir, restart=True, callbacks=[Interrupt(1)]
-            )
+    interrupt = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: 1 / 0)
+    options = {"restart": True, "callbacks": [interrupt]}
+    for _ in range(2):  # restarts that end in their first epochs
+        with pytest.raises(ZeroDivisionError):
+            training.train(control, copy, copy.checkpoint_dir, **options)
         assert (copy.path / "previous/results.jsonl").read_bytes() == before
-    # Nor does the next run keep anything of such a first epoch.
-    left = set(copy.path.glob("**/*.tfevents.*")) - set(copy.path.glob("previous/**/*"))
-    assert len(left) == 1 + len(TENSORBOARD_RUNS)
-    with pytest.raises(KeyboardInterrupt):
-        training.train(control, copy, copy.checkpoint_dir, callbacks=[Interrupt(1)])
-    assert not left & set(copy.path.rglob("*.tfevents.*"))
 
 
 def test_training_ends_where_it_should(control, run_dir):
