@@ -43,9 +43,8 @@ all_cells = pytest.mark.parametrize("name", CELLS)
 all_layers = pytest.mark.parametrize("name", LAYERS)
 # A layer with one state, one with two, and the one that works in chunks: for behavior that a base
 # class gives to all of them.
-some_layers = pytest.mark.parametrize(
-    "name", ["LayerNormGRU", "AssociativeLSTM", "FastWeights-chunks"]
-)
+SOME_LAYERS = ["LayerNormGRU", "AssociativeLSTM", "FastWeights-chunks"]
+some_layers = pytest.mark.parametrize("name", SOME_LAYERS)
 fast_cells = pytest.mark.parametrize("name", FAST_CELLS)
 needs_litert = pytest.mark.skipif(
     tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13), reason="export to LiteRT"
@@ -177,6 +176,26 @@ def oracle(name, layer, inputs, states=None, mask=None):
         outputs.append(sequence[1:])
         last.append(state)
     return np.array(outputs), [np.array(part) for part in zip(*last, strict=True)]
+
+
+def gradients_of(function, tensors):
+    """Returns the gradient of a scalar function for each of its tensors, on any backend."""
+    if BACKEND == "jax":
+        import jax
+
+        return jax.grad(function, tuple(range(len(tensors))))(*tensors)
+    if BACKEND == "torch":
+        import torch
+
+        leaves = [tensor.requires_grad_() for tensor in tensors]
+        options = {"create_graph": True, "materialize_grads": True}
+        return torch.autograd.grad(function(*leaves), leaves, **options)
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        value = function(*tensors)
+    return tape.gradient(value, tensors, unconnected_gradients="zero")
 
 
 def assert_close(name, outputs, expected):

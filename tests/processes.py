@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import os
 import pathlib
 import re
@@ -52,12 +51,16 @@ def run(script, directory, *flags, status=0, **options) -> subprocess.CompletedP
 
 @contextlib.contextmanager
 def without_xla():
-    """Makes `train` take half as long in the block, for tests that do not depend on XLA."""
+    """Makes `train` run eagerly in the block, for tests that do not depend on XLA."""
     from fast_weights.experiment import blocks, training
 
+    def build(*arguments):
+        model = blocks.BlockModel(*arguments, jit_compile=False)
+        model.run_eagerly = True
+        return model
+
     with pytest.MonkeyPatch.context() as patch:
-        model = functools.partial(blocks.BlockModel, jit_compile=False)
-        patch.setattr(training, "BlockModel", model)
+        patch.setattr(training, "BlockModel", build)
         yield
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from fast_weights.experiment import blocks, dataset
 from fast_weights.experiment.blocks import BlockModel, num_blocks, training_blocks
@@ -82,36 +81,6 @@ def test_blocks_equal_plain_fit(whole_epochs):
         np.testing.assert_allclose(history[name], values, rtol=1e-5, err_msg=name)
     for one, value in zip(values_of(model), values_of(plain), strict=True):
         np.testing.assert_allclose(one, value, rtol=1e-3, atol=1e-6)
-
-
-def test_model_learns(tiny):
-    """Catches a program that runs and learns nothing: one pair needs little memory."""
-    config = tiny(num_pairs=1, num_training=4_000, units=24, batch_size=32, num_epochs=4)
-    model, _ = fit_in_blocks(config)
-    validation = blocks.evaluation_block(dataset.generate(config).validation, config)
-    assert model.evaluate(validation, verbose=0, return_dict=True)["accuracy"] > 0.9
-
-
-def test_gradient_norm_is_before_clipping(tiny):
-    """Catches a norm of clipped gradients or of a sum, and an update that is not clipped."""
-    config = tiny(
-        model_name="CONTROL", num_epochs=1, num_training=16, learning_rate=1e-10,
-        max_gradient_norm=0.01,
-    )  # fmt: skip
-    model = build_model(config)  # its weights hardly change
-    norms, moments = [], [0] * len(model.weights)
-    for tokens, targets in training_blocks(dataset.generate(config).training, config).unbatch():
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(cross_entropy(targets, model(tokens)))
-        gradients = tape.gradient(loss, [one.value for one in model.weights])
-        norms.append(tf.linalg.global_norm(gradients))
-        clipped, _ = tf.clip_by_global_norm(gradients, 0.01)
-        # As Adam does.
-        moments = [0.9 * one + 0.1 * new for one, new in zip(moments, clipped, strict=True)]
-    model, history = fit_in_blocks(config, jit_compile=False)
-    assert history["gradient_norm"] == [pytest.approx(np.mean(norms), rel=1e-5)]
-    for one, expected in zip(model.optimizer._momentums, moments, strict=True):
-        np.testing.assert_allclose(one, expected, rtol=1e-4, atol=1e-8)
 
 
 def test_sequence_counts_as_the_mean_over_its_answers():

@@ -1,5 +1,7 @@
 """The loop that a layer compiles with XLA, and where it must not."""
 
+import tempfile
+
 import keras
 import numpy as np
 import pytest
@@ -47,82 +49,65 @@ def test_loop_is_compiled_within_steps_of_keras(step):
     assert all(seen)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"jit_compile": True},
-        {"run_eagerly": True},
-        {"layer": {"jit_compile": False}},
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("step", STEPS_OF_KERAS)
-def test_loop_is_left_alone(step, settings):
-    """Catches a loop compiled twice, one that cannot be debugged, a switch without effect."""
-    model, seen = spied_model(**settings)
-    STEPS_OF_KERAS[step](model)
-    assert seen
-    assert not any(seen)
-
-
-def test_unknown_length_is_left_alone():
-    """Catches a compilation for each length of the sequences."""
-    model, seen = spied_model(length=None)
-    batches = [(SEQUENCES[:, :length], TARGETS) for length in (3, 4, 5)]
+def fit_any_length(model):
     spec = (tf.TensorSpec((None, None, FEATURES)), tf.TensorSpec((None, UNITS)))
-    data = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
+    data = tf.data.Dataset.from_generator(lambda: [(SEQUENCES, TARGETS)], output_signature=spec)
     model.fit(data, verbose=0)
-    assert seen
-    assert not any(seen)
 
 
-def test_deterministic_operations_are_left_alone(monkeypatch):
-    """Catches XLA where Keras itself turns it off."""
+def fit_deterministically(model):
     from tensorflow.python.framework import config
 
-    model, seen = spied_model()
-    monkeypatch.setattr(config, "is_op_determinism_enabled", lambda: True)
-    tf.random.set_seed(0)
-    STEPS_OF_KERAS["fit"](model)
-    assert seen
-    assert not any(seen)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "is_op_determinism_enabled", lambda: True)
+        tf.random.set_seed(0)
+        STEPS_OF_KERAS["fit"](model)
 
 
-def test_calls_and_exports_are_left_alone(tmp_path):
-    """Catches a saved program that needs XLA."""
-    model, seen = spied_model()
+def call_and_export(model):
     model(SEQUENCES)
     tf.function(model)(tf.constant(SEQUENCES))
-    model.export(tmp_path, verbose=False)
+    with tempfile.TemporaryDirectory() as directory:
+        model.export(directory, verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("use", "settings"),
+    [
+        (STEPS_OF_KERAS["fit"], {"jit_compile": True}),  # of the whole model
+        (STEPS_OF_KERAS["predict"], {"run_eagerly": True}),  # to debug it
+        (STEPS_OF_KERAS["fit"], {"layer": {"jit_compile": False}}),
+        (fit_any_length, {"length": None}),  # XLA would compile again for each length
+        (fit_deterministically, {}),  # Keras itself turns XLA off
+        (call_and_export, {}),  # a saved program must not need XLA
+    ],
+)
+def test_loop_is_left_alone(use, settings):
+    """Catches a loop that is compiled twice, or where it must not be, and a useless switch."""
+    model, seen = spied_model(**settings)
+    use(model)
     assert seen
     assert not any(seen)
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "masked"),
     [
-        {},
-        {"unroll": True},
+        ({}, True),
+        ({"unroll": True}, True),
         # The backend differentiates these, and its gradient cannot leave a compiled program.
-        {"normalization": "none"},
-        {"activation": "gelu"},
+        ({"normalization": "none"}, False),
+        ({"activation": "gelu"}, True),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("masked", [False, True])
 def test_compiled_loop_gives_the_same_results(settings, masked):
     """Catches a mask, a state or a gradient that is lost on the way into the compiled program."""
     results = []
     for jit_compile in ("auto", False):
         keras.utils.set_random_seed(0)
-        layer = fast_weights.FastWeights(
-            UNITS,
-            chunk_size=2,
-            return_sequences=True,
-            return_state=True,
-            jit_compile=jit_compile,
-            **settings,
-        )
+        arguments = {"return_sequences": True, "return_state": True, "jit_compile": jit_compile}
+        layer = fast_weights.FastWeights(UNITS, chunk_size=2, **arguments, **settings)
         sequences = keras.Input((STEPS, FEATURES))
         mask = keras.Input((STEPS,), dtype="bool")
         outputs, *states = layer(sequences, mask=mask if masked else None)
@@ -130,8 +115,7 @@ def test_compiled_loop_gives_the_same_results(settings, masked):
         model = keras.Model([sequences, mask], keras.layers.Dense(2)(last))
         model.compile("sgd", "mse")
         steps = np.arange(STEPS) % 3 != np.arange(2 * BATCH)[:, None] % 3
-        data = [SEQUENCES, steps]
-        model.fit(data, TARGETS[:, :2], batch_size=3, shuffle=False, verbose=0)
-        results.append([model.predict(data, verbose=0), *model.get_weights()])
+        fit = model.fit([SEQUENCES, steps], TARGETS[:, :2], BATCH, shuffle=False, verbose=0)
+        results.append([fit.history["loss"], *model.get_weights()])
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

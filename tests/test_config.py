@@ -69,6 +69,10 @@ def test_bad_value_is_named(field):
         {"num_training": 127},  # less than one batch
         {"num_validation": 127},
         {"sequence_length": 9},  # of another task
+        {"task": "multi-query-recall", "num_pairs": 33},  # half of the vocabulary
+        {"task": "multi-query-recall", "vocabulary_size": 7},  # not even
+        {"task": "multi-query-recall", "sequence_length": 13},  # not even
+        {"task": "multi-query-recall", "sequence_length": 10},  # too short
         {"warmup_steps": 5},  # with a constant learning rate
         {"learning_rate_schedule": "cosine", "warmup_steps": 500_000},  # all updates
         {"num_test": 5},  # less than one batch

@@ -12,17 +12,9 @@ import sys
 import time
 
 import numpy as np
+import processes
 import pytest
-from processes import (
-    ROOT,
-    TINY,
-    assert_refused,
-    checkpoint_arrays,
-    records,
-    run_directory,
-    start,
-    without_xla,
-)
+from processes import ROOT, TINY, assert_refused, checkpoint_arrays, records, run_directory, start
 
 from fast_weights.experiment import dataset, distribution, storage, workers
 from fast_weights.experiment.errors import UserError
@@ -35,13 +27,10 @@ FLAGS = (
     *(*TINY, "--learning_rate=1e-2", "--max_gradient_norm=0.1", "--shuffle"),
     "--distribution_strategy=multi_worker_mirrored",
 )
-OPTIONS = [
-    {"model_name": "CONTROL", "num_test": 24},
-    {"model_name": "RNN-LN", "task": "multi-query-recall", "vocabulary_size": 8},
-]
+RECALL = {"task": "multi-query-recall", "vocabulary_size": 8}
+OPTIONS = [{"model_name": "CONTROL", "num_test": 24, **RECALL}]
 MORE_OPTIONS = [
-    {},
-    {"model_name": "GRU-LN"},
+    *({"model_name": name} for name in ("RNN-LN-FW", "RNN-LN", "GRU-LN")),
     {"model_name": "A-LSTM", "units": 6},
     {"inner_steps": 0},
     {"network": "paper", "weight_decay": 0.1, "learning_rate_schedule": "cosine"},
@@ -143,7 +132,7 @@ def test_two_devices_equal_one(tmp_path, tiny, options):
     subprocess.run(command, cwd=ROOT, check=True, timeout=500)
     for i, config in enumerate(configs):
         one, two = (RunDirectory(tmp_path / f"{i}-{n}", config.model_name) for n in ("one", "two"))
-        with without_xla():
+        with processes.without_xla():
             train(config, one, tmp_path)
         assert_same_run(one, two)
 
@@ -152,7 +141,7 @@ def test_two_workers_equal_one_device(tmp_path, tiny):
     """Catches two writers, a worker on another share, and a checkpoint for one device only."""
     config, one = tiny(model_name="CONTROL", **SETTINGS), RunDirectory(tmp_path / "one", "CONTROL")
     two = run_directory(tmp_path / "two", "CONTROL")
-    with without_xla():
+    with processes.without_xla():
         train(config, one, tmp_path)
         train(config, two, tmp_path, stop_at_accuracy=0)  # the workers resume this run
     chief, other = run_workers(tmp_path / "two", "--num_epochs=3", "--model_name=CONTROL")

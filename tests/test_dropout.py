@@ -1,32 +1,15 @@
 """The arguments `use_bias`, `dropout`, `recurrent_dropout` and `seed` of the cells and layers."""
 
+import cases
 import keras
 import numpy as np
 import pytest
-from cases import (
-    BACKEND,
-    BATCH,
-    FEATURES,
-    STEPS,
-    UNITS,
-    all_cases,
-    all_cells,
-    array,
-    assert_close,
-    cell_of,
-    inputs_of,
-    layer_of,
-    random_states,
-    step_of,
-    unrolled,
-    weights_of,
-)
-
-from fast_weights import Control
+from cases import BACKEND, BATCH, FEATURES, UNITS, array, assert_close, cell_of, inputs_of, layer_of
 
 SEED = 7
 # `FastWeights` and `keras.layers.RNN` differ in the outputs of masked first steps.
 MASK = np.array([[True, False, True, True, False], [True, True, False, False, True]])
+NO_BIAS = {"use_bias": False}
 DROPOUT = {"dropout": 0.4, "recurrent_dropout": 0.3, "seed": SEED}
 
 
@@ -45,30 +28,32 @@ def masks(batches=1, dtype="float64"):
 
 def oracle(name, layer, states, batches=1):
     """Returns the oracle's output of the last step in training, with the masks of a batch."""
-    outputs, weights = [], weights_of(layer)
-    weights.setdefault("bias", np.zeros(weights["kernel"].shape[1]))
+    outputs, weights = [], cases.weights_of(layer)
+    weights["bias"] = np.zeros(weights["kernel"].shape[1])
     for b, (input_mask, mask) in enumerate(zip(*masks(batches), strict=True)):
         state = [array(one)[b] for one in states]
         if "FastWeights" in name:
             state[1] = state[1].reshape(UNITS, UNITS)
         for x in inputs_of()[b]:
-            state = step_of(name, weights, mask=mask)(input_mask * x, *state)
+            state = cases.step_of(name, weights, mask=mask)(input_mask * x, *state)
         outputs.append(state[0])
     return np.array(outputs)
 
 
-@all_cases
-@unrolled
+@cases.all_cases
+@cases.unrolled
 def test_dropout_in_a_sequence(name, unroll):
     """Catches a product that dropout misses, a read or a mix of states that it reaches, a mask that
-    changes between steps or lasts longer than a batch, and dropout outside of training.
+    changes between steps or lasts longer than a batch, dropout outside of training, and a bias in
+    spite of `use_bias`.
     """
-    layer = layer_of(name, cell=DROPOUT, unroll=unroll)
-    states = random_states(layer.cell)
+    layer = layer_of(name, cell={**DROPOUT, **NO_BIAS}, unroll=unroll)
+    states = cases.random_states(layer.cell)
     for batches in (1, 2):
         outputs = layer(inputs_of(), initial_state=states, training=True)
         assert_close(name, outputs, oracle(name, layer, states, batches))
-    without = layer_of(name, unroll=unroll)(inputs_of(), initial_state=states, training=True)
+    plain = layer_of(name, cell=NO_BIAS, unroll=unroll)
+    without = plain(inputs_of(), initial_state=states, training=True)
     np.testing.assert_array_equal(array(layer(inputs_of(), initial_state=states)), array(without))
 
 
@@ -95,7 +80,7 @@ def test_custom_gradient_with_dropout(recurrence, chunk_size, has_states):
     options = {"return_sequences": True, "return_state": True}
     layer = layer_of("FastWeights", cell={**settings, "chunk_size": chunk_size}, **options)
     cell = layer_of("FastWeightsCell", cell=settings, **options)
-    states = random_states(layer.cell) if has_states else []
+    states = cases.random_states(layer.cell) if has_states else []
     pairs = zip(gradients(layer, states), gradients(cell, states), strict=True)
     for custom, automatic in pairs:
         assert_close("FastWeights", custom, array(automatic))
@@ -107,7 +92,7 @@ def test_fit_with_dropout(name):
     training: it would move the generator on.
     """
     layer, twin = (layer_of(name, cell=DROPOUT, dtype="float32") for _ in range(2))
-    model = keras.Sequential([keras.Input((STEPS, FEATURES)), layer])
+    model = keras.Sequential([keras.Input((cases.STEPS, FEATURES)), layer])
     model.compile("sgd", "mse")
     inputs, targets = inputs_of("float32"), np.ones((BATCH, UNITS), "float32")
     model.predict(inputs, verbose=0)
@@ -116,7 +101,7 @@ def test_fit_with_dropout(name):
     np.testing.assert_allclose(history["loss"][0], loss, rtol=1e-4)
 
 
-@all_cells
+@cases.all_cells
 def test_stacked_cells_with_dropout(name):
     """Catches a cell that `StackedRNNCells` gives no masks."""
     sizes = (FEATURES, UNITS)
@@ -125,24 +110,3 @@ def test_stacked_cells_with_dropout(name):
     first, second = (array(stack(inputs_of("float32"), training=True)) for _ in range(2))
     assert np.abs(first - second).max() > 1e-3
     assert np.all(np.isfinite(first))
-
-
-@all_cases
-def test_files_with_dropout_and_without_bias(name, tmp_path):
-    """Catches a setting that `get_config` drops, and a bias that is added all the same."""
-    layer = layer_of(name, cell={"use_bias": False, **DROPOUT})
-    model = keras.Sequential([keras.Input((STEPS, FEATURES), dtype="float64"), layer])
-    model.save(tmp_path / "model.keras")
-    (loaded,) = keras.models.load_model(tmp_path / "model.keras").layers
-    assert "bias" not in weights_of(loaded)
-    states = layer.get_initial_state(BATCH)
-    assert_close(name, loaded(inputs_of(), training=True), oracle(name, layer, states))
-
-
-@pytest.mark.parametrize(
-    "arguments", [{"dropout": 1.5}, {"recurrent_dropout": -0.1}, {"dropout": "a"}, {"seed": 0.5}]
-)
-def test_invalid_dropout_is_refused(arguments):
-    """Catches a rate that Keras's layers silently replace."""
-    with pytest.raises(ValueError, match=next(iter(arguments))):
-        Control(3, **arguments)

@@ -19,32 +19,27 @@ def model(tiny_config):
     return build_model(tiny_config)
 
 
-def test_prediction_is_the_most_likely_symbol(model):
-    """Catches probabilities in the columns of other symbols, and an answer of another step."""
-    text = "g5o8??g"
-    logits = model(TASK.encode(text)[None].astype("int32")).numpy()[0].astype("float64")
-    probabilities = np.exp(logits) / np.exp(logits).sum()
-    trace = evaluation.trace_sequence(model, TASK, text)
-    assert list(trace.positions) == [6]
-    np.testing.assert_allclose(trace.probabilities, probabilities[None], rtol=1e-5)
-    expected = TASK.vocabulary[np.argmax(logits)]
-    assert trace.prediction == expected
-    assert evaluation.predict_text(model, TASK, text) == expected
-
-
-def test_every_query_of_a_sequence_is_answered(tiny):
-    """Catches an answer of another position, and a probe that shows other answers than test.py."""
-    config = tiny(task="multi-query-recall")
+@pytest.mark.parametrize(
+    ("task", "text", "positions"),
+    [
+        ("associative-retrieval", "g5o8??g", [6]),
+        ("multi-query-recall", "k1 v1 k2 v2 k2 v3 k1 k2", [4, 6, 7]),
+    ],
+)
+def test_every_query_of_a_sequence_is_answered(tiny, task, text, positions):
+    """Catches probabilities of other symbols or positions, and another prediction in a trace."""
+    config = tiny(task=task)
     model, task = build_model(config), config.make_task()
-    text = "k1 v1 k2 v2 k2 v3 k1 k2"
     trace = evaluation.trace_sequence(model, task, text)
-    logits = model(trace.tokens[None])[0].numpy()
-    expected = [task.vocabulary[i] for i in logits[[4, 6, 7]].argmax(axis=1)]
-    assert trace.prediction.split() == expected
-    assert evaluation.predict_text(model, task, text).split() == expected
-    assert trace.hidden.shape == (8, 5)
-    split = task.generate(5, np.random.default_rng(0))
-    assert evaluation.mean_attention(model, task, split).shape == (1, 8, 8)
+    assert list(trace.positions) == positions
+    logits = np.atleast_2d(model(trace.tokens[None])[0].numpy().astype("float64"))
+    logits = logits[positions] if len(positions) > 1 else logits
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(trace.probabilities, probabilities, rtol=1e-5)
+    expected = [task.vocabulary[i] for i in logits.argmax(axis=1)]
+    assert (
+        trace.prediction.split() == evaluation.predict_text(model, task, text).split() == expected
+    )
 
 
 @pytest.mark.parametrize("recurrence", ["original", "paper"])
@@ -82,15 +77,18 @@ def test_mean_attention_is_the_mean_by_queried_pair(model, monkeypatch):
         evaluation.mean_attention(model, TASK, second)
 
 
-@pytest.mark.parametrize("model_name", ["CONTROL", "GRU-LN"])
-def test_trace_without_fast_weights_has_the_hidden_states(tiny, model_name):
-    """Catches states of another step, and a model without fast weights that cannot be traced."""
-    model = build_model(tiny(model_name=model_name))
+@pytest.mark.parametrize(
+    "changes", [{"model_name": "CONTROL"}, {"model_name": "GRU-LN"}, {"network": "paper"}], ids=str
+)
+def test_trace_has_the_hidden_states(tiny, changes):
+    """Catches states of another step, one-hot vectors in the place of the embedding, and a model
+    without fast weights that cannot be traced.
+    """
+    model = build_model(tiny(**changes))
     trace = evaluation.trace_sequence(model, TASK, "g5o8??g")
-    assert trace.fast_weights is None
-    assert trace.attention is None
-    tokens = TASK.encode("g5o8??g")[None].astype("int32")
-    layer = model.get_layer("rnn")
-    last = layer(keras.ops.one_hot(tokens, 37)).numpy()[0]
-    np.testing.assert_allclose(trace.hidden[-1], last, rtol=1e-5, atol=1e-6)
+    assert (trace.fast_weights is None) == (trace.attention is None) == ("model_name" in changes)
+    last = keras.Model(model.input, model.get_layer("rnn").output)
+    np.testing.assert_allclose(
+        trace.hidden[-1], last(TASK.encode("g5o8??g")[None])[0], rtol=1e-5, atol=1e-6
+    )
     assert trace.hidden.shape == (7, 5)

@@ -4,17 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import (
-    FEATURES,
-    LAYERS,
-    STEPS,
-    costly,
-    inputs_of,
-    layer_of,
-    needs_litert,
-    randomize,
-    unrolled,
-)
+from cases import FEATURES, LAYERS, STEPS, costly, inputs_of, layer_of, needs_litert, randomize
 
 costly_layers = costly(LAYERS, always=["FastWeights-chunks"])
 # In the default suite, one looped and one unrolled model.
@@ -43,7 +33,7 @@ def test_saved_model(name, unroll, tmp_path):
 
 
 @costly_layers
-@unrolled
+@costly_unrolled
 def test_onnx(name, unroll, tmp_path):
     """Catches an operation that ONNX lacks, or that onnxruntime computes differently."""
     onnxruntime = pytest.importorskip("onnxruntime")

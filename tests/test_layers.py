@@ -2,27 +2,11 @@
 
 import re
 
+import cases
 import keras
 import numpy as np
 import pytest
-from cases import (
-    BATCH,
-    FEATURES,
-    SETTINGS,
-    STEPS,
-    UNITS,
-    all_layers,
-    array,
-    assert_close,
-    inputs_of,
-    kind_of,
-    layer_of,
-    oracle,
-    oracle_states,
-    random_states,
-    some_layers,
-    unrolled,
-)
+from cases import BATCH, SETTINGS, STEPS, all_layers, assert_close, inputs_of, layer_of, oracle
 
 from fast_weights import Control, FastWeights
 
@@ -30,29 +14,19 @@ BEFORE_KERAS_3_13 = tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13)
 
 
 @all_layers
-def test_layer_exposes_settings_of_cell(name):
-    """Catches a setting that the layer accepts and hides, or that the cell does not get."""
-    layer = kind_of(name)(UNITS, **SETTINGS[name])
-    assert layer.units == layer.cell.units == UNITS
+def test_layer_passes_its_arguments_on(name):
+    """Catches an argument that the layer accepts and hides, or that Keras or the cell lacks."""
+    layer = layer_of(name, activity_regularizer="l2", name="mine", trainable=False)
     for setting, value in SETTINGS[name].items():
         assert getattr(layer, setting) == value
-    assert layer.bias_constraint is None
-
-
-@all_layers
-def test_layer_takes_arguments_of_keras_layers(name):
-    """Catches an argument that the layer accepts and does not pass on."""
-    layer = layer_of(name, activity_regularizer="l2", name="mine")
     layer(inputs_of())
     assert len(layer.losses) == 1
     assert layer.weights[0].path == "mine/cell/kernel"
-    frozen = layer_of(name, trainable=False)
-    assert frozen.trainable is False
-    assert frozen.trainable_variables == []
+    assert layer.trainable_variables == []
 
 
-@some_layers
-@unrolled
+@cases.some_layers
+@cases.unrolled
 def test_stateful(name, unroll):
     """Catches a state that is lost between batches or not reset, and A that is left behind."""
     layer = layer_of(name, stateful=True, unroll=unroll)
@@ -62,38 +36,6 @@ def test_stateful(name, unroll):
         assert_close(name, first, expected[:, 1])
         assert_close(name, second, expected[:, -1])
         layer.reset_state()
-
-
-@some_layers
-def test_any_length(name):
-    """Catches a length of 1, and one that is no multiple of the chunk size."""
-    layer = layer_of(name, return_sequences=True, return_state=True)
-    states = random_states(layer.cell)
-    for length in (1, 4):
-        outputs, *last = layer(inputs_of()[:, :length], initial_state=states)
-        expected, ends = oracle(name, layer, inputs_of()[:, :length], oracle_states(states))
-        assert_close(name, outputs, expected)
-        assert_close(name, array(last[-1]).ravel(), ends[-1].ravel())
-
-
-class UnregisteredRegularizer(keras.regularizers.Regularizer):
-    def __call__(self, weights):
-        return keras.ops.sum(weights)
-
-
-@all_layers
-def test_unregistered_functions_reach_cell(name):
-    """Catches a cell that is made from a config, which cannot hold such functions."""
-    arguments = {
-        "activation": lambda values: keras.ops.maximum(values, 0.1 * values),
-        "kernel_regularizer": UnregisteredRegularizer(),
-        "kernel_initializer": lambda shape, dtype=None: keras.ops.full(shape, 0.25, dtype),
-    }
-    layer = kind_of(name)(UNITS, unroll=True, **SETTINGS[name], **arguments)
-    layer(inputs_of("float32"))
-    assert layer.activation is arguments["activation"]
-    columns = layer.cell.kernel.shape[1]
-    assert float(layer.losses[0]) == FEATURES * columns * 0.25
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from processes import assert_refused, run
 
-from fast_weights.experiment import evaluation
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.models import build_model
 from fast_weights.experiment.optimizer import learning_rate
@@ -32,11 +30,8 @@ def test_defaults_are_those_of_the_paper():
     """Catches a setting of the blog's network under the name of the paper's."""
     config = Config.with_defaults(network="paper")
     assert (config.num_pairs, config.batch_size, config.num_updates) == (4, 128, 149_952)
-    assert (config.num_training, config.num_validation, config.num_test) == (
-        100_000,
-        10_000,
-        20_000,
-    )
+    sizes = config.num_training, config.num_validation, config.num_test
+    assert sizes == (100_000, 10_000, 20_000)
     assert (config.decay_rate, config.fast_learning_rate, config.inner_steps) == (0.9, 0.5, 1)
     assert (config.recurrence, config.shuffle) == ("paper", True)
     assert config.changes() == {"network": "paper"}
@@ -50,11 +45,10 @@ def test_layers(paper, model_name):
     """Catches a wrong size, a missing activation and a wrong initial weight."""
     model = build_model(paper(model_name=model_name))
     hidden = {"A-LSTM": 18}.get(model_name, 6)
-    shapes = {name: model.get_layer(name).kernel.shape for name in ("embedding", "expand")}
-    assert shapes == {"embedding": (37, 50), "expand": (50, 100)}
-    assert model.get_layer("relus").kernel.shape == (hidden, 100)
-    assert model.get_layer("logits").kernel.shape == (100, 37)
-    activations = [model.get_layer(name).activation for name in ("expand", "relus", "logits")]
+    names = ("embedding", "expand", "relus", "logits")
+    shapes = [model.get_layer(name).kernel.shape for name in names]
+    assert shapes == [(37, 50), (50, 100), (hidden, 100), (100, 37)]
+    activations = [model.get_layer(name).activation for name in names[1:]]
     assert activations == [keras.activations.relu] * 2 + [keras.activations.linear]
     assert not model.get_layer("embedding").use_bias
     embedding = model.get_layer("embedding").kernel.numpy()
@@ -89,19 +83,3 @@ def test_weight_decay_spares_biases_and_gains(paper):
         decays = weight.name.endswith("kernel")
         expected = before[weight.path] * (kept if decays else 1)
         np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-6, err_msg=weight.path)
-
-
-def test_trace_of_the_paper_network(paper):
-    """Catches a trace that reads one-hot vectors instead of the embedding."""
-    config = paper()
-    model, task = build_model(config), config.make_task()
-    trace = evaluation.trace_sequence(model, task, task.default_sample)
-    hidden = keras.Model(model.input, model.get_layer("rnn").output)
-    tokens = task.encode_sample(task.default_sample)[None]
-    np.testing.assert_allclose(trace.hidden[-1], hidden(tokens)[0], rtol=1e-5, atol=1e-6)
-
-
-def test_test_split_must_exist(tmp_path):
-    """Catches the accuracy of no sequences."""
-    done = run("test.py", tmp_path, "--evaluate", "--split=test", status=2)
-    assert_refused(done, "--split=validation")

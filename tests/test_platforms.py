@@ -29,55 +29,32 @@ def test_scripts_obey_rules_of_windows(tmp_path):
     assert records(ours) == records(others)
 
 
-@pytest.fixture
-def notebook(tmp_path):
-    """A function that runs a cell, in a notebook in an empty directory.
-
-    It returns what the cell prints, and interrupts the cell once it prints `interrupt_at`.
-    """
+def test_scripts_run_in_a_notebook(tmp_path):
+    """Catches flags that are defined again, an end of the kernel, and a lock that is kept."""
     pytest.importorskip("ipykernel")
-    manager = pytest.importorskip("jupyter_client.manager")
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    kernel, client = manager.start_new_kernel(cwd=tmp_path, env=env)
-
-    def execute(code, interrupt_at=None):
-        printed = []
-
-        def receive(message):
-            content = message["content"]
-            assert message["msg_type"] != "error", content
-            printed.append(content["text"] if message["msg_type"] == "stream" else "")
-            if interrupt_at and interrupt_at in printed[-1]:
-                kernel.interrupt_kernel()
-
-        client.execute_interactive(code, output_hook=receive, timeout=300)
-        assert not {"\r", "\x1b"} & set("".join(printed)), printed
-        return "".join(printed)
-
-    yield execute
-    client.stop_channels()
-    kernel.shutdown_kernel(now=True)
-
-
-def test_scripts_run_in_a_notebook(notebook):
-    """Catches a second script that defines its flags again, and an end of the kernel."""
-
-    def call(script, *flags, **options):
-        return notebook(f"%run {ROOT / script} {' '.join(flags)}", **options)
-
-    pid = notebook("import os; print(os.getpid())")
-    assert "PREDICTION: 5" in call("test.py")
-    printed = call("train.py", *TINY, "--num_epochs=2")
-    assert [line.split()[0] for line in printed.splitlines() if "/2 " in line] == ["1/2", "2/2"]
-    assert printed.count("note: Training on ") == 1
-    for flags in (["--units=6"], ["--unit=5"], ["RNN-LN"]):
-        (line,) = call("train.py", *flags).splitlines()
-        assert line.startswith("error: ")
-    printed = call("train.py", "--num_epochs=100000", interrupt_at=" 3/100000")
-    assert "--restart" in printed.splitlines()[-1]
-    # The interrupted run released its lock.
-    printed = call("train.py", *TINY, "--restart", "--num_epochs=1")
-    assert printed.count("note: Training on ") == 1
-    assert "of 40" in call("test.py", "--evaluate")
-    assert "accuracy.png" in call("plot.py")
-    assert notebook("print(os.getpid())") == pid
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    tiny = " ".join(TINY)
+    interrupt = "import _thread, threading; threading.Timer(20, _thread.interrupt_main).start()"
+    printed = {
+        f"%run {ROOT}/test.py": "PREDICTION: 5",
+        f"%run {ROOT}/train.py {tiny} --num_epochs=2": " 2/2 ",
+        f"%run {ROOT}/train.py --units=6": "error: ",
+        f"%run {ROOT}/train.py --unit=5": "error: ",
+        f"%run {ROOT}/train.py RNN-LN": "error: ",
+        f"{interrupt}\n%run {ROOT}/train.py --num_epochs=100000": "(without --restart)",
+        f"%run {ROOT}/train.py {tiny} --restart --num_epochs=1": " 1/1 ",
+        f"%run {ROOT}/test.py --evaluate": "of 40",
+        f"%run {ROOT}/plot.py": "accuracy.png",
+    }
+    notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, printed)])
+    resources = {"metadata": {"path": str(tmp_path)}}
+    client = nbclient.NotebookClient(notebook, timeout=300, resources=resources)
+    client.execute(env={**os.environ, "PYTHONPATH": str(ROOT)})
+    for cell, expected in zip(notebook.cells, printed.values(), strict=True):
+        text = "".join(output.text for output in cell.outputs)
+        assert expected in text
+        assert text.count("note: Training on ") == (
+            "/train.py" in cell.source and expected[0] != "e"
+        )
+        assert text.count("\n") == 1 or expected != "error: "
+        assert not {"\r", "\x1b"} & set(text)

@@ -1,62 +1,35 @@
 """The bundled weights: those of the committed records, and part of the package."""
 
-import logging
-
 import pytest
 from processes import ROOT
 
-from benchmarks import reproduce_paper
+from benchmarks.reproduce_paper import BUNDLED as PAPER_RUNS
+from benchmarks.reproduce_paper import STUDY
 from fast_weights.experiment import dataset, results, storage
 from fast_weights.experiment.checkpoint import load_model
 from fast_weights.experiment.config import Config
-from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.evaluation import evaluate
 from fast_weights.experiment.models import BLOG_MODELS
 from fast_weights.experiment.run_dir import PRETRAINED_DIR, RunDirectory
 
-
-@pytest.fixture(scope="module")
-def validation():
-    """The validation sequences of seed 0, on which all bundled weights were evaluated."""
-    return dataset.generate(Config())[1]
-
-
-@pytest.mark.parametrize("model_name", BLOG_MODELS)
-def test_bundled_weights_are_those_of_the_records(tmp_path, caplog, validation, model_name):
-    """Catches weights of another run or epoch, and settings that are not theirs."""
-    caplog.set_level(logging.INFO)
-    run_dir = RunDirectory(tmp_path, model_name)
-    model, config = load_model(run_dir)
-    assert config == Config(model_name=model_name)
-    (note,) = caplog.records
-    assert run_dir.train_command() in note.args
-    accuracy = evaluate(model, config, validation)["accuracy"]
-    records = results.read(ROOT / f"docs/results/{model_name}-seed0.jsonl")
-    assert records[-1].epoch == 1000
-    # The last bit of a logit may depend on the machine.
-    assert accuracy == pytest.approx(records[-1].val_accuracy, abs=2e-4)
+RECORDS = {name: results.read(ROOT / f"docs/results/{name}-seed0.jsonl") for name in BLOG_MODELS}
+BUNDLED = [
+    *((Config(model_name=name), RECORDS[name][-1].val_accuracy) for name in BLOG_MODELS),
+    *((STUDY.runs[name].config, STUDY[name]["test_accuracy"][-1]) for name in PAPER_RUNS.values()),
+]
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if model_name == "A-LSTM" else name
-        for model_name, name in reproduce_paper.BUNDLED.items()
-    ],
+    ("expected", "accuracy"), BUNDLED, ids=lambda one: getattr(one, "model_name", None)
 )
-def test_bundled_weights_of_the_paper_are_those_of_the_records(tmp_path, name):
-    """Catches weights of another run or of the blog's network, and settings that are not theirs."""
-    run, record = reproduce_paper.STUDY.runs[name], reproduce_paper.STUDY[name]
-    model, config = load_model(RunDirectory(tmp_path, run.config.model_name), "paper")
-    assert config == run.config
-    accuracy = evaluate(model, config, dataset.generate(config).test)["accuracy"]
-    assert accuracy == pytest.approx(record["test_accuracy"][-1], abs=2e-4)
-
-
-def test_other_seeds_are_not_bundled(tmp_path):
-    """Catches the weights of seed 0 under the name of another seed."""
-    with pytest.raises(UserError):
-        load_model(RunDirectory(tmp_path, "RNN-LN-FW", seed=3))
+def test_bundled_weights_are_those_of_the_records(tmp_path, expected, accuracy):
+    """Catches weights of another run, epoch or network, and settings that are not theirs."""
+    model, config = load_model(RunDirectory(tmp_path, expected.model_name), expected.network)
+    assert config == expected
+    splits = dataset.generate(config)
+    # The last bit of a logit may depend on the machine.
+    found = evaluate(model, config, splits.test if config.num_test else splits.validation)
+    assert found["accuracy"] == pytest.approx(accuracy, abs=2e-4)
 
 
 def test_bundled_weights_have_no_optimizer():
@@ -65,16 +38,3 @@ def test_bundled_weights_have_no_optimizer():
     assert len(paths) == 8
     for path in paths:
         assert not [name for name in storage.read_arrays(path) if name.startswith("optimizer")]
-
-
-def test_distribution_lists_every_package_and_the_weights():
-    """Catches an installed package that lacks modules or weights which the clone has."""
-    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
-    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    packages = {".".join(path.parent.relative_to(ROOT).parts)
-                for path in (ROOT / "fast_weights").rglob("__init__.py")}  # fmt: skip
-    assert set(setuptools["packages"]) == packages
-    experiment = PRETRAINED_DIR.parent
-    patterns = setuptools["package-data"]["fast_weights.experiment"]
-    listed = {path for pattern in patterns for path in experiment.glob(pattern)}
-    assert {path for path in PRETRAINED_DIR.rglob("*") if path.is_file()} <= listed

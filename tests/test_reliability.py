@@ -15,14 +15,7 @@ import time
 import numpy as np
 import pytest
 from event_files import curves
-from processes import (
-    TINY,
-    checkpoint_arrays,
-    records,
-    run_directory,
-    start,
-    without_xla,
-)
+from processes import TINY, checkpoint_arrays, records, run_directory, start, without_xla
 
 from fast_weights.experiment import results
 from fast_weights.experiment.checkpoint import restore_newest
@@ -112,15 +105,6 @@ def test_killed_run_resumes_bit_identical(tmp_path, tiny, model_name, num_kills,
     assert not list(run_dir.path.glob("partial-*"))
 
 
-def start_interruptible(directory, *flags):
-    """Starts a training that obeys Ctrl-C even if the tests run in the background."""
-
-    def restore():
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    return start("train.py", directory, *flags, preexec_fn=restore)
-
-
 def end(process, number):
     """Sends a signal and returns the standard error of the process."""
     process.send_signal(number)
@@ -131,7 +115,7 @@ def end(process, number):
 
 def stop_in_an_epoch(directory, number):
     """Stops a training after its third epoch. All files must be complete."""
-    with start_interruptible(directory, *CONTROL) as process:
+    with start("train.py", directory, *CONTROL) as process:
         read_until(process.stdout, " 3/1000")
         stderr = end(process, number)
     run_dir = run_directory(directory, "CONTROL")
@@ -142,7 +126,7 @@ def stop_in_an_epoch(directory, number):
 
 
 def stop_while_tensorflow_loads(directory, number, delay=0.0):
-    with start_interruptible(directory, *CONTROL) as process:
+    with start("train.py", directory, *CONTROL) as process:
         wait_until_tensorflow_loads(process)
         time.sleep(delay)
         stderr = end(process, number)
@@ -152,7 +136,7 @@ def stop_while_tensorflow_loads(directory, number, delay=0.0):
 def stop_while_xla_compiles(directory, number):
     # XLA takes seconds to compile 26 pairs.
     sizes = ("--num_pairs=26", "--num_training=128", "--num_validation=128", "--inner_steps=3")
-    with start_interruptible(directory, *sizes) as process:
+    with start("train.py", directory, *sizes) as process:
         read_until(process.stderr, "ompil")
         time.sleep(1)
         stderr = end(process, number)
@@ -233,10 +217,8 @@ def test_read_only_directory_ends_with_message(tmp_path, tiny_config):
     (tmp_path / "file").touch()
     read_only = tmp_path / "file" / "directory"
     good = RunDirectory(tmp_path, "RNN-LN-FW")
-    for run_dir, data_dir in (
-        (good, read_only),
-        (RunDirectory(read_only, "RNN-LN-FW"), tmp_path),
-    ):
+    bad = RunDirectory(read_only, "RNN-LN-FW")
+    for run_dir, data_dir in ((good, read_only), (bad, tmp_path)):
         with pytest.raises(NotADirectoryError) as caught:
             train(tiny_config, run_dir, data_dir)
         assert caught.value.filename.startswith(str(tmp_path / "file"))

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import BACKEND, FLOAT32, HOLES, array, inputs_of, layer_of, random_states
+from cases import FLOAT32, HOLES, array, gradients_of, inputs_of, layer_of, random_states
 
 
 def second_derivatives(layer, arguments):
@@ -19,28 +19,8 @@ def second_derivatives(layer, arguments):
     def total(gradients):
         return sum(keras.ops.sum(keras.ops.square(gradient)) for gradient in gradients)
 
-    everything = tuple(range(len(arguments)))
     tensors = [keras.ops.convert_to_tensor(argument) for argument in arguments]
-    if BACKEND == "jax":
-        import jax
-
-        first = jax.grad(loss, everything)
-        return jax.grad(lambda *tensors: total(first(*tensors)), everything)(*tensors)
-    if BACKEND == "torch":
-        import torch
-
-        tensors = [tensor.detach().requires_grad_() for tensor in tensors]
-        first = torch.autograd.grad(loss(*tensors), tensors, create_graph=True)
-        return torch.autograd.grad(total(first), tensors)
-    import tensorflow as tf
-
-    with tf.GradientTape() as outer:
-        outer.watch(tensors)
-        with tf.GradientTape() as inner:
-            inner.watch(tensors)
-            value = loss(*tensors)
-        squares = total(inner.gradient(value, tensors))
-    return outer.gradient(squares, tensors)
+    return gradients_of(lambda *tensors: total(gradients_of(loss, tensors)), tensors)
 
 
 @pytest.mark.parametrize("recurrence", ["original", "paper"])

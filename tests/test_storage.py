@@ -148,12 +148,6 @@ def test_rare_damage_is_refused(tmp_path, intact, offset, damaged):
         storage.read_arrays(path)
 
 
-def test_unreadable_file_is_not_called_corrupt(tmp_path):
-    """Catches a missing permission that is reported as damage."""
-    with pytest.raises(IsADirectoryError):
-        storage.read_arrays(tmp_path)
-
-
 class RunsCode:
     """Creates a directory when it is unpickled."""
 

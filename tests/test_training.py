@@ -1,6 +1,5 @@
 """`train`: data, model, `fit` and callbacks, in one call."""
 
-import csv
 import dataclasses
 import functools
 import shutil
@@ -16,7 +15,7 @@ from fast_weights.experiment import callbacks, dataset, results, training
 from fast_weights.experiment.checkpoint import restore_newest
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import BLOG_MODELS, build_model
-from fast_weights.experiment.run_dir import TENSORBOARD_RUNS, RunDirectory
+from fast_weights.experiment.run_dir import RunDirectory
 from fast_weights.experiment.tasks import TASKS, batches
 
 
@@ -52,18 +51,6 @@ def copy(trained, run_dir):
 
 
 PAPER = {"network": "paper", "learning_rate_schedule": "cosine", "weight_decay": 0.1}
-
-
-class Interrupt(keras.callbacks.Callback):
-    """Ends a training as Ctrl-C does, at the end of an epoch, before its checkpoint."""
-
-    def __init__(self, number):
-        super().__init__()
-        self.number = number
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch + 1 == self.number:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
@@ -127,7 +114,6 @@ def test_callbacks_and_metrics_of_keras(control, run_dir):
     ours = [
         keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate if epoch else 1e-10),
         keras.callbacks.ReduceLROnPlateau("val_accuracy", factor=0.5, patience=1),
-        keras.callbacks.CSVLogger(run_dir.checkpoint_dir / "log.csv"),
         keras.callbacks.EarlyStopping("val_accuracy", patience=2),
         keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(dict(logs))),
     ]
@@ -136,17 +122,14 @@ def test_callbacks_and_metrics_of_keras(control, run_dir):
     found = training.train(config, run_dir, run_dir.checkpoint_dir, callbacks=ours, metrics=[top])
     # With this rate, no epoch is better than the first.
     assert [record.epoch for record in found] == [1, 2, 3]
-    assert run_dir.checkpoint_epochs() == [3, 2]
-    assert ours[3].monitor_op(2, 1)  # a higher accuracy is better
+    assert ours[2].monitor_op(2, 1)  # a higher accuracy is better
     common = {"loss", "accuracy", "top"}
     validation = {f"val_{name}" for name in (*common, "accuracy_1", "accuracy_2")}
     test = {"test_loss", "test_accuracy"}
     assert set(seen[0]) == common | validation | test | {"gradient_norm", "learning_rate"}
     assert (seen[0]["top"], seen[0]["val_top"]) == (1, 1)
     assert seen[2]["val_loss"] == found[2].val_loss
-    with open(run_dir.checkpoint_dir / "log.csv") as file:
-        rows = list(csv.DictReader(file))
-    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([1e-10, 1e-10, 5e-11])
+    assert [one["learning_rate"] for one in seen] == pytest.approx([1e-10, 1e-10, 5e-11])
     model = build_model(config)
     restore_newest(run_dir.path, model)
     assert float(model.optimizer.learning_rate) == pytest.approx(2.5e-11)
@@ -180,18 +163,12 @@ def test_nothing_is_deleted_without_restart(control, copy):
     with pytest.raises(UserError):
         training.train(control, copy, copy.checkpoint_dir)
     assert copy.results_path.read_bytes() == before
-    for _ in range(2):  # restarts that are interrupted in their first epochs
-        with pytest.raises(KeyboardInterrupt):
-            training.train(
-                control, copy, copy.checkpoint_dir, restart=True, callbacks=[Interrupt(1)]
-            )
+    interrupt = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: 1 / 0)
+    options = {"restart": True, "callbacks": [interrupt]}
+    for _ in range(2):  # restarts that end in their first epochs
+        with pytest.raises(ZeroDivisionError):
+            training.train(control, copy, copy.checkpoint_dir, **options)
         assert (copy.path / "previous/results.jsonl").read_bytes() == before
-    # Nor does the next run keep anything of such a first epoch.
-    left = set(copy.path.glob("**/*.tfevents.*")) - set(copy.path.glob("previous/**/*"))
-    assert len(left) == 1 + len(TENSORBOARD_RUNS)
-    with pytest.raises(KeyboardInterrupt):
-        training.train(control, copy, copy.checkpoint_dir, callbacks=[Interrupt(1)])
-    assert not left & set(copy.path.rglob("*.tfevents.*"))
 
 
 def test_training_ends_where_it_should(control, run_dir):
