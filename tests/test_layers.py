@@ -47,6 +47,7 @@ def test_stateful(name, unroll):
         (lambda: FastWeights(3, recurence="paper"), "{'recurence': 'paper'}"),
         (lambda: Control(3, "tanh"), "positional argument"),
         (lambda: Control(3)(np.ones((2, 4), "float32")), "ndim=2"),
+        (lambda: FastWeights(3)(inputs_of()[:, :0]), "(2, 0, 4)"),
         (lambda: layer_of("Control")(inputs_of()[:, :, 1:]), "(2, 5, 3)"),
         (lambda: Control(3)(inputs_of(), mask=np.ones((BATCH, STEPS + 1), "bool")), "(2, 6)"),
         (lambda: Control(3)(inputs_of(), mask=np.ones((STEPS,), "bool")), "(5,)"),
