@@ -95,6 +95,7 @@ def test_loop_is_left_alone(use, settings):
     [
         ({}, True),
         ({"unroll": True}, True),
+        ({"stateful": True}, True),
         # The backend differentiates these, and its gradient cannot leave a compiled program.
         ({"normalization": "none"}, False),
         ({"activation": "gelu"}, True),
@@ -108,7 +109,8 @@ def test_compiled_loop_gives_the_same_results(settings, masked):
         keras.utils.set_random_seed(0)
         arguments = {"return_sequences": True, "return_state": True, "jit_compile": jit_compile}
         layer = fast_weights.FastWeights(UNITS, chunk_size=2, **arguments, **settings)
-        sequences = keras.Input((STEPS, FEATURES))
+        size = BATCH if settings.get("stateful") else None
+        sequences = keras.Input((STEPS, FEATURES), batch_size=size)
         mask = keras.Input((STEPS,), dtype="bool")
         outputs, *states = layer(sequences, mask=mask if masked else None)
         last = keras.layers.Concatenate()([keras.layers.Flatten()(outputs), *states])

@@ -154,7 +154,10 @@ class RecurrentLayer(keras.layers.RNN):
         # With an unknown length, XLA would compile again for each length.
         if self.jit_compile and self._can_compile and sequences.shape[1] is not None:
             loop = compiled(loop, self)
-        return loop(sequences, tuple(initial_state), mask, recurrent_mask)
+        # By a cast, because the states of a stateful layer are variables, which a function that XLA
+        # compiles cannot take.
+        states = tuple(ops.cast(state, self.cell.compute_dtype) for state in initial_state)
+        return loop(sequences, states, mask, recurrent_mask)
 
     @property
     def _can_compile(self) -> bool:
