@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fast_weights.experiment import checkpoint, storage
+from fast_weights.experiment.callbacks import Checkpoint
 from fast_weights.experiment.checkpoint import load_model, restore_newest, variables_of
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import build_model
@@ -49,8 +50,54 @@ def test_every_weight_of_a_nested_layer_is_saved():
     both = keras.layers.Bidirectional(keras.layers.SimpleRNN(2))
     model = keras.Sequential([keras.Input((5, 3)), both])
     model.compile("sgd", "mse")
-    expected = {id(one) for one in (*model.weights, *model.optimizer.variables)}
+    expected = {id(one) for one in (*model.variables, *model.optimizer.variables)}
     assert {id(one) for one in variables_of(model).values()} == expected
+
+
+class OwnWeight(keras.Model):
+    """A model with a weight that belongs to no layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = keras.layers.Dense(2, name="layer")
+        self.own = self.add_weight(shape=(2,), name="own")
+
+    def call(self, inputs):
+        return self.layer(inputs) * self.own
+
+
+def test_weight_of_no_layer_is_saved():
+    """Catches a weight of a subclass that keeps its initial value without a word."""
+    model = OwnWeight()
+    model.compile("sgd", "mse")
+    model(np.ones((1, 3)))
+    assert any(one is model.own for one in variables_of(model).values())
+
+
+def test_dropout_resumes_with_the_same_masks(tmp_path):
+    """Catches the state of a seed generator that is not restored."""
+
+    def fit(directory, seed, epochs):
+        model = keras.Sequential(
+            [
+                keras.Input((3,)),
+                keras.layers.Dense(8, name="hidden"),
+                keras.layers.Dropout(0.5, seed=seed, name="dropout"),
+                keras.layers.Dense(1, name="output"),
+            ]
+        )
+        model.compile("sgd", "mse", run_eagerly=True)
+        begun = restore_newest(directory, model)
+        inputs, targets = np.arange(24.0).reshape(8, 3), np.ones((8, 1))
+        options = {"initial_epoch": begun, "epochs": epochs, "shuffle": False, "verbose": 0}
+        model.fit(inputs, targets, callbacks=[Checkpoint(directory)], **options)
+        return model.get_weights()
+
+    keras.utils.set_random_seed(0)
+    expected = fit(tmp_path / "whole", 1, 2)
+    keras.utils.set_random_seed(0)
+    fit(tmp_path / "resumed", 1, 1)
+    np.testing.assert_equal(fit(tmp_path / "resumed", 2, 2), expected)
 
 
 def test_loaded_model_is_the_saved_one(tiny_config, model, run_dir, caplog):

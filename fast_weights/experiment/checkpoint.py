@@ -59,6 +59,7 @@ def variables_of(model: keras.Model) -> dict:
     """Returns the variables of a model and its optimizer, by name.
 
     Their values, the settings and the number of completed epochs determine the rest of a training.
+    Among them are the states of the seed generators that dropout uses.
     """
     if not model.built or model.optimizer is None:
         raise UserError(
@@ -68,7 +69,7 @@ def variables_of(model: keras.Model) -> dict:
     if not model.optimizer.built:  # Keras would build it in the first update
         model.optimizer.build(model.trainable_variables)
     optimizer = {f"optimizer.{i}": one for i, one in enumerate(model.optimizer.variables)}
-    return {**_weights(model), **optimizer}
+    return {**_variables(model), **optimizer}
 
 
 def load_model(run_dir: RunDirectory, network: str | None = None) -> tuple[keras.Model, Config]:
@@ -111,7 +112,7 @@ def load_epoch(
             run_dir.train_command(config.network),
         )
     model = build_model(config)
-    epoch = _restore_newest(found.path, _weights(model))
+    epoch = _restore_newest(found.path, _variables(model))
     if epoch < config.num_epochs:
         logger.info(
             "%s has been trained for %d of its %d epochs",
@@ -122,12 +123,14 @@ def load_epoch(
     return model, config, epoch
 
 
-def _weights(model: keras.Model) -> dict:
-    """Returns a model's weights by names that do not depend on how often it was built."""
+def _variables(model: keras.Model) -> dict:
+    """Returns a model's variables by names that do not depend on how often it was built."""
     found: dict = {}
-    for layer in model.layers:
-        for one in layer.weights:
-            name = f"{layer.name}.{one.name}"
+    for owner in (*model.layers, model):  # a subclass of `keras.Model` can have weights of its own
+        for one in owner.variables:
+            if any(one is other for other in found.values()):
+                continue
+            name = f"{owner.name}.{one.name}"
             # A layer of layers, such as `Bidirectional`, has several weights of one name.
             found[f"{name}.{len(found)}" if name in found else name] = one
     return found
@@ -142,24 +145,29 @@ def _restore_newest(directory, variables: dict) -> int:
         except CorruptFileError as error:
             logger.warning("%s; using an earlier checkpoint if there is one", error)
             continue
-        for name, variable in variables.items():
-            variable.assign(values[name])
+        for name, value in values.items():
+            variables[name].assign(value)
         return epoch
     if not epochs:
         return 0
     raise UserError(
         f"no checkpoint in {directory} can be used. Restore one, or train again with "
-        f"{option('restart', True)}"
+        f"{option('restart', True)} or in another directory. In a model of your own, give each "
+        "layer a name, because Keras numbers layers without one anew"
     )
 
 
 def _read(path, variables: dict) -> dict[str, np.ndarray]:
     """Returns the values of the variables, checked against the shapes and types of the model."""
-    values = storage.read_arrays(path)
+    values, found = storage.read_arrays(path), {}
     for name, variable in variables.items():
         value = values.get(name)
+        # Keras's GRU has a seed generator without dropout, too. Older files lack its state.
+        if value is None and name.endswith("seed_generator_state"):
+            continue
         if value is None or value.shape != tuple(variable.shape) or value.dtype != variable.dtype:
             raise CorruptFileError(f"{path} does not hold {name} of this model")
         if not np.isfinite(value).all():
             raise CorruptFileError(f"{path} holds values of {name} that are not finite")
-    return values
+        found[name] = value
+    return found

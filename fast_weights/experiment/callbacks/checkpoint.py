@@ -11,6 +11,8 @@ MAX_TO_KEEP = 2
 class Checkpoint(keras.callbacks.Callback):
     """Saves the weights and the optimizer after every epoch, in one atomically written file.
 
+    In a model of your own, give each layer a name, by which its weights are found again.
+
     To resume, pass `initial_epoch=checkpoint.restore_newest(directory, model)` to `fit`. Unlike
     `keras.callbacks.BackupAndRestore`, this callback keeps an earlier file, in case the newest one
     is corrupt. A reader finds only complete files.
