@@ -107,19 +107,25 @@ def arrays_of(run_dir):
 
 TRAIN_ON_TWO_DEVICES = """
 import json, sys
+import keras
 from fast_weights.experiment import Config, RunDirectory, UserError, train
+from fast_weights.experiment.models import MODELS, ModelEntry
 directory, configs = sys.argv[1], [Config(**one) for one in json.loads(sys.argv[2])]
 two = {"distribution_strategy": "mirrored", "num_devices": 2}
 for i, config in enumerate(configs):
     run_dir = RunDirectory(f"{directory}/{i}-two", config.model_name)
-    train(config, run_dir, directory, **two)
+    stop = keras.callbacks.EarlyStopping("val_accuracy", patience=9)
+    train(config, run_dir, directory, callbacks=[stop], **two)
+MODELS["DROPOUT"] = ModelEntry("fast_weights.Control", arguments={"dropout": 0.5})
 odd = Config(batch_size=5, num_training=5, num_validation=5)
-try:
-    train(odd, RunDirectory(directory, "odd"), directory, **two)
-except UserError as error:
-    assert "batch_size=5" in str(error)
-else:
-    sys.exit("a batch was divided unevenly")
+dropout = Config("DROPOUT", batch_size=4, num_training=4, num_validation=4)
+for config, reason in (odd, "batch_size=5"), (dropout, "dropout"):
+    try:
+        train(config, RunDirectory(directory, reason), directory, **two)
+    except UserError as error:
+        assert reason in str(error)
+    else:
+        sys.exit(f"trained with {reason}")
 """
 
 

@@ -147,13 +147,6 @@ class ReplicatedModel(BlockModel):
     def __init__(self, model: keras.Model, num_groups: int, replicas: Replicas):
         super().__init__(model, num_groups, jit_compile=False)
         self.replicas = replicas
-        self.loss_mean = keras.metrics.Mean("loss")
-        self.accuracy_mean = keras.metrics.Mean("accuracy")
-
-    @property
-    def metrics(self):
-        means = [getattr(self, name, None) for name in ("loss_mean", "accuracy_mean")]
-        return [*filter(None, means), self.gradient_norm, self.group_accuracy]
 
     def train_step(self, data):
         tokens, targets = data
@@ -167,7 +160,9 @@ class ReplicatedModel(BlockModel):
         return self._results(hidden=self.group_accuracy.names)
 
     def test_step(self, data):
-        """Evaluates a block with groups, with one sum over the replicas."""
+        """Evaluates a block with groups, with one sum over the replicas; or a batch, without."""
+        if len(data[0].shape) == 2:
+            return super().test_step(data)
         num_groups, shape = self.group_accuracy.num_groups, tf.shape(data[1])
         summed = self._summed(self._totals, *data, axis=1)
         means, correct, count = tf.split(summed, [2, num_groups, num_groups])
@@ -188,15 +183,23 @@ class ReplicatedModel(BlockModel):
         return self.replicas.run(of_share, (weights,))
 
     def _add_means(self, values, number=1):
-        self.loss_mean.update_state(values[0], number)
-        self.accuracy_mean.update_state(values[1], number)
+        loss, compiled = self.metrics[:2]
+        means = loss, compiled.metrics[0]  # of the accuracy
+        for mean, value in zip(means, tf.unstack(values), strict=True):
+            keras.metrics.Mean.update_state(mean, value, number)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)  # which would change the message of an error
     def _gradients(self, weights, tokens, targets):
         """Returns the sums of loss and correct predictions, and the gradients, as one vector."""
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            logits, _ = self.stateless_call(weights, self._constants(), tokens, training=True)
+            constants = self._constants()
+            logits, after = self.stateless_call(weights, constants, tokens, training=True)
+            if any(new is not old for new, old in zip(after, constants, strict=True)):
+                raise UserError(
+                    "several devices cannot train a model with dropout or other variables that an "
+                    f"update changes besides the weights. Omit {option('distribution_strategy')}"
+                )
             loss = tf.reduce_sum(cross_entropy(targets, logits))
         gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         correct = tf.reduce_sum(accuracy(targets, logits))
