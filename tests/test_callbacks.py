@@ -20,10 +20,18 @@ def test_training_ends_at_an_accuracy():
         [],
     )
     stop.set_model(model)
-    for accuracy in (0.6, 0.7):
-        stop.on_epoch_end(0, {"val_accuracy": accuracy})
+    for logs in ({"val_accuracy": 0.6}, {}, {"val_accuracy": 0.7}):
+        stop.on_epoch_end(0, logs)
         ended.append(model.stop_training)
-    assert ended == [False, True]
+    assert ended == [False, False, True]
+
+
+def test_records_need_validation_data(tmp_path):
+    """Catches a record that looks complete, and an error without the reason."""
+    records = callbacks.Records(tmp_path / "results.jsonl")
+    records.on_epoch_begin(0)
+    with pytest.raises(UserError, match="val_loss, val_accuracy"):
+        records.on_epoch_end(0, {"loss": 1.0, "accuracy": 0.5})
 
 
 def test_weight_that_is_not_finite_ends_the_training():
@@ -67,6 +75,14 @@ def test_table_has_the_best_accuracy_and_the_time_left():
     assert [" ".join(row[8:]) for row in rows] == ["?", "6 s", "6 s", "4 s", "0 s"]
     assert "\r" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_terminal_without_a_known_number_of_steps():
+    """Catches a bar that divides by it: a data set from a generator has no length."""
+    progress = callbacks.ProgressTable(types.SimpleNamespace(all=[]), Terminal())
+    progress.set_params({"epochs": 1, "steps": None})
+    progress.on_epoch_begin(0)
+    progress.on_train_batch_end(0)
 
 
 def test_terminal_shows_the_current_epoch():

@@ -124,9 +124,9 @@ def test_callbacks_and_metrics_of_keras(control, run_dir):
     assert [record.epoch for record in found] == [1, 2, 3]
     assert ours[2].monitor_op(2, 1)  # a higher accuracy is better
     common = {"loss", "accuracy", "top"}
-    validation = {f"val_{name}" for name in (*common, "accuracy_1", "accuracy_2")}
-    test = {"test_loss", "test_accuracy"}
-    assert set(seen[0]) == common | validation | test | {"gradient_norm", "learning_rate"}
+    evaluated = (*common, "accuracy_1", "accuracy_2")
+    others = {f"{split}_{name}" for split in ("val", "test") for name in evaluated}
+    assert set(seen[0]) == common | others | {"gradient_norm", "learning_rate"}
     assert (seen[0]["top"], seen[0]["val_top"]) == (1, 1)
     assert seen[2]["val_loss"] == found[2].val_loss
     assert [one["learning_rate"] for one in seen] == pytest.approx([1e-10, 1e-10, 5e-11])

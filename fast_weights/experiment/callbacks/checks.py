@@ -20,7 +20,7 @@ class StopAtAccuracy(keras.callbacks.Callback):
         self.accuracy = accuracy
 
     def on_epoch_end(self, epoch, logs=None):
-        if logs["val_accuracy"] >= self.accuracy:
+        if (logs or {}).get("val_accuracy", -1) >= self.accuracy:
             self.model.stop_training = True
 
 

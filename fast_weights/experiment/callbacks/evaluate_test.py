@@ -4,7 +4,7 @@ import keras
 
 
 class EvaluateTest(keras.callbacks.Callback):
-    """Adds `test_loss` and `test_accuracy` to the logs of an epoch, for the callbacks after it.
+    """Adds the results on a second split to the logs of an epoch, as `test_loss` and so on.
 
     Args:
         data: an argument of `keras.Model.evaluate`, for example a `tf.data.Dataset`.
@@ -16,4 +16,4 @@ class EvaluateTest(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         found = self.model.evaluate(self.data, verbose=0, return_dict=True)
-        logs.update(test_loss=found["loss"], test_accuracy=found["accuracy"])
+        logs.update({f"test_{name}": value for name, value in found.items()})

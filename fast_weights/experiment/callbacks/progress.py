@@ -40,7 +40,7 @@ class ProgressTable(keras.callbacks.Callback):
         self._epoch = epoch + 1
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._is_live:
+        if self._is_live and self.params["steps"]:  # unknown in an epoch from a generator
             # Validation takes about as long as one more batch.
             fraction = (batch + 1) / (self.params["steps"] + 1)
             bar = "#" * round(30 * fraction)

@@ -5,7 +5,10 @@ import time
 import keras
 
 from fast_weights.experiment import results
+from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.results import EpochRecord
+
+NEEDED = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
 class Records(keras.callbacks.Callback):
@@ -34,6 +37,12 @@ class Records(keras.callbacks.Callback):
         self._start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
+        missing = [name for name in NEEDED if name not in (logs or {})]
+        if missing:
+            raise UserError(
+                "`Records` needs validation data in every epoch, and the metric `accuracy`. "
+                f"Received: logs without {', '.join(missing)}"
+            )
         record = EpochRecord(
             epoch=epoch + 1,
             train_loss=logs["loss"],

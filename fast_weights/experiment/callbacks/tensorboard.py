@@ -113,6 +113,7 @@ class TensorBoard(keras.callbacks.Callback):
         for writer in self._writers.values():
             with contextlib.suppress(tf.errors.OpError):
                 writer.close()
+        self._writers = {}
 
     def _write_groups(self, logs):
         """Writes the accuracy of each group, if the task has groups."""
@@ -124,16 +125,21 @@ class TensorBoard(keras.callbacks.Callback):
 
     def _write_snapshot(self, epoch, is_last=False):
         """Writes histograms of the weights and the hidden state, and the state of the probe."""
-        hidden = evaluation.hidden_states(self.model, self._task, self._some_tokens)
-        trace = None
-        if is_last or self._shows_probe(epoch):
+        hidden = trace = None
+        has_layer = any(
+            layer.name == "rnn" for layer in self.model.layers
+        )  # not in every own model
+        if has_layer:
+            hidden = evaluation.hidden_states(self.model, self._task, self._some_tokens)
+        if has_layer and (is_last or self._shows_probe(epoch)):
             sample = self._task.default_sample
             trace = evaluation.trace_sequence(self.model, self._task, sample)
         with self._events() as writers, writers["."].as_default(step=epoch):
             for layer in self.model.layers:
                 for weight in layer.weights:
                     tf.summary.histogram(f"slow_weights/{layer.name}/{weight.name}", weight)
-            tf.summary.histogram("hidden_state", hidden)
+            if hidden is not None:
+                tf.summary.histogram("hidden_state", hidden)
             if trace is not None:
                 for name, figure in _probe_figures(trace).items():
                     tf.summary.image(f"probe/{name}", plots.to_pixels(figure)[None])
