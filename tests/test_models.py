@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fast_weights.experiment import dataset
+from fast_weights.experiment import dataset, metrics
 from fast_weights.experiment.models import build_model
 from fast_weights.experiment.tasks import NO_ANSWER
 
@@ -35,6 +35,15 @@ def test_model_is_a_keras_model(tiny, tmp_path):
     assert loaded.optimizer.global_clipnorm == config.max_gradient_norm
     for one, other in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_targets_in_a_column():
+    """Catches one target of a sequence, (B, 1), that is taken for several answers."""
+    logits = keras.ops.convert_to_tensor(np.random.default_rng(0).normal(size=(4, 5)))
+    targets = np.array([0, 3, 1, 4])
+    for function in (metrics.cross_entropy, metrics.accuracy):
+        column = function(keras.ops.convert_to_tensor(targets[:, None]), logits)
+        np.testing.assert_array_equal(column, function(targets, logits))
 
 
 def test_initial_weights_are_those_of_the_seed(tiny):

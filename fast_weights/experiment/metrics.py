@@ -15,7 +15,7 @@ from fast_weights.experiment.tasks import NO_ANSWER
 @keras.saving.register_keras_serializable(package="fast_weights")
 def cross_entropy(targets, logits):
     """Returns the mean softmax cross-entropy over the answers of each sequence, (B,)."""
-    targets = ops.cast(targets, "int32")
+    targets = _tokens(targets, logits)
     labels = ops.maximum(targets, 0)
     losses = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
     return _over_answers(losses, targets)
@@ -24,7 +24,7 @@ def cross_entropy(targets, logits):
 @keras.saving.register_keras_serializable(package="fast_weights")
 def accuracy(targets, logits):
     """Returns the fraction of correct answers of each sequence, (B,)."""
-    targets = ops.cast(targets, "int32")
+    targets = _tokens(targets, logits)
     return _over_answers(is_correct(targets, logits), targets)
 
 
@@ -32,6 +32,12 @@ def is_correct(targets, logits):
     """Returns 1 for a correct prediction, else 0, in the shape of the targets."""
     predictions = ops.cast(ops.argmax(logits, axis=-1), "int32")
     return ops.cast(predictions == targets, "float32")
+
+
+def _tokens(targets, logits):
+    """Returns the targets as integers, (B,) or (B, T), also if they come as (B, 1)."""
+    targets = ops.cast(targets, "int32")
+    return ops.squeeze(targets, axis=-1) if len(targets.shape) == len(logits.shape) else targets
 
 
 def _over_answers(values, targets):
