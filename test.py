@@ -48,12 +48,12 @@ def main():
     model, config = load_model(run_dir, console.network())
     if FLAGS.evaluate:
         split = getattr(load_or_generate(FLAGS.data_dir, config), FLAGS.split)
-        found = evaluation.evaluate(model, config, split)
+        results = evaluation.evaluate(model, config, split)
         num_sequences = len(split.targets) // config.batch_size * config.batch_size
         name = FLAGS.split.capitalize()
-        print(f"{name} accuracy: {found['accuracy']:.2%} of {num_sequences:,} sequences")
+        print(f"{name} accuracy: {results['accuracy']:.2%} of {num_sequences:,} sequences")
         for group in range(1, task.num_groups + 1):
-            fraction = found[f"accuracy_{group}"]
+            fraction = results[f"accuracy_{group}"]
             share = "no sequence" if math.isnan(fraction) else f"{fraction:.2%}"
             if task.group:
                 print(f"  query of {task.group} {group}: {share}")

@@ -209,7 +209,7 @@ def _tokens_and_logits(config, layer):
             keras.layers.Dense(
                 paper.EMBEDDING_SIZE,
                 use_bias=False,
-                kernel_initializer=keras.initializers.RandomNormal(stddev=0.5),
+                kernel_initializer=keras.initializers.RandomNormal(stddev=paper.EMBEDDING_STDDEV),
                 name="embedding",
             ),
             dense(paper.NUM_RELUS, "relu", "expand"),

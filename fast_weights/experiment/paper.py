@@ -21,6 +21,7 @@ SETTINGS = {
 }
 # The sizes of the layers around the recurrent layer.
 EMBEDDING_SIZE = 50
+EMBEDDING_STDDEV = 0.5
 NUM_RELUS = 100
 # In IRNN, W_h starts as this multiple of the identity.
 IRNN_GAIN = 0.5
