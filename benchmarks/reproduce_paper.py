@@ -1,4 +1,4 @@
-"""Reproduces table 1 of the paper: the test error of four networks with 20, 50 and 100 units.
+"""Repeats table 1 of the paper: the test error of four networks with 20, 50 and 100 units.
 
 python -m benchmarks.reproduce_paper
 
