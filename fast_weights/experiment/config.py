@@ -17,7 +17,7 @@ from fast_weights.experiment.tasks import TASKS, Task, make_task
 NETWORKS = ("blog", "paper")
 # Ways to share a batch among devices. Not a setting: a run can change from one to another.
 STRATEGIES = ("off", "mirrored", "multi_worker_mirrored")
-# Epochs between two TensorBoard snapshots. At 50, they take 2% to 3% of the time
+# Epochs between two TensorBoard snapshots. At 50, they take 1% to 3% of the time
 # (`python -m benchmarks.training_speed`).
 SUMMARY_EVERY = 50
 
