@@ -64,8 +64,39 @@ def fit_deterministically(model):
         STEPS_OF_KERAS["fit"](model)
 
 
+class TwoTapes(keras.Sequential):
+    """A model with a `train_step` of its own, as for a penalty on gradients."""
+
+    def train_step(self, data):
+        with tf.GradientTape() as outer, tf.GradientTape() as inner:
+            loss = self.compute_loss(y=data[1], y_pred=self(data[0], training=True))
+        weights = [one.value for one in self.trainable_variables]
+        self.optimizer.apply(inner.gradient(loss, weights), self.trainable_variables)
+        return {"loss": sum(tf.reduce_sum(one) for one in outer.gradient(loss, weights))}
+
+
+class CallsAnother(TwoTapes):
+    def call(self, inputs, training=False):
+        return self.layers[0](inputs, training=training)
+
+
+def fit_with_two_tapes(model):
+    for kind, parts in ((TwoTapes, model.layers), (CallsAnother, [keras.Sequential(model.layers)])):
+        other = kind(parts)
+        other.compile("sgd", "mse")
+        STEPS_OF_KERAS["fit"](other)
+
+
 def call_and_export(model):
+    STEPS_OF_KERAS["fit"](model)
+    del model.layers[0].seen[:]
     model(SEQUENCES)
+
+    @tf.function
+    def my_step_on_batch(inputs):
+        return model(inputs)
+
+    my_step_on_batch(tf.constant(SEQUENCES))
     tf.function(model)(tf.constant(SEQUENCES))
     with tempfile.TemporaryDirectory() as directory:
         model.export(directory, verbose=False)
@@ -79,6 +110,8 @@ def call_and_export(model):
         (STEPS_OF_KERAS["fit"], {"layer": {"jit_compile": False}}),
         (fit_any_length, {"length": None}),  # XLA would compile again for each length
         (fit_deterministically, {}),  # Keras itself turns XLA off
+        (fit_with_two_tapes, {}),  # which cannot differentiate a compiled function
+        (STEPS_OF_KERAS["fit"], {"layer": {"unroll": True, "activation": abs}}),  # may lack in XLA
         (call_and_export, {}),  # a saved program must not need XLA
     ],
 )

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from fast_weights.cells.base import RecurrentCell, Tensor, check_choice, drop
+from fast_weights.layers.chunk import SLOPES
 from fast_weights.layers.compiling import compiled
 from fast_weights.layers.loop import over_time
 
@@ -36,7 +37,8 @@ class RecurrentLayer(keras.layers.RNN):
             output of the step before it. Default `False`.
         jit_compile: `"auto"` or `False`. With `"auto"` on TensorFlow, `fit`, `evaluate` and
             `predict` compile the loop over time with XLA if the length of the sequences is
-            known, and the layer is unrolled or has a custom gradient. With `False`, only
+            known, the model has no `train_step` of its own, and the layer is unrolled or has a
+            custom gradient. XLA compiles for each batch size. With `False`, only
             `jit_compile` of `model.compile` decides. Default `"auto"`.
         activity_regularizer, name, dtype, trainable, autocast, input_shape, input_dim: as in
             every Keras layer.
@@ -81,7 +83,9 @@ class RecurrentLayer(keras.layers.RNN):
             autocast=autocast,
             **shape,
         )
-        self.jit_compile = check_choice("jit_compile", jit_compile, ("auto", False))
+        if jit_compile is not False:
+            check_choice("jit_compile", jit_compile, ("auto", False))
+        self.jit_compile = "auto" if jit_compile else False
         self.input_spec = keras.layers.InputSpec(ndim=3)
 
     def build(self, sequences_shape: tuple, initial_state_shape: Any = None) -> None:
@@ -164,9 +168,10 @@ class RecurrentLayer(keras.layers.RNN):
         """Whether XLA can compile `loop` separately from the rest of the model.
 
         TensorFlow's gradient of a loop passes lists from the compiled forward pass to the
-        compiled backward pass, which XLA does not support.
+        compiled backward pass, which XLA does not support. An activation of a user may have
+        operations that XLA lacks.
         """
-        return self.unroll
+        return self.unroll and self.activation in list(SLOPES)
 
     def loop(
         self,

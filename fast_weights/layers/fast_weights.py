@@ -150,7 +150,7 @@ class FastWeights(RecurrentLayer):
 
     @property
     def _can_compile(self) -> bool:
-        return self.unroll or has_custom_gradient(self.cell)
+        return super()._can_compile or has_custom_gradient(self.cell)
 
     def loop(
         self,
