@@ -56,7 +56,8 @@ def evaluate(model: keras.Model, config: Config, split: Split) -> dict[str, floa
 
     task = config.make_task()
     block = evaluation_block(split, config)
-    return BlockModel(model, task.num_groups).evaluate(block, verbose=0, return_dict=True)
+    found = BlockModel(model, task.num_groups).evaluate(block, verbose=0, return_dict=True)
+    return {name: float(value) for name, value in found.items()}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -76,7 +76,8 @@ def _set_time_limits(num_workers):
         heartbeat_timeout_in_ms=1000 * HEARTBEAT_SECONDS,
         coordinated_jobs=[job],
     )
-    context.coordination_service.cluster_register_with_barrier = True
+    if hasattr(context.coordination_service, "cluster_register_with_barrier"):  # not in 2.18
+        context.coordination_service.cluster_register_with_barrier = True
 
 
 def _check_same(values, index, workers):

@@ -16,4 +16,5 @@ class EvaluateTest(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         found = self.model.evaluate(self.data, verbose=0, return_dict=True)
-        logs.update({f"test_{name}": value for name, value in found.items()})
+        # Keras 3.8 returns tensors.
+        logs.update({f"test_{name}": float(value) for name, value in found.items()})
