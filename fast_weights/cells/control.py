@@ -47,7 +47,7 @@ class ControlCell(RecurrentCell):
         `h_t`, (B, H), and the list of states `[h_t]`.
 
     Raises:
-        ValueError: if `units` is not a positive integer.
+        ValueError: if an argument is out of bounds.
 
     Example:
 
