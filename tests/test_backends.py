@@ -50,4 +50,5 @@ def test_cells_layers_and_traces(backend, which):
         command, cwd=TESTS.parent, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    assert done.stdout.splitlines()[-1] == f"loaded: {backend}"
+    if "test" not in which.split():  # all tests, of which some import TensorFlow themselves
+        assert done.stdout.splitlines()[-1] == f"loaded: {backend}"
