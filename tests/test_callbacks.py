@@ -79,10 +79,12 @@ def test_table_has_the_best_accuracy_and_the_time_left():
 
 def test_terminal_without_a_known_number_of_steps():
     """Catches a bar that divides by it: a data set from a generator has no length."""
-    progress = callbacks.ProgressTable(types.SimpleNamespace(all=[]), Terminal())
+    stream = Terminal()
+    progress = callbacks.ProgressTable(types.SimpleNamespace(all=[]), stream)
     progress.set_params({"epochs": 1, "steps": None})
     progress.on_epoch_begin(0)
     progress.on_train_batch_end(0)
+    assert stream.getvalue() == ""
 
 
 def test_terminal_shows_the_current_epoch():

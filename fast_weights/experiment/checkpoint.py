@@ -153,7 +153,7 @@ def _restore_newest(directory, variables: dict) -> int:
     raise UserError(
         f"no checkpoint in {directory} can be used. Restore one, or train again with "
         f"{option('restart', True)} or in another directory. In a model of your own, give each "
-        "layer a name, because Keras numbers layers without one anew"
+        "layer a name: Keras gives unnamed layers other numbers when they are built again"
     )
 
 
