@@ -18,6 +18,7 @@ import concurrent.futures
 import ctypes
 import dataclasses
 import functools
+import itertools
 import multiprocessing
 import pathlib
 import re
@@ -58,6 +59,7 @@ class Case:
         xla: of a step, whether XLA compiles it. It compiles all updates.
         return_sequences: of a step, whether the loss is that of every output.
         num_lengths: of `fit`, the number of batches, each with a length of its own up to T.
+        has_new_sizes: of a step, whether every batch is one sequence larger than the last.
     """
 
     length: int
@@ -69,6 +71,7 @@ class Case:
     xla: bool = True
     return_sequences: bool = False
     num_lengths: int = 1
+    has_new_sizes: bool = False
 
 
 def _keras(length, batch, **settings) -> Case:
@@ -97,6 +100,16 @@ CASES = {
     ],
     "many_lengths": [
         _keras(200, 64, step="fit", num_lengths=NUM_LENGTHS, layers=(GRU, FAST, UNCOMPILED))
+    ],
+    # What it costs to compile for a new batch size.
+    "new_sizes": [
+        _keras(200, 64, step=step, has_new_sizes=True, layers=(GRU, FAST, UNCOMPILED))
+        for step in ("fit", "predict")
+    ],
+    "default_memory": [
+        _keras(length, batch, step="fit", has_new_sizes=first, layers=(GRU, FAST, UNCOMPILED))
+        for length, batch in ((200, 64), (2049, 16))
+        for first in (True, False)
     ],
     "lengths": [
         *(Case(length, 128) for length in LENGTHS[:-1]),
@@ -162,19 +175,27 @@ def keras_steps(layer, case: Case) -> Callable[[int], object]:
     model.compile("adam", "mse", jit_compile=case.xla)
 
     def batch(number):
-        steps = case.length * (number + 1) // case.num_lengths
-        inputs = rng.normal(size=(case.batch, steps, FEATURES)).astype("float32")
-        num_steps = rng.integers(steps // 4, steps + 1, size=(case.batch, 1))
-        shape = (case.batch, steps, 1) if case.return_sequences else (case.batch, 1)
+        steps = case.length if length else case.length * (number + 1) // case.num_lengths
+        size = case.batch + (number if case.has_new_sizes else 0)
+        inputs = rng.normal(size=(size, steps, FEATURES)).astype("float32")
+        num_steps = rng.integers(steps // 4, steps + 1, size=(size, 1))
+        shape = (size, steps, 1) if case.return_sequences else (size, 1)
         return (inputs, np.arange(steps) < num_steps), np.zeros(shape, "float32")
 
-    batches = [batch(number) for number in range(case.num_lengths)]
+    if case.has_new_sizes:
+        numbers = itertools.count()
+
+        def batches():
+            return map(batch, numbers)
+    else:
+        batches = [batch(number) for number in range(case.num_lengths)].__iter__
     spec = (
         (tf.TensorSpec((None, length, FEATURES)), tf.TensorSpec((None, length), tf.bool)),
         tf.TensorSpec((None, length, 1) if case.return_sequences else (None, 1)),
     )
-    data = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
-    data = data.cache().repeat()
+    data = tf.data.Dataset.from_generator(batches, output_signature=spec)
+    if not case.has_new_sizes:
+        data = data.cache().repeat()
     run = functools.partial(getattr(model, case.step), data, verbose=0)
     if case.step == "fit":
         return lambda n: run(steps_per_epoch=n * case.num_lengths, shuffle=False)
@@ -188,7 +209,8 @@ def measure_times(case: Case) -> Record:
         layer = make_layer(name, case.units, case.return_sequences)
         repeat = (keras_steps if case.step else compiled_updates)(layer, case)
         repeat(1)  # compiles
-        number = max(1, min(200, int(0.3 / timed(repeat, 1))))
+        seconds = timed(repeat, 1)
+        number = 1 if case.has_new_sizes else max(1, min(200, int(0.3 / seconds)))
         functions[name] = functools.partial(_mean_milliseconds, repeat, number)
     return {"rounds": alternate(functions)}
 
@@ -198,9 +220,10 @@ def _mean_milliseconds(repeat: Callable[[int], object], number: int) -> float:
 
 
 def measure_memory(case: Case, name: str) -> float:
-    """Returns the MiB that an update of a layer needs."""
-    update = compiled_updates(make_layer(name, case.units), case)
-    update(0)  # compiles, without the memory of an update
+    """Returns the MiB that an update of a layer needs, with compilation for `has_new_sizes`."""
+    update = (keras_steps if case.step else compiled_updates)(make_layer(name, case.units), case)
+    if not case.has_new_sizes:
+        update(1 if case.step else 0)  # compiles, where possible without the memory of an update
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     pathlib.Path("/proc/self/clear_refs").write_text("5")
     before = _held_bytes("VmRSS")
@@ -224,7 +247,7 @@ def in_process(function: Callable, *arguments):
 def measure(case: Case) -> Record:
     """Returns the times of the layers, and in tables of both their memory."""
     record = in_process(measure_times, case)
-    if case in CASES["lengths"] + CASES["plain_layers"]:
+    if case in CASES["lengths"] + CASES["plain_layers"] + CASES["default_memory"]:
         record["mib"] = {name: in_process(measure_memory, case, name) for name in case.layers}
     return record
 
@@ -296,6 +319,27 @@ def table_of_many_lengths() -> str:
     (case,) = CASES["many_lengths"]
     rows = [[name, _milliseconds(case, name), _ratio(case, name)] for name in case.layers]
     return table(["layer", "ms", "ms / GRU's"], rows)
+
+
+@part("default_memory")
+def table_of_default_memory() -> str:
+    """Returns the memory of an update in `fit` with Keras's defaults."""
+    cases, rows = CASES["default_memory"], []
+    for case in cases:
+        memory = (f"{BENCHMARK[case]['mib'][name]:,.0f}" for name in case.layers)
+        update = "first" if case.has_new_sizes else "later"
+        rows.append([case.length, case.batch, update, *memory])
+    return table(["T", "B", "update", *(f"{name} MiB" for name in cases[0].layers)], rows)
+
+
+@part("new_sizes")
+def table_of_new_sizes() -> str:
+    """Returns the time of a batch of a size that the model has not seen."""
+    rows = [
+        [case.step, *(_milliseconds(case, name) for name in case.layers)]
+        for case in CASES["new_sizes"]
+    ]
+    return table(["", *(f"{name} ms" for name in CASES["new_sizes"][0].layers)], rows)
 
 
 def _default_ratio(masked: bool) -> str:

@@ -1,6 +1,7 @@
 """The loop that a layer compiles with XLA, and where it must not."""
 
 import tempfile
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -14,8 +15,11 @@ SEQUENCES = np.random.default_rng(0).normal(size=(2 * BATCH, STEPS, FEATURES)).a
 TARGETS = np.zeros((2 * BATCH, UNITS), "float32")
 
 
+@keras.saving.register_keras_serializable("test_compiling")
 class Spy(fast_weights.FastWeights):
-    """A layer that records whether XLA compiles its loop."""
+    """A layer that records whether XLA compiles its loop, as its copies do."""
+
+    seen: ClassVar[list[bool]] = []
 
     def loop(self, *arguments):
         graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
@@ -26,11 +30,10 @@ class Spy(fast_weights.FastWeights):
 def spied_model(length=STEPS, layer=None, **settings):
     """Returns a compiled model around a spy, and what the spy has seen."""
     layer = Spy(UNITS, chunk_size=2, **(layer or {}))
-    layer.seen = []
     model = keras.Sequential([keras.Input((length, FEATURES)), layer])
     model.compile("sgd", "mse", **settings)
-    del layer.seen[:]  # of the symbolic call
-    return model, layer.seen
+    del Spy.seen[:]  # of the symbolic call
+    return model, Spy.seen
 
 
 STEPS_OF_KERAS = {
@@ -47,6 +50,40 @@ def test_loop_is_compiled_within_steps_of_keras(step):
     STEPS_OF_KERAS[step](model)
     assert seen
     assert all(seen)
+
+
+def wrapped(model):
+    sequences = keras.Input((STEPS, FEATURES))
+    outputs = keras.layers.Bidirectional(model.layers[0], merge_mode="sum")(sequences)
+    parts = keras.layers.Reshape((1, STEPS, FEATURES))(sequences)
+    again = keras.layers.TimeDistributed(Spy(UNITS))(parts)
+    return keras.Model(sequences, outputs + keras.layers.Flatten()(again))
+
+
+def loaded(model):
+    with tempfile.TemporaryDirectory() as directory:
+        model.save(f"{directory}/model.keras")
+        return keras.models.load_model(f"{directory}/model.keras", compile=False)
+
+
+@pytest.mark.parametrize("copy", [wrapped, keras.models.clone_model, loaded])
+def test_loop_is_compiled_in_copies_of_a_layer(copy):
+    """Catches a layer that is not compiled in a wrapper, or in a cloned or a loaded model."""
+    model = copy(spied_model()[0])
+    model.compile("sgd", "mse", steps_per_execution=2)
+    del Spy.seen[:]
+    STEPS_OF_KERAS["fit"](model)
+    assert Spy.seen
+    assert all(Spy.seen)
+
+
+def test_loop_is_compiled_under_a_strategy():
+    """Catches a layer that is not compiled where TensorFlow distributes the steps."""
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+        model, seen = spied_model()
+    STEPS_OF_KERAS["fit"](model)
+    assert seen
+    assert seen[-1]  # Keras first builds the optimizer in a graph that does not run
 
 
 def fit_any_length(model):
@@ -89,7 +126,7 @@ def fit_with_two_tapes(model):
 
 def call_and_export(model):
     STEPS_OF_KERAS["fit"](model)
-    del model.layers[0].seen[:]
+    del Spy.seen[:]
     model(SEQUENCES)
 
     @tf.function

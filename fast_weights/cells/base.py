@@ -19,10 +19,11 @@ Activation = str | Callable[[Tensor], Tensor]
 DropoutRNNCell: Any = keras.layers.SimpleRNNCell.__bases__[1]
 
 
-def check_integer(name, value, low) -> int:
+def check_integer(name, value, low=-math.inf) -> int:
     """Returns `value` as an `int`, or raises `ValueError` unless it is an integer >= `low`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
-        expected = "a positive integer" if low == 1 else f"an integer of at least {low}"
+        bound = "" if low == -math.inf else f" of at least {low}"
+        expected = "a positive integer" if low == 1 else f"an integer{bound}"
         raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
     return int(value)
 
@@ -127,7 +128,7 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
             W_x. Default 0.
         recurrent_dropout: float in [0, 1], the share of the units that training drops in
             products with W_h. Default 0.
-        seed: integer of at least 0, the seed of the dropout masks. Default `None`: random.
+        seed: integer, the seed of the dropout masks. Default `None`: random.
         **kwargs: arguments of every Keras layer, such as `name` and `dtype`.
     """
 
@@ -153,7 +154,7 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
         units = check_integer("units", units, low=1)
         dropout = check_number("dropout", dropout, high=1)
         recurrent_dropout = check_number("recurrent_dropout", recurrent_dropout, high=1)
-        seed = None if seed is None else check_integer("seed", seed, low=0)
+        seed = None if seed is None else check_integer("seed", seed)
         super().__init__(**kwargs)
         self.units = units
         self.activation = keras.activations.get(activation)
