@@ -1,0 +1,194 @@
+"""Binds words to translations within a sequence: what a memory must hold, generated.
+
+python examples/translate.py --quick
+python examples/translate.py --task=translate --pairs=4 --network=fast-weights
+python examples/translate.py --task=copy --network=gru-attention
+
+Each sequence has a dictionary of its own, so that no slow weight can learn it:
+
+lookup     the encoder reads pairs of a word and its translation, and the decoder is given words:
+           k3 v3 k1 v1 | k1 k3 -> v1 v3
+translate  the encoder reads pairs and a sentence, and the decoder translates the sentence:
+           k3 v3 k1 v1 | k1 k3 k1 -> v1 v3 v1
+copy       the decoder repeats a sequence of up to 20 symbols; the test has up to 40
+reverse    the decoder repeats it backwards
+
+The networks are those of `pronounce.py`. The quick run takes about two minutes on two cores: with 8
+pairs, fast weights and the attention interface look up every word, and a GRU without either looks
+up about a quarter. `docs/language.md` shows the results.
+"""
+
+import json
+import pathlib
+import sys
+import time
+
+from absl import flags
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from fast_weights.experiment import console  # noqa: E402
+
+with console.quiet_import():
+    import keras
+    import numpy as np
+    from encoder_decoder import END, MAIN, NETWORKS, START, EncoderDecoder, as_list, decode, rows_of
+
+WORDS = 32  # number 3 is the first word; the translations come after the words
+SEPARATOR = 3 + 2 * WORDS
+NUM_SYMBOLS = SEPARATOR + 1
+BATCH_SIZE, NUM_TEST = 128, 2_000
+QUICK = ("fast-weights", "gru-attention", "gru")
+
+flags.DEFINE_enum("task", "lookup", ["lookup", "translate", "copy", "reverse"], "see above")
+flags.DEFINE_integer("pairs", 8, "in a dictionary", lower_bound=1, upper_bound=WORDS)
+flags.DEFINE_integer("test_pairs", None, "in a dictionary of the test; default: --pairs")
+flags.DEFINE_enum("network", None, list(NETWORKS), "the network to train; default: the main four")
+flags.DEFINE_integer("seed", 0, "of the initial weights and of the sequences")
+flags.DEFINE_integer("updates", 2_000, "updates of 128 sequences", lower_bound=20)
+flags.DEFINE_float("learning_rate", None, "Adam's; default: that of the network")
+flags.DEFINE_float("decay_rate", 1.0, "λ of fast weights", lower_bound=0, upper_bound=1)
+flags.DEFINE_bool("growing", False, "train with dictionaries of 1 pair, then 2, up to --pairs")
+flags.DEFINE_bool("quick", False, "look up 8 pairs, with 500 updates of three networks")
+flags.DEFINE_string("directory", "checkpoints/translate", "of the records")
+FLAGS = flags.FLAGS
+
+
+def dictionaries(rng, task, pairs, number):
+    """Returns what the encoder reads, what the decoder is given, and what it must write.
+
+    Each is a list of `number` lists of symbols. The decoder is given what it must write before,
+    except that it is given the words to look up.
+    """
+    sources, given, targets = [], [], []
+    for _ in range(number):
+        words = 3 + rng.permutation(WORDS)[:pairs]
+        translations = 3 + WORDS + rng.permutation(WORDS)[:pairs]
+        asked = rng.integers(pairs, size=pairs)
+        sentence, answers = words[asked].tolist(), translations[asked].tolist()
+        source = np.stack([words, translations], axis=1).reshape(-1).tolist()
+        if task == "translate":
+            source += [SEPARATOR, *sentence]
+        sources.append(source)
+        given.append(sentence if task == "lookup" else [START, *answers])
+        targets.append(answers if task == "lookup" else [*answers, END])
+    return sources, given, targets
+
+
+def repetitions(rng, task, longest, number):
+    """Returns what `dictionaries` returns, for sequences of up to `longest` symbols."""
+    sources = [
+        rng.integers(3, 3 + WORDS, size=rng.integers(1, longest + 1)).tolist()
+        for _ in range(number)
+    ]
+    answers = [source[:: -1 if task == "reverse" else 1] for source in sources]
+    return sources, [[START, *one] for one in answers], [[*one, END] for one in answers]
+
+
+def make(rng, task, size, number):
+    """Returns a batch: the encoder's and the decoder's inputs, and the targets.
+
+    Args:
+        size: the number of pairs, or the length of the longest sequence to repeat.
+    """
+    kind = dictionaries if task in ("lookup", "translate") else repetitions
+    lists, lengths = kind(rng, task, size, number), lengths_of(task, size)
+    source, given, targets = (
+        rows_of(one, length) for one, length in zip(lists, (*lengths, lengths[1]), strict=True)
+    )
+    return (source, given), targets
+
+
+def lengths_of(task, size):
+    """Returns the lengths of the encoder's and of the decoder's inputs."""
+    encoder = {"lookup": 2 * size, "translate": 3 * size + 1}.get(task, size)
+    return encoder, size if task == "lookup" else size + 1
+
+
+def build(network, task, size):
+    """Returns an untrained `EncoderDecoder` for a task."""
+    return EncoderDecoder(network, lengths_of(task, size), (NUM_SYMBOLS, NUM_SYMBOLS))
+
+
+def batches(record, size):
+    """Yields training batches of a size without end; with `growing`, easier ones first."""
+    rng = np.random.default_rng(record["seed"])
+    lengths = lengths_of(record["task"], size)
+    for update in range(sys.maxsize):
+        # After half of the updates, all batches are of the full size.
+        share = 2 * (update + 1) / record["updates"] if record["growing"] else 1
+        now = max(1, min(size, round(share * size)))
+        (source, given), targets = make(rng, record["task"], now, BATCH_SIZE)
+        widths = [(0, 0)], [(0, lengths[0] - source.shape[1])], [(0, lengths[1] - given.shape[1])]
+        yield (
+            (np.pad(source, widths[0] + widths[1]), np.pad(given, widths[0] + widths[2])),
+            np.pad(targets, widths[0] + widths[2]),
+        )
+
+
+def accuracies(model, task, size):
+    """Returns the shares of symbols and of whole sequences of the test that are right.
+
+    The decoder is given the words to look up. For the other tasks, it is given what it has written.
+    """
+    (source, given), targets = make(np.random.default_rng(10**6), task, size, NUM_TEST)
+    if task == "lookup":
+        logits, *_ = model.decoder(given.shape[1]).predict_on_batch(
+            [given, *as_list(model.encoder.predict_on_batch(source))]
+        )
+        written = np.argmax(logits, axis=-1)
+    else:
+        steps = targets.shape[1]
+        found = decode(model, source, steps)
+        written = rows_of([[*row, END][:steps] for row in found], steps)
+    counts = targets != 0
+    right = (written == targets) | ~counts
+    return right[counts].mean(), right.all(axis=1).mean()
+
+
+def train(name):
+    """Trains and tests a network, and returns its record."""
+    task, size = FLAGS.task, FLAGS.pairs if FLAGS.task in ("lookup", "translate") else 20
+    test_size = FLAGS.test_pairs or size if task in ("lookup", "translate") else 40
+    record = {
+        "task": task,
+        "size": size,
+        "test_size": test_size,
+        "network": name,
+        "seed": FLAGS.seed,
+        "updates": 500 if FLAGS.quick else FLAGS.updates,
+        "learning_rate": FLAGS.learning_rate or NETWORKS[name].learning_rate,
+        "decay_rate": FLAGS.decay_rate,
+        "growing": FLAGS.growing,
+    }
+    changes = {one: record[one] for one in ("learning_rate", "decay_rate")}
+    network = NETWORKS[name]._replace(**changes)
+    keras.utils.set_random_seed(FLAGS.seed)
+    model = build(network, task, size)
+    model.compile(record["updates"])
+    began = time.perf_counter()
+    model.training.fit(
+        batches(record, size), steps_per_epoch=record["updates"] // 10, epochs=10, verbose=2
+    )
+    record["minutes"] = round((time.perf_counter() - began) / 60, 2)
+    tested = build(network, task, test_size)
+    tested.training.set_weights(model.training.get_weights())
+    symbols, whole = accuracies(tested, task, test_size)
+    return {**record, "symbols": float(symbols), "whole": float(whole)}
+
+
+def main():
+    """Trains networks, and prints and saves their results."""
+    print(f"{'network':20} {'minutes':>8} {'symbols':>8} {'sequences':>10}")
+    for name in [FLAGS.network] if FLAGS.network else QUICK if FLAGS.quick else MAIN:
+        record = train(name)
+        path = pathlib.Path(FLAGS.directory, f"{record['task']}-{name}-seed{FLAGS.seed}.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record))
+        results = f"{record['minutes']:8.1f} {record['symbols']:8.2%} {record['whole']:10.2%}"
+        print(f"{name:20} {results}", flush=True)
+
+
+if __name__ == "__main__":
+    console.run(main, on_interrupt="Interrupted. The records that are complete are saved.")
