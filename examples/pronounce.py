@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from fast_weights.experiment import console  # noqa: E402
 from fast_weights.experiment.errors import UserError  # noqa: E402
 
-with console.quiet_import():
+with console.quiet_import(log_level="3"):  # oneDNN reports each type that it leaves to Eigen
     import keras
     import numpy as np
     import tensorflow as tf
@@ -61,7 +61,7 @@ flags.DEFINE_float("learning_rate", None, "Adam's; default: that of the network"
 flags.DEFINE_integer("units", None, "of each recurrent layer; default: those of the network")
 flags.DEFINE_bool("bidirectional", True, "let the encoder know the letters after each letter")
 flags.DEFINE_bool("reverse", False, "spell the words backwards")
-flags.DEFINE_bool("quick", False, "train three networks with 1,000 updates, in five minutes")
+flags.DEFINE_bool("quick", False, "train three networks with 1,000 updates, in about two minutes")
 flags.DEFINE_bool("validate", False, "score the validation words instead of the test words")
 flags.DEFINE_integer("beam", 1, "pronunciations kept in decoding; 1 is greedy", lower_bound=1)
 flags.DEFINE_string("word", None, "print how each trained network pronounces this word")
@@ -222,7 +222,9 @@ def train_all():
         record = score(model, words, train(model, words, record))
         path = pathlib.Path(FLAGS.directory, f"{name}-seed{FLAGS.seed}.json")
         path.parent.mkdir(parents=True, exist_ok=True)
-        model.training.save_weights(path.with_suffix(".weights.h5"))
+        # A model that is not compiled, or the file would hold the states of Adam too.
+        plain = keras.Model(model.training.inputs, model.training.outputs)
+        plain.save_weights(path.with_suffix(".weights.h5"))
         path.write_text(json.dumps(record))
         print(
             f"{name:20} {record['parameters']:10,} {record['minutes']:8.1f} "

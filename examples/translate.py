@@ -19,6 +19,7 @@ up about a quarter. `docs/language.md` shows the results.
 """
 
 import json
+import logging
 import pathlib
 import sys
 import time
@@ -30,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from fast_weights.experiment import console  # noqa: E402
 
-with console.quiet_import():
+with console.quiet_import(log_level="3"):  # oneDNN reports each type that it leaves to Eigen
     import keras
     import numpy as np
     from encoder_decoder import END, MAIN, NETWORKS, START, EncoderDecoder, as_list, decode, rows_of
@@ -169,7 +170,11 @@ def train(name):
     model.compile(record["updates"])
     began = time.perf_counter()
     model.training.fit(
-        batches(record, size), steps_per_epoch=record["updates"] // 10, epochs=10, verbose=2
+        batches(record, size),
+        steps_per_epoch=record["updates"] // 10,
+        epochs=10,  # of equal length, to show progress
+        shuffle=False,
+        verbose=2,
     )
     record["minutes"] = round((time.perf_counter() - began) / 60, 2)
     tested = build(network, task, test_size)
@@ -180,6 +185,8 @@ def train(name):
 
 def main():
     """Trains networks, and prints and saves their results."""
+    # TensorFlow takes the functions of several networks for one that is traced too often.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     print(f"{'network':20} {'minutes':>8} {'symbols':>8} {'sequences':>10}")
     for name in [FLAGS.network] if FLAGS.network else QUICK if FLAGS.quick else MAIN:
         record = train(name)
