@@ -13,6 +13,7 @@ import json
 import pathlib
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 
@@ -37,11 +38,14 @@ LABELS = {
     "read-only": "fast weights, the decoder adds nothing to A",
     "shared": "fast weights, one layer for both parts",
 }
-# Learning rates, and the updates of the runs that choose one of them.
+# Network -> the learning rates that were tried, and the updates of each try.
 RATES = {name: ((0.005, 0.01, 0.02), 4_000 if name in MAIN[:3] else 2_000) for name in NETWORKS}
+# The best of the first three rates was the largest.
+for _name in ("fast-weights", "lstm-attention", "lstm"):
+    RATES[_name] = (*RATES[_name][0], 0.04), RATES[_name][1]
 SEEDS = range(5)
 UPDATES = 8_000
-LARGE = 470  # units of fast weights: about 1,000,000 parameters
+LARGE = {"fast-weights": 470, "gru-attention": 245}  # units for about 1,000,000 parameters
 # Updates in the time that fast weights need for `UPDATES`.
 EQUAL_TIME = {"gru-attention": 13_000, "gru": 16_000}
 
@@ -52,7 +56,7 @@ class Case:
 
     Attributes:
         example: `"pronounce"` or `"translate"`; or `"time"` for the time of an update of all
-            networks, and `"probe"` for what a trained network depends on.
+            networks, and `"probe"` for more results of a trained network.
         network: a name in `NETWORKS`.
         seed: of the run.
         flags: the other flags, and their values.
@@ -84,17 +88,22 @@ TUNING = {
 RUNS = {name: [pronounce(name, seed) for seed in SEEDS] for name in MAIN}
 RUNS |= {name: [pronounce(name)] for name in NETWORKS if name not in MAIN}
 TIMED = {name: pronounce(name, updates=updates) for name, updates in EQUAL_TIME.items()}
-BEAM = {name: pronounce(name, beam=5) for name in MAIN[:3]}
+# Task -> the flags of `translate.py`, and its networks.
+LOOKUP = {"task": "lookup", "updates": 2_000, "learning_rate": 0.01}
+TRANSLATION = {"task": "translate", "growing": True, "updates": 4_000, "learning_rate": 0.01}
 TASKS = {
-    **{f"look up {n} of {n} pairs": {"task": "lookup", "pairs": n} for n in (4, 8, 16)},
-    **{f"translate {n} words, {n} pairs": {"task": "translate", "pairs": n} for n in (4, 8, 16)},
-    "copy up to 40 symbols": {"task": "copy"},
-    "reverse up to 40 symbols": {"task": "reverse"},
+    **{f"look up, {n} pairs": ({**LOOKUP, "pairs": n}, MAIN) for n in (4, 8, 16)},
+    "translate, 4 pairs": ({**TRANSLATION, "pairs": 4}, MAIN),
+    "translate, 8 pairs": ({**TRANSLATION, "pairs": 8}, MAIN[:2]),
+    "copy": ({**LOOKUP, "task": "copy"}, MAIN),
+    "reverse": ({**LOOKUP, "task": "reverse"}, MAIN),
 }
 BINDING = {
-    (task, name): case("translate", name, **flags) for task, flags in TASKS.items() for name in MAIN
+    (task, name): case("translate", name, **flags)
+    for task, (flags, names) in TASKS.items()
+    for name in names
 }
-PROBE, TIMES = Case("probe", "fast-weights"), Case("time")
+PROBES, TIMES = {name: Case("probe", name) for name in MAIN}, Case("time")
 
 
 def directory_of(one: Case) -> pathlib.Path:
@@ -122,68 +131,74 @@ def record_path(one: Case) -> pathlib.Path:
     return directory_of(one) / f"{task}{one.network}-seed{one.seed}.json"
 
 
-def updates_of_all():
+def updates_of_all() -> dict[str, Callable[[], float]]:
     """Returns, for each network, a function that measures the milliseconds of an update."""
     import pronounce as example
 
-    functions = {}
-    rng = np.random.default_rng(0)
-    for name, network in NETWORKS.items():
-        model = example.build({**network._asdict(), "network": name, "seed": 0}, True)
+    rng, functions = np.random.default_rng(0), {}
+    letters = rng.integers(3, 20, size=(example.BATCH_SIZE, example.LONGEST))
+    phonemes = rng.integers(3, 20, size=(example.BATCH_SIZE, example.LONGEST + 1))
+
+    def measurement(model, number):
         model.compile(UPDATES)
-        letters = rng.integers(3, 20, size=(example.BATCH_SIZE, example.LONGEST))
-        phonemes = rng.integers(3, 20, size=(example.BATCH_SIZE, example.LONGEST + 1))
         update = functools.partial(model.training.train_on_batch, (letters, phonemes), phonemes)
         update()  # compiles
+        return lambda: 1e3 * timed(lambda: [update() for _ in range(number)]) / number
 
-        def milliseconds(update=update, number=20):
-            return 1e3 * timed(lambda: [update() for _ in range(number)]) / number
-
-        functions[name] = milliseconds
+    settings = {name: (name, network.units, 20) for name, network in NETWORKS.items()}
+    settings |= {f"large {name}": (name, units, 3) for name, units in LARGE.items()}
+    for label, (name, units, number) in settings.items():
+        record = {"network": name, "seed": 0, "units": units, "bidirectional": True}
+        model = example.build({**record, "learning_rate": 0.01})
+        functions[label] = measurement(model, number)
     return functions
 
 
 def probe(one: Case) -> Record:
-    """Returns what a trained network depends on.
-
-    "without" are the error rates if the decoder starts from zeros in place of A or h. "diagonal"
-    is the share of the phonemes for which the letter that is read most, in absolute value, is at
-    most one letter from the place of the phoneme, for test words with as many letters as phonemes
-    and for all.
-    """
+    """Returns what the network of a run does with a beam, without a state, and what it reads."""
     import pronounce as example
     from absl import flags
 
     flags.FLAGS(["pronounce"])
     words = example.Words()
-    path = record_path(RUNS[one.network][one.seed])
-    model, record = example.load(path)
-    without = {}
-    for name, other in (("A", "only-h"), ("h", "only-A")):
-        changed = example.build({**record, "network": other})
-        changed.training.set_weights(model.training.get_weights())
-        scores = example.score(changed, words, record)
-        without[name] = [scores["phoneme_error"], scores["word_error"]]
-    part_ = words.parts["test"]
-    letters = example.spell(part_, record["reverse"])
+    model, record = example.load(record_path(RUNS[one.network][one.seed]))
+    results = {"beam": example.score(model, words, {**record, "beam": 5})}
+    if one.network == "fast-weights":
+        for state, other in (("A", "only-h"), ("h", "only-A")):  # with zeros in place of the state
+            changed = example.build({**record, "network": other})
+            changed.training.set_weights(model.training.get_weights())
+            results[f"without {state}"] = example.score(changed, words, record)
+    if model.attention or one.network == "fast-weights":
+        results["diagonal"] = diagonal(model, words.parts["test"], example)
+    return results
+
+
+def diagonal(model, words: list[str], example) -> dict[str, float]:
+    """Returns how often a phoneme's most read letter is at most one letter from its place.
+
+    The phonemes of a word have places at equal distances from the first letter to the last. With
+    as many letters as phonemes, these are the places of the letters: "equal" is for these words.
+    """
+    letters, near = example.spell(words, reverse=False), {"equal": [], "all": []}
     outputs = decode(model, letters, example.LONGEST)
-    near = {"equal": [], "all": []}
-    for start in range(0, len(part_), 500):
+    for start in range(0, len(words), 500):
         rows = slice(start, start + 500)
-        written = example.rows_of([[1, *one] for one in outputs[rows]], example.LONGEST + 1)
+        written = example.rows_of(
+            [[example.START, *one] for one in outputs[rows]], 1 + example.LONGEST
+        )
         reads = np.abs(alignment(model, letters[rows], written))
-        for word, output, read in zip(part_[rows], outputs[rows], reads, strict=True):
+        for word, output, read in zip(words[rows], outputs[rows], reads, strict=True):
             places = np.linspace(0, len(word) - 1, max(2, len(output)))[: len(output)]
-            found = read[: len(output), : len(word)].argmax(axis=1)
-            hits = (np.abs(found - places) < 1.5).tolist()
+            most = read[: len(output), : len(word)].argmax(axis=1)
+            hits = (np.abs(most - places) < 1.5).tolist()
             near["all"] += hits
             near["equal"] += hits if len(word) == len(output) else []
-    return {"without": without, "diagonal": {name: np.mean(hits) for name, hits in near.items()}}
+    return {name: float(np.mean(hits)) for name, hits in near.items()}
 
 
 CASES = [one for rates in TUNING.values() for one in rates.values()]
 CASES += [one for seeds in RUNS.values() for one in seeds]
-CASES += [*TIMED.values(), *BEAM.values(), *BINDING.values(), TIMES, PROBE]
+CASES += [*TIMED.values(), *BINDING.values(), TIMES, *PROBES.values()]
 BENCHMARK = Measurement(__doc__, "language", CASES, measure=measure)
 
 
@@ -192,9 +207,8 @@ def results_of(one: Case) -> Record:
     return BENCHMARK[one]["results"]
 
 
-def _errors(runs: list[Case]) -> list[str]:
+def _errors(records: list[Record]) -> list[str]:
     """Returns the cells of the error rates of phonemes and of words."""
-    records = [results_of(one) for one in runs]
     return [
         mean_and_range([record[name] for record in records], ".2%")
         for name in ("phoneme_error", "word_error")
@@ -212,9 +226,30 @@ def table_of_runs() -> str:
     for name, runs in RUNS.items():
         record = results_of(runs[0])
         sizes = [record["units"], f"{record['parameters']:,}", f"{record['learning_rate']:g}"]
-        rows.append([LABELS[name], *sizes, len(runs), *_errors(runs), f"{_milliseconds(name):.0f}"])
+        rows.append(
+            [
+                LABELS[name],
+                *sizes,
+                len(runs),
+                *_errors([*map(results_of, runs)]),
+                f"{_milliseconds(name):.0f}",
+            ]
+        )
     heads = ["units", "parameters", "learning rate", "seeds", "PER", "WER", "ms / update"]
     return table(["network", *heads], rows)
+
+
+@part("language_main")
+def table_of_means() -> str:
+    """Returns the mean error rates of the main networks."""
+    rows = []
+    for name in MAIN:
+        records = [results_of(one) for one in RUNS[name]]
+        rates = (
+            np.mean([one[rate] for one in records]) for rate in ("phoneme_error", "word_error")
+        )
+        rows.append([LABELS[name], *(f"{rate:.1%}" for rate in rates)])
+    return table(["about 60,000 parameters", "phonemes", "words"], rows)
 
 
 @part("language_rates")
@@ -223,7 +258,7 @@ def table_of_rates() -> str:
     rates = sorted({rate for runs in TUNING.values() for rate in runs})
     rows = []
     for name, runs in TUNING.items():
-        cells = [_errors([runs[rate]])[1] if rate in runs else "-" for rate in rates]
+        cells = [_errors([results_of(runs[rate])])[1] if rate in runs else "-" for rate in rates]
         rows.append([LABELS[name], RATES[name][1], *cells])
     return table(["network", "updates", *(f"{rate:g}" for rate in rates)], rows)
 
@@ -235,19 +270,21 @@ def table_of_equal_time() -> str:
     for name, one in {"fast-weights": RUNS["fast-weights"][0], **TIMED}.items():
         updates = results_of(one)["updates"]
         seconds = updates * _milliseconds(name) / 1e3
-        rows.append([LABELS[name], f"{updates:,}", f"{seconds / 60:.1f}", *_errors([one])])
+        rows.append(
+            [LABELS[name], f"{updates:,}", f"{seconds / 60:.1f}", *_errors([results_of(one)])]
+        )
     return table(["network", "updates", "minutes", "PER", "WER"], rows)
 
 
 @part("language_beam")
 def table_of_beams() -> str:
     """Returns the error rates of greedy decoding and of a beam, with the same weights."""
-    rows = (
-        [LABELS[name], *_errors([RUNS[name][0]]), *_errors([one])] for name, one in BEAM.items()
-    )
-    return table(
-        ["network", "PER, greedy", "WER, greedy", "PER, beam of 5", "WER, beam of 5"], rows
-    )
+    rows = []
+    for name, one in PROBES.items():
+        both = results_of(RUNS[name][one.seed]), BENCHMARK[one]["beam"]
+        rows.append([LABELS[name], *(cell for record in both for cell in _errors([record]))])
+    heads = (f"{rate}, {how}" for how in ("greedy", "beam of 5") for rate in ("PER", "WER"))
+    return table(["network", *heads], rows)
 
 
 @part("language_binding")
@@ -255,7 +292,8 @@ def table_of_binding() -> str:
     """Returns the shares of symbols that are right."""
     rows = []
     for task in TASKS:
-        shares = (f"{results_of(BINDING[task, name])['symbols']:.1%}" for name in MAIN)
+        cases = (BINDING.get((task, name)) for name in MAIN)
+        shares = (f"{results_of(one)['symbols']:.1%}" if one else "-" for one in cases)
         rows.append([task, *shares])
     return table(["task", *(LABELS[name] for name in MAIN)], rows)
 
@@ -263,14 +301,31 @@ def table_of_binding() -> str:
 @part("language_without")
 def table_without_states() -> str:
     """Returns the error rates of the trained fast weights with zeros in place of a state."""
-    rows = [["A and h", *_errors([RUNS["fast-weights"][0]])]]
-    for name, other in (("A", "h"), ("h", "A")):
-        rows.append([f"only {other}", *(f"{one:.2%}" for one in BENCHMARK[PROBE]["without"][name])])
+    probed = BENCHMARK[PROBES["fast-weights"]]
+    records = {
+        "A and h": results_of(RUNS["fast-weights"][0]),
+        "only A": probed["without h"],
+        "only h": probed["without A"],
+    }
+    rows = ([name, *_errors([record])] for name, record in records.items())
     return table(["handed over", "PER", "WER"], rows)
 
 
-part("language_diagonal")(lambda: f"{BENCHMARK[PROBE]['diagonal']['equal']:.1%}")
-part("language_diagonal_all")(lambda: f"{BENCHMARK[PROBE]['diagonal']['all']:.1%}")
+@part("language_diagonal")
+def table_of_diagonals() -> str:
+    """Returns how often the most read letter is near the place of the phoneme."""
+    rows = []
+    for name, one in PROBES.items():
+        if "diagonal" in BENCHMARK[one]:
+            shares = BENCHMARK[one]["diagonal"]
+            rows.append([LABELS[name], *(f"{shares[words]:.1%}" for words in ("equal", "all"))])
+    return table(["network", "as many letters as phonemes", "all words"], rows)
+
+
+@part("language_large")
+def ratio_of_large() -> str:
+    """Returns the time of a large update over that with an attention interface."""
+    return f"{_milliseconds('large fast-weights', 'large gru-attention'):.1f}"
 
 
 if __name__ == "__main__":

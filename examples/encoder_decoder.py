@@ -49,14 +49,14 @@ NETWORKS = {
     "fast-weights": Network("FastWeights", 91, 2e-2),
     "gru-attention": Network("GRU", 44, attention="dot"),
     "gru": Network("GRU", 46),
-    "lstm-attention": Network("LSTM", 37, attention="dot"),
+    "lstm-attention": Network("LSTM", 37, 2e-2, attention="dot"),
     "lstm": Network("LSTM", 39),
     "gru-additive": Network("GRU", 43, attention="additive"),
     "rnn-ln": Network("LayerNormRNN", 91, 5e-3),
-    "only-A": Network("FastWeights", 91, handed=(1,)),
-    "only-h": Network("FastWeights", 91, handed=(0,)),
-    "read-only": Network("FastWeights", 91, writes=False),
-    "shared": Network("FastWeights", 185, is_shared=True),
+    "only-A": Network("FastWeights", 91, 2e-2, handed=(1,)),
+    "only-h": Network("FastWeights", 91, 2e-2, handed=(0,)),
+    "read-only": Network("FastWeights", 91, 2e-2, writes=False),
+    "shared": Network("FastWeights", 185, 2e-2, is_shared=True),
 }
 MAIN = ("fast-weights", "gru-attention", "gru", "lstm-attention")
 
