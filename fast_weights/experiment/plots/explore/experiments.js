@@ -33,7 +33,10 @@ const PALE = 0.4; // for cosines of other vectors than those of values
 const MILLISECONDS = 6; // of computing between two chances for the reader's next input
 
 export function setUpExperiments({ experiment, undo, reset, state, data }) {
-  const sequence = (change) => () => experiment({ text: change(state().text), erased: [] });
+  const sequence = (change) => () => {
+    const text = change(state().text);
+    if (text !== state().text) experiment({ text, erased: [] });
+  };
   const pairs = (change) => () => {
     const count = Math.max(1, Math.min(26, change(pairsOf(state().text).length)));
     experiment({ text: withPairs(state().text, count), erased: [] }, "pairs");
@@ -93,7 +96,7 @@ export function showExperiments(model, state) {
     select("#outcome-now"),
     isChanged(state) ? outcome(model) : `<small>Nothing is changed yet.</small>`,
   );
-  for (const id of ["#undo-here", "#reset"]) select(id).disabled = !isChanged(state);
+  for (const id of ["#undo-here", "#reset"]) select(id).ariaDisabled = !isChanged(state);
 
   const buttons = symbols.map(
     (symbol, t) =>
@@ -103,10 +106,10 @@ export function showExperiments(model, state) {
   press(select("#erase").children, (button) => erased.includes(Number(button.value)));
 
   const [first, second] = pairsOf(text);
-  select("#swap").disabled = !second;
+  select("#swap").ariaDisabled = !second;
   if (second) setHtml(select("#swap"), `Swap ${tile(first[1])} and ${tile(second[1])}`);
   const repeated = repeatKey(text);
-  select("#repeat").disabled = !second || repeated === text;
+  select("#repeat").ariaDisabled = !second || repeated === text;
   setHtml(select("#repeat"), `Write ${[...repeated].map(tile).join("")}`);
 
   const trained = network.settings;
@@ -122,8 +125,8 @@ export function showExperiments(model, state) {
   }
   const count = pairsOf(text).length;
   setHtml(select("#pair-count"), `${count} pair${count === 1 ? "" : "s"}`);
-  select("#fewer").disabled = count === 1;
-  select("#more").disabled = count === 26;
+  select("#fewer").ariaDisabled = count === 1;
+  select("#more").ariaDisabled = count === 26;
   showVersus(model);
   showCosines(model);
 }
@@ -283,29 +286,25 @@ function addSequence(sums, network, settings, text) {
 function showCurves(found) {
   const none = { correct: 0, asked: 0, others: 0 };
   const results = Array.from({ length: MAX_PAIRS }, (_, i) => found[i] ?? none);
+  const top = Math.max(...found.map(({ asked, others }) => Math.max(asked, others)));
   const label = (i) => `<small>${i + 1}</small>`;
   const accuracy = results.map(({ correct }, i) => ({ value: correct, label: label(i) }));
-  setHtml(select("#curve-accuracy"), columns(accuracy, { top: 1, showValues: false }));
-  describe(
-    select("#curve-accuracy"),
-    `Correct answers: ${accuracy.map(({ value }, i) => `${i + 1} pairs ${percent(value)}`).join(", ")}`,
-  );
-  const top = Math.max(...results.map(({ asked, others }) => Math.max(asked, others)));
   const both = results.flatMap(({ asked, others }, i) => [
     { value: asked, label: label(i), kind: "asked" },
     { value: others, label: "", kind: "others" },
   ]);
+  const list = (valueOf) => found.map((one, i) => `${i + 1} pairs: ${valueOf(one)}`).join(", ");
+  const attentions = ({ asked, others }) => `${format(asked)} and ${format(others)}`;
+  setHtml(select("#curve-accuracy"), columns(accuracy, { top: 1, showValues: false }));
   setHtml(select("#curve-attention"), columns(both, { top, showValues: false }));
-  describe(
-    select("#curve-attention"),
-    `Attention to the asked value and to the others: ${results.map(({ asked, others }, i) => `${i + 1} pairs ${format(asked)} and ${format(others)}`).join(", ")}`,
-  );
+  const names = ["Correct answers.", "Attention to the asked value and to the others."];
+  describe(select("#curve-accuracy"), `${names[0]} ${list(({ correct }) => percent(correct))}`);
+  describe(select("#curve-attention"), `${names[1]} ${list(attentions)}`);
   setHtml(select("#curve-count"), `${NUM_SEQUENCES}`);
-  const [three, ten] = [found[2], found[9]];
-  const values = ({ asked, others, correct }) =>
-    `the asked value gets ${format(asked)} and the others ${format(others)} together: ${percent(correct)} correct`;
-  setHtml(
-    select("#curve-takeaway"),
-    ten ? `With three pairs, ${values(three)}. With ten pairs, ${values(ten)}.` : "",
-  );
+  if (found.length < 10) return setHtml(select("#curve-takeaway"), "");
+  const summary = ({ asked, others, correct }) =>
+    `the asked value gets ${format(asked)} and the others ${format(others)} together: ` +
+    `${percent(correct)} correct`;
+  const text = `With three pairs, ${summary(found[2])}. With ten pairs, ${summary(found[9])}.`;
+  setHtml(select("#curve-takeaway"), text);
 }

@@ -50,6 +50,10 @@ function undo() {
   const { text, erased, settings } = earlier.pop() ?? initialState(state.base);
   lastKind = "";
   update({ text, erased, settings });
+  // The button in the bar is gone. Without this, the focus of the keyboard is lost.
+  const { activeElement, body } = document;
+  const isLost = activeElement === body || activeElement.hidden;
+  if (isLost) select("#open-glossary").focus({ preventScroll: true });
 }
 
 function reset() {
