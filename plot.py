@@ -211,8 +211,7 @@ def explore():
     for bundled in (RunDirectory(PRETRAINED_DIR / one, config.model_name) for one in NETWORKS):
         recurrence = bundled.read_config().recurrence
         if recurrence != config.recurrence:
-            label = f"Trained, recurrence of the {'paper' if recurrence == 'paper' else 'blog'}"
-            networks.append(explore.network_data(*load_model(bundled), label))
+            networks.append(explore.network_data(*load_model(bundled), f"Trained, {recurrence}"))
     path = _path(config, "html", FLAGS.sample or "")
     yield explore.write_page(networks, config, sample, caption, path)
 

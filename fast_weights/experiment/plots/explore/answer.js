@@ -58,11 +58,15 @@ export function showAnswer(model) {
     .join("");
   const chances = [...result.probabilities.slice(FIRST_DIGIT, FIRST_DIGIT + 10)].map((x, i) => {
     const bar = `<i style="height:${format(100 * x, 1)}%"></i>`;
-    return `<td class="chance ${i === best ? "best" : ""}"><div>${bar}</div><span>${format(x)}</span></td>`;
+    return (
+      `<td class="chance ${i === best ? "best" : ""}"><div>${bar}</div>` +
+      `<span>${format(x)}</span></td>`
+    );
   });
   setHtml(
     select("#pushes tfoot"),
-    `<tr><th scope="row">score</th>${scores}</tr><tr><th scope="row">prob&shy;ability</th>${chances.join("")}</tr>`,
+    `<tr><th scope="row">score</th>${scores}</tr><tr>` +
+      `<th scope="row">prob&shy;ability</th>${chances.join("")}</tr>`,
   );
   const elsewhere = [...result.probabilities].reduce(
     (sum, x, i) => sum + (kindOf(VOCABULARY[i]) === "value" ? 0 : x),
@@ -88,8 +92,18 @@ function answerTakeaway(rows, total, best, { answer, probability, settings, text
   const first = rows.reduce((found, row) => (row.part[best] > found.part[best] ? row : found));
   if (targets.includes(answer) || !asked || asked.part[asked.digit] < 1) {
     const others = total[best] - first.part[best];
-    return `${said} The vector written at ${first.name} adds ${format(first.part[best], 1)} to the score of ${answer}. Everything else together changes it by ${format(others, 1)}.`;
+    return (
+      `${said} The vector written at ${first.name} adds ${format(first.part[best], 1)} ` +
+      `to the score of ${answer}. Everything else together changes it by ` +
+      `${format(others, 1)}.`
+    );
   }
   const right = asked.digit;
-  return `${said} That is wrong, although the vector of ${asked.name} still adds ${format(asked.part[right], 1)} to the score of ${right}. Everything else together changes the score of ${right} by ${format(total[right] - asked.part[right], 1)}, to ${format(total[right], 1)}, and lifts that of ${answer} to ${format(total[best], 1)}.`;
+  return (
+    `${said} That is wrong, although the vector of ${asked.name} still adds ` +
+    `${format(asked.part[right], 1)} to the score of ${right}. Everything else ` +
+    `together changes the score of ${right} by ` +
+    `${format(total[right] - asked.part[right], 1)}, to ${format(total[right], 1)}, ` +
+    `and lifts that of ${answer} to ${format(total[best], 1)}.`
+  );
 }

@@ -81,15 +81,25 @@ export function showCell(model, state) {
   const top = largest(parts.map(({ value }) => value));
   const rows = parts.map(({ symbol, age, a, b, rate, value }) => {
     const width = format((100 * value) / (top || 1), 1);
-    const product = `${format(rate)} · <span class="lambda">${settings.decayRate}<sup>${age}</sup></span> · <span class="v">${format(a)} · ${format(b)}</span>`;
-    return `<tr class="${value === 0 ? "none" : ""}"><th scope="row">${tile(symbols[symbol])}</th><td class="product">${product}</td><td class="meter"><i style="width:${width}%"></i></td><td class="number">${format(value, 3)}</td></tr>`;
+    const product =
+      `${format(rate)} · <span class="lambda">${settings.decayRate}<sup>${age}</sup>` +
+      `</span> · <span class="v">${format(a)} · ${format(b)}</span>`;
+    return (
+      `<tr class="${value === 0 ? "none" : ""}">` +
+      `<th scope="row">${tile(symbols[symbol])}</th><td class="product">${product}</td>` +
+      `<td class="meter"><i style="width:${width}%"></i></td>` +
+      `<td class="number">${format(value, 3)}</td></tr>`
+    );
   });
   rows.push(
-    `<tr class="total"><th scope="row">Σ</th><td></td><td></td><td class="number">${format(total, 3)}</td></tr>`,
+    `<tr class="total"><th scope="row">Σ</th><td></td><td></td>` +
+      `<td class="number">${format(total, 3)}</td></tr>`,
   );
   setHtml(select("#cell-parts tbody"), rows.join(""));
   const names = {
-    cell: `Weight <span class="A">A</span><sub>${row},${column}</sub> = ${format(memory[row * units + column], 3)}`,
+    cell:
+      `Weight <span class="A">A</span><sub>${row},${column}</sub> = ` +
+      `${format(memory[row * units + column], 3)}`,
     row: `Row ${row}, summed over its ${units} weights`,
     column: `Column ${column}, summed over its ${units} weights`,
   };

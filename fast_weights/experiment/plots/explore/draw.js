@@ -79,7 +79,11 @@ export function columns(items, { top, digits = 2, emphasis = -1, showValues = tr
         ? `<span class="number" style="bottom:${height(Math.max(value, ghost ?? 0))}">${format(value, digits)}</span>`
         : "";
       const classes = [kind, i === emphasis ? "strong" : "", isErased ? "erased" : ""].join(" ");
-      return `<div class="column ${classes}"><div class="plot">${outline}<i class="bar" style="height:${height(value)}"></i>${number}</div>${label}</div>`;
+      return (
+        `<div class="column ${classes}">` +
+        `<div class="plot">${outline}<i class="bar" style="height:${height(value)}">` +
+        `</i>${number}</div>${label}</div>`
+      );
     })
     .join("");
 }

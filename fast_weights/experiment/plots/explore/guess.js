@@ -17,6 +17,7 @@ let guess = ""; // a digit, or "none" to see the answer without a guess
 export function setUpGuess({ data, update, state, model }) {
   const start = (text) => {
     guess = "";
+    delete document.documentElement.dataset.passed;
     select("#text-error").textContent = "";
     update({ ...initialState(text) });
     replay();
@@ -72,11 +73,14 @@ export function showGuess({ text, symbols, answer, probability }) {
     select("#text").value = text;
   const targets = targetsOf(text);
   const isRight = targets.includes(answer);
+  document.documentElement.dataset.guess = guess ? "made" : "open";
   let message = `Which digit followed <b>${query}</b>? Choose one.`;
   if (guess) {
     const own =
       guess === "none" ? "" : `You say ${guess}${targets.includes(guess) ? " ✓" : " ✗"}. `;
-    message = `${own}The network answers <b>${answer}</b> ${isRight ? "✓" : "✗"}, with probability ${format(probability)}.`;
+    message =
+      `${own}The network answers <b>${answer}</b> ${isRight ? "✓" : "✗"}, with ` +
+      `probability ${format(probability)}.`;
   }
   setHtml(select("#guess-result"), message);
 }

@@ -28,7 +28,8 @@ export function showNetworks({ text }, { networks }) {
     setHtml(bars, columns(items, { top, showValues: false, emphasis: weights.indexOf(top) }));
     describe(
       bars,
-      `Attention: ${items.map(({ value }, t) => `${symbols[writes[t].symbol]} ${format(value)}`).join(", ")}`,
+      "Attention: " +
+        `${items.map(({ value }, t) => `${symbols[writes[t].symbol]} ${format(value)}`).join(", ")}`,
     );
     const isRight = targetsOf(text).includes(answer);
     setHtml(

@@ -102,8 +102,12 @@ function show(everything = false) {
 }
 
 const observer = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries) {
-    parts.find(({ element }) => element === target).isInView = isIntersecting;
+  for (const { target, isIntersecting, boundingClientRect } of entries) {
+    const part = parts.find(({ element }) => element === target);
+    part.isInView = isIntersecting;
+    // The bar keeps the answer back until the reader has guessed or read on.
+    const isPassed = part === parts[0] && boundingClientRect.bottom < 0;
+    if (isPassed) document.documentElement.dataset.passed = "";
   }
 });
 for (const { element } of parts) observer.observe(element);

@@ -40,11 +40,15 @@ export function showReading(model, { view }) {
   );
   describe(
     select("#attention"),
-    `Attention: ${writes.map(({ symbol }, t) => `${symbols[symbol]} ${format(weights[t])}`).join(", ")}`,
+    "Attention: " +
+      `${writes.map(({ symbol }, t) => `${symbols[symbol]} ${format(weights[t])}`).join(", ")}`,
   );
   const total = weights.reduce((sum, x) => sum + x, 0);
   const note = settings.innerSteps
-    ? `Height: η<span class="lambda">λ</span><sup>age</sup>(<span class="h">h</span> · <span class="v">v</span>). The query reads the vector of ${tile(symbols[best])} most strongly: ${percent(top / total)} of the total. ${bindingNote(model, best)}`
+    ? `Height: η<span class="lambda">λ</span><sup>age</sup>(<span class="h">h</span> · ` +
+      `<span class="v">v</span>). The query reads the vector of ${tile(symbols[best])} ` +
+      `most strongly: ${percent(top / total)} of the total. ` +
+      `${bindingNote(model, best)}`
     : "With S = 0, no step reads A.";
   setHtml(select("#reading-takeaway"), note);
   showSum(model, view);
@@ -57,7 +61,10 @@ function bindingNote({ symbols, text, settings }, best) {
     best > 0 && kindOf(symbols[best]) === "value" && symbols[best - 1] === text[text.length - 1];
   if (!isBound) return "";
   const times = settings.innerSteps > 1 ? " (last read of the step)" : "";
-  return `Not the letter itself, but the digit after it: its vector was made when the state still held ${tile(symbols[best - 1])}, so it matches the query${times}.`;
+  return (
+    "Not the letter itself, but the digit after it: its vector was made when the " +
+    `state still held ${tile(symbols[best - 1])}, so it matches the query${times}.`
+  );
 }
 
 function showSum(
@@ -79,8 +86,10 @@ function showSum(
   setHtml(
     select("#sum-note"),
     isMatrix
-      ? `${units} rows of <span class="A">A</span>, each times one number of <span class="h">h</span> (left).`
-      : `${vectors.length} vectors <span class="v">v</span>, each times its <span class="h">attention</span> (left).`,
+      ? `${units} rows of <span class="A">A</span>, each times one number of ` +
+          `<span class="h">h</span> (left).`
+      : `${vectors.length} vectors <span class="v">v</span>, each times its ` +
+          `<span class="h">attention</span> (left).`,
   );
   describe(
     select("#sum-weights"),
@@ -92,7 +101,8 @@ function showSum(
   describe(select("#sum-result"), `The result: ${units} numbers, the same from both sides`);
   const places = [...read.keys()].sort((i, j) => read[j] - read[i]).slice(0, NUM_DIGITS);
   const line = (name, values, isShown) =>
-    `<tr class="${isShown ? "shown" : ""}"><th scope="row">${name}</th>${places.map((i) => `<td>${format(values[i], 8)}</td>`).join("")}</tr>`;
+    `<tr class="${isShown ? "shown" : ""}">` +
+    `<th scope="row">${name}</th>${places.map((i) => `<td>${format(values[i], 8)}</td>`).join("")}</tr>`;
   const head = `<tr><th scope="row">unit</th>${places.map((i) => `<td>${i}</td>`).join("")}</tr>`;
   setHtml(
     select("#sum-digits tbody"),
@@ -102,6 +112,8 @@ function showSum(
   const amount = difference === 0 ? "0" : difference.toExponential(0);
   setHtml(
     select("#sum-takeaway"),
-    `The largest of the ${units} numbers. The largest difference of all ${units} is ${amount}, the rounding of the computer. So one matrix of a fixed size does what attention to all symbols does, and the network need not keep the symbols.`,
+    `The largest of the ${units} numbers. The largest difference of all ${units} is ` +
+      `${amount}, the rounding of the computer. So one matrix of a fixed size does ` +
+      "what attention to all symbols does, and the network need not keep the symbols.",
   );
 }

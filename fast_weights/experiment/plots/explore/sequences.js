@@ -33,8 +33,10 @@ export function errorOf(text, { rules, sample }) {
   return `a sample must be ${rules}, such as ${sample}. Received: '${text}'`;
 }
 
+// Swaps the values of the first two pairs, if there are two.
 export function swapValues(text) {
   const [first, second, ...others] = pairsOf(text);
+  if (!second) return text;
   return join([first[0] + second[1], second[0] + first[1], ...others], queryOf(text));
 }
 

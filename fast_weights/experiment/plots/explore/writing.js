@@ -139,5 +139,8 @@ function writingTakeaway(symbols, full) {
   };
   const ratio = mean("value") / mean("key");
   if (!(ratio > 2)) return "";
-  return `Digits are written ${format(ratio, 0)} times as strongly as letters: the network has learned what is worth keeping.`;
+  return (
+    `Digits are written ${format(ratio, 0)} times as strongly as letters: the ` +
+    "network has learned what is worth keeping."
+  );
 }
