@@ -51,6 +51,6 @@ const answers = {
     const found = state.fromAddress(address, cases.sample, cases.units);
     return { state: found, address: state.toAddress(found, cases.sample) };
   }),
-  withPairs: Array.from({ length: 26 }, (_, i) => sequences.withPairs(cases.sample, i + 1)),
+  withPairs: Array.from({ length: 26 }, (_, i) => sequences.withPairs(cases.grown, i + 1)),
 };
 process.stdout.write(JSON.stringify(answers));

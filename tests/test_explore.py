@@ -25,6 +25,8 @@ PAGE = ROOT / "docs/explore.html"
 MAX_BYTES = 250_000
 NUM_SEQUENCES = 1000
 SAMPLE = "g5o8k1??g"
+# It has letters of the pairs that the page adds.
+GROWN = "a5j8k1??a"
 TYPED = [
     "",
     "g5o8k1??z",
@@ -113,7 +115,7 @@ def answers(expected):
         {"network": data, "sequences": tokens.tolist()} for data, tokens, _ in expected.values()
     ]
     cases = {"networks": networks, "typed": TYPED, "addresses": ADDRESSES, "sample": SAMPLE}
-    cases |= {"rules": Config().make_task().rules, "units": 50}
+    cases |= {"rules": Config().make_task().rules, "units": 50, "grown": GROWN}
     arguments = [str(ROOT / "tests/explore.mjs"), str(explore.SOURCES)]
     done = nodejs.node(
         arguments,
@@ -183,7 +185,7 @@ def test_pairs_are_added_and_removed(answers):
     for count, text in enumerate(answers["withPairs"], start=1):
         task = Config(num_pairs=count).make_task()
         assert task.decode(task.targets(task.encode_sample(text))) == "5"
-    assert answers["withPairs"][2] == SAMPLE
+    assert answers["withPairs"][2] == GROWN
 
 
 def parts_of(page):
