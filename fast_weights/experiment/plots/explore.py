@@ -15,18 +15,8 @@ from fast_weights.experiment.plots import style
 SOURCES = pathlib.Path(__file__).parent / "explore"
 # The scripts in the order in which the page runs them: each one uses those before it.
 SCRIPTS = (
-    "network",
-    "sequences",
-    "state",
-    "draw",
-    "guess",
-    "writing",
-    "cell",
-    "reading",
-    "answer",
-    "experiments",
-    "networks",
-    "page",
+    *("network", "sequences", "state", "draw", "guess", "writing", "cell"),
+    *("reading", "answer", "experiments", "networks", "page"),
 )
 # The arguments of the cell, by their names in JavaScript.
 SETTINGS = {
@@ -77,8 +67,10 @@ def _encode(weights) -> str:
     return base64.b64encode(np.asarray(values, "<f4").tobytes()).decode()
 
 
-def write_page(networks: list[dict], config: Config, sample: str, caption: str, path):
-    """Writes the page.
+def write_page(
+    networks: list[dict], config: Config, sample: str, caption: str, path: str | pathlib.Path
+) -> pathlib.Path:
+    """Writes the page. Returns the path of the file.
 
     Args:
         networks: the results of `network_data`. The first one is the network of the page; the last
@@ -87,9 +79,6 @@ def write_page(networks: list[dict], config: Config, sample: str, caption: str, 
         sample: the sequence that the page starts with.
         caption: of the first one, such as `"RNN-LN-FW, seed 0"`.
         path: of the file to write. Its directory is created if it is missing.
-
-    Returns:
-        The path of the file.
     """
     task = config.make_task()
     data = {"sample": sample, "rules": task.rules, "caption": caption, "networks": networks}
