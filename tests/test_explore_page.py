@@ -252,10 +252,14 @@ def test_computed_in_the_background(page):
     )
     assert "".join(found) == "515555555"
     assert "With three pairs" in page.text("#curve-takeaway")
-    before = page.text("#curve-takeaway")
-    page.open(PAGE, "#lambda=0.3")
-    page.wait("document.querySelector('#curve-takeaway').textContent")
-    assert page.text("#curve-takeaway") != before
+    before = page.evaluate("document.querySelector('#curve-takeaway').textContent")
+    page.evaluate(
+        """{ const slider = document.querySelector("[name=decayRate]");
+          slider.value = 0.3;
+          slider.dispatchEvent(new Event("input", { bubbles: true })); }"""
+    )
+    text = "document.querySelector('#curve-takeaway').textContent"
+    page.wait(f"{text} && {text} !== {json.dumps(before)}")
 
 
 def test_address_holds_the_experiment(page):
