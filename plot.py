@@ -3,6 +3,7 @@
 python plot.py
 python plot.py --model_name=GRU-LN --with_bundled
 python plot.py --figure=memory --sample=g5o8k1??g
+python plot.py --figure=explore
 """
 
 import fast_weights.experiment.requirements  # noqa: F401  ends here if something is missing
@@ -16,11 +17,11 @@ import zlib
 from absl import flags
 
 from fast_weights.experiment import console, results
-from fast_weights.experiment.config import Config
+from fast_weights.experiment.config import NETWORKS, Config
 from fast_weights.experiment.dataset import load_or_generate
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import BLOG_MODELS, MODELS, build_model
-from fast_weights.experiment.run_dir import RunDirectory, find_runs
+from fast_weights.experiment.run_dir import PRETRAINED_DIR, RunDirectory, find_runs
 
 FLAGS = flags.FLAGS
 
@@ -29,13 +30,14 @@ console.define_directory_flags()
 flags.DEFINE_enum(
     "figure",
     "curves",
-    ("curves", "memory", "attention", "weights"),
+    ("curves", "memory", "attention", "weights", "explore"),
     "curves: accuracy, loss and gradient norm of all runs, or of those that --model_name, "
     "--seed and --network select (a single curve includes training); memory: one sequence step by "
     "step, as an image and as a GIF; attention: mean over the validation sequences; weights: slow "
-    "weights before and after training",
+    "weights before and after training; explore: a page where one types a sequence and watches the "
+    "memory",
 )
-flags.DEFINE_string("sample", None, "sequence for --figure=memory, such as g5o8k1??g")
+flags.DEFINE_string("sample", None, "sequence for --figure=memory|explore, such as g5o8k1??g")
 flags.DEFINE_bool("log_epochs", False, "logarithmic axis of epochs for --figure=curves")
 flags.DEFINE_bool(
     "with_bundled", False, "also draw the recorded curves of the blog's models, in pale colors"
@@ -44,7 +46,12 @@ flags.DEFINE_enum("format", "png", ("png", "svg", "pdf"), "format of images; ani
 flags.DEFINE_string("output_dir", "figures", "directory to write to")
 
 # Flags that only some figures use.
-USED_BY = {"sample": ("memory",), "log_epochs": ("curves",), "with_bundled": ("curves",)}
+USED_BY = {
+    "sample": ("memory", "explore"),
+    "log_epochs": ("curves",),
+    "with_bundled": ("curves",),
+    "format": ("curves", "memory", "attention", "weights"),
+}
 # The most characters of the settings, and of a sample, in a file name. A system's limit is 255.
 MAX_NAME = 60
 BUNDLED_DIR = pathlib.Path(__file__).parent / "docs/results"
@@ -58,13 +65,20 @@ def main():
                 f"--{name} can be used only with --figure={'|'.join(figures)}. "
                 f"Received: --figure={FLAGS.figure}"
             )
-    if FLAGS.figure in ("memory", "attention") and not MODELS[FLAGS.model_name].has_fast_weights:
+    needs_memory = FLAGS.figure in ("memory", "attention", "explore")
+    if needs_memory and not MODELS[FLAGS.model_name].has_fast_weights:
         names = ", ".join(name for name, model in MODELS.items() if model.has_fast_weights)
         raise UserError(
             f"--figure={FLAGS.figure} needs a model with fast weights: {names}. "
             f"Received: --model_name={FLAGS.model_name}"
         )
-    draw = {"curves": curves, "memory": memory, "attention": attention, "weights": weights}
+    draw = {
+        "curves": curves,
+        "memory": memory,
+        "attention": attention,
+        "weights": weights,
+        "explore": explore,
+    }
     for path in draw[FLAGS.figure]():
         print(f"Wrote {path}")
 
@@ -144,8 +158,7 @@ def _order(config):
 def memory():
     """Plots one sequence, as an image and as an animation."""
     task = _config().make_task()
-    sample = task.default_sample if FLAGS.sample is None else FLAGS.sample
-    task.encode_sample(sample)
+    sample = _sample(task)
     model, config, caption = _load()
     from fast_weights.experiment import evaluation, plots
 
@@ -178,6 +191,36 @@ def weights():
     blocks = MODELS[config.model_name].blocks
     path = _path(config, FLAGS.format)
     yield plots.plot_weights(before, after, config.make_task(), path, caption, config.units, blocks)
+
+
+def explore():
+    """Writes the page with the network of the run, before and after training, and bundled ones."""
+    if (task_name := _config().task) != Config().task:
+        raise UserError(
+            f"--figure=explore needs a run of {Config().task}. Received: a run of {task_name}"
+        )
+    sample = _sample(_config().make_task())
+    model, config, caption = _load()
+    from fast_weights.experiment.checkpoint import load_model
+    from fast_weights.experiment.plots import explore
+
+    networks = [
+        explore.network_data(model, config, "Trained"),
+        explore.network_data(build_model(config), config, "Untrained"),
+    ]
+    for bundled in (RunDirectory(PRETRAINED_DIR / one, config.model_name) for one in NETWORKS):
+        recurrence = bundled.read_config().recurrence
+        if recurrence != config.recurrence:
+            networks.append(explore.network_data(*load_model(bundled), f"Trained, {recurrence}"))
+    path = _path(config, "html", FLAGS.sample or "")
+    yield explore.write_page(networks, config, sample, caption, path)
+
+
+def _sample(task):
+    """Returns the sequence that `--sample` names. Raises `UserError` if it is invalid."""
+    sample = task.default_sample if FLAGS.sample is None else FLAGS.sample
+    task.encode_sample(sample)
+    return sample
 
 
 def _path(config, suffix, sample=""):

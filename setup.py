@@ -19,14 +19,16 @@ def absolute_links(text: str, url: str) -> str:
     """Returns a page of the repository's root with absolute links to the release at a URL."""
 
     def replace(match):
-        image, label, target = match.groups()
+        image, target = match.groups()
         if "://" in target:
             return match[0]
         # An index gives headings no anchors, so links within the page lead to the repository, too.
         page = f"README.md{target}" if target.startswith("#") else target
-        return f"{image}[{label}]({url}/{'raw' if image else 'blob'}/v{VERSION}/{page})"
+        kind = "raw" if image else "blob"
+        return f"{image or ''}]({url}/{kind}/v{VERSION}/{page})"
 
-    return re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", replace, text)
+    # A link can contain an image, so the start of a link is not matched.
+    return re.sub(r"(!\[[^\]]*)?\]\(([^)\s]+)\)", replace, text)
 
 
 def metadata(url: str | None) -> dict:

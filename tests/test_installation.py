@@ -115,7 +115,7 @@ def test_links_of_the_readme_are_absolute():
     start = "https://example.com/owner/name"
     metadata = runpy.run_path(str(ROOT / "setup.py"))["metadata"]
     original = (ROOT / "README.md").read_text(encoding="utf-8")
-    links = re.findall(r"(!?)\[[^\]]*\]\(([^)]*)\)", metadata(start)["long_description"])
+    links = re.findall(r"(!\[[^\]]*)?\]\(([^)]*)\)", metadata(start)["long_description"])
     assert len(links) == original.count("](")
     for image, target in links:
         assert target.startswith("https://"), target
