@@ -86,14 +86,9 @@ MODELS = {
         can_unroll=False,
         blocks=(),
     ),
-    "LINEAR-ATTENTION": ModelEntry(
-        "fast_weights.experiment.baselines.LinearAttention",
-        can_unroll=False,
-        blocks=("q", "k", "v"),
-    ),
-    "DELTA-RULE": ModelEntry(
-        "fast_weights.experiment.baselines.DeltaRule", can_unroll=False, blocks=("q", "k", "v")
-    ),
+    "LINEAR-ATTENTION": ModelEntry("fast_weights.LinearAttention", can_unroll=False, blocks=()),
+    "DELTA-RULE": ModelEntry("fast_weights.DeltaNet", can_unroll=False, blocks=()),
+    "GATED-DELTA-RULE": ModelEntry("fast_weights.GatedDeltaNet", can_unroll=False, blocks=()),
 }
 BLOG_MODELS = tuple(name for name, model in MODELS.items() if model.published is not None)
 
