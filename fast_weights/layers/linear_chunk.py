@@ -128,35 +128,27 @@ def memories_of(whole, keys, written, erased, memory, unroll):
         unroll: whether to unroll the loop.
     """
 
-    def number_of(keys):
-        return keys.shape[0] or ops.shape(keys)[0]
-
     def forward(whole, keys, written, erased, memory):
-        def step(i, states):
-            (memory,) = states
+        def step(i, memory):
             new = written[i] if erased is None else written[i] - ops.matmul(erased[i], memory)
             kept = memory if whole is None else whole[i] * memory
-            # The loop swaps the first two axes, see `scan.py`.
-            return [memory[None]], [kept + ops.matmul(transpose(keys[i]), new)]
+            return kept + ops.matmul(transpose(keys[i]), new)
 
-        (before,), (last,) = over_numbers(step, [memory], number_of(keys), unroll=unroll)
-        memories = ops.concatenate([before[0], last[None]], axis=0)
+        before, last = _over_chunks(step, memory, keys, unroll)
+        memories = ops.concatenate([before, last[None]], axis=0)
         return memories, memories
 
     def backward(tensors, memories, above):
         whole, keys, written, erased, _ = tensors
 
-        def step(i, states):
-            (flow,) = states
+        def step(i, flow):
             below = above[i] + (flow if whole is None else whole[i] * flow)
-            if erased is not None:
-                into_written = ops.matmul(keys[i], flow)
-                below = below - ops.matmul(transpose(erased[i]), into_written)
-            return [flow[None]], [below]
+            if erased is None:
+                return below
+            return below - ops.matmul(transpose(erased[i]), ops.matmul(keys[i], flow))
 
-        options = {"reverse": True, "unroll": unroll}
-        (flow,), (into_memory,) = over_numbers(step, [above[-1]], number_of(keys), **options)
-        flow, before = flow[0], memories[:-1]
+        flow, into_memory = _over_chunks(step, above[-1], keys, unroll, reverse=True)
+        before = memories[:-1]
         into_written = ops.matmul(keys, flow)
         into_whole = into_erased = None
         if whole is not None:
@@ -168,3 +160,32 @@ def memories_of(whole, keys, written, erased, memory, unroll):
         return into_whole, into_keys, into_written, into_erased, into_memory
 
     return with_gradient(forward, backward, (whole, keys, written, erased, memory))
+
+
+def _over_chunks(step, state, chunks, unroll, reverse=False):
+    """Calls a function with the number of each chunk and a state, in order or in reverse.
+
+    Args:
+        step: takes i and the state, and returns the new state.
+        state: the one before the first call.
+        chunks: a tensor with an axis of chunks, (N, ...).
+        unroll: whether to unroll the loop.
+        reverse: whether i runs from N - 1 to 0.
+
+    Returns:
+        The state before each call in the order of i, (N, ...), and the last one.
+    """
+    if unroll:
+        before, way = [], -1 if reverse else 1
+        for i in range(chunks.shape[0])[::way]:
+            before.append(state)
+            state = step(i, state)
+        return ops.stack(before[::way]), state
+    (before,), (state,) = over_numbers(
+        # The loop swaps the first two axes, see `scan.py`.
+        lambda i, states: ([states[0][None]], [step(i, states[0])]),
+        [state],
+        chunks.shape[0] or ops.shape(chunks)[0],
+        reverse,
+    )
+    return before[0], state

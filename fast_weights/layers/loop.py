@@ -33,7 +33,7 @@ def over_time(step, sequences, states, mask=None, **settings):
     return layer.inner_loop(sequences, list(states), mask)
 
 
-def over_numbers(function, states, number, reverse=False, unroll=False):
+def over_numbers(function, states, number, reverse=False):
     """Calls a function with 0, 1, ... `number` - 1, or in reverse, and carries states along.
 
     `keras.ops.scan` would be shorter, but on TensorFlow its outputs must have the shapes of
@@ -45,18 +45,10 @@ def over_numbers(function, states, number, reverse=False, unroll=False):
         states: the list of states before the first call.
         number: an int or a scalar tensor.
         reverse: whether i runs from `number` - 1 to 0.
-        unroll: whether to call the function one by one, with i as an int. `number` is an int.
 
     Returns:
         The outputs of all calls in the order of i, (B, `number`, ...) each, and the last states.
     """
-    if unroll:
-        calls = []
-        for i in range(number)[:: -1 if reverse else 1]:
-            outputs, states = function(i, states)
-            calls.append(outputs)
-        calls = calls[:: -1 if reverse else 1]
-        return [ops.stack(output, axis=1) for output in zip(*calls, strict=True)], states
     indices = ops.arange(number, dtype="int32")[None, :, None]
     _, outputs, states = over_time(
         lambda i, states: function(i[0, 0], states),
