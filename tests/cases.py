@@ -71,6 +71,17 @@ def costly(names, always):
 
 
 BACKEND = keras.backend.backend()
+
+
+def skip_masked_cell(name):
+    """Skips a test of a mask if Keras cannot apply it around the cell of a case.
+
+    For a masked step, Keras 3.15 takes the first state for the last output on JAX.
+    """
+    if BACKEND == "jax" and name in LINEAR and name in CELLS:
+        pytest.skip("the first state is not the output")
+
+
 # Keras 3.15 multiplies float64 matrices in float32 on PyTorch.
 FLOAT32 = {"rtol": 1e-4, "atol": 1e-5}
 TIGHT = FLOAT32 if BACKEND == "torch" else {"rtol": 1e-10, "atol": 1e-11}

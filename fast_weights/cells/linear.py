@@ -80,6 +80,24 @@ class Signals(NamedTuple):
     gates: Any
 
 
+class Step(NamedTuple):
+    """One time step of a `LinearCell`.
+
+    Attributes:
+        outputs: h_t, (B, H).
+        memory: S_t, (B, n, d_k, d_v).
+        written: the vector that the step wrote under its key, (B, n, d_v).
+        signals: the `Signals` of the step, without the axis of time.
+        states: the list of states after the step.
+    """
+
+    outputs: Any
+    memory: Any
+    written: Any
+    signals: Signals
+    states: list[Any]
+
+
 class LinearCell(Float32States, Cell):
     """Base class of the cells whose memory S is linear in S: linear attention and delta rules.
 
@@ -302,16 +320,20 @@ class LinearCell(Float32States, Cell):
     def step(
         self, projected: Tensor, states: list[Tensor], recurrent_mask: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
+        one = self.trace_step(projected, states)
+        # `keras.layers.StackedRNNCells` may keep the states in another precision.
+        after = [ops.cast(new, old.dtype) for new, old in zip(one.states, states, strict=True)]
+        return ops.cast(one.outputs, states[0].dtype), after
+
+    def trace_step(self, projected: Tensor, states: list[Tensor]) -> Step:
+        """Computes one time step. Returns a `Step`."""
         memory, window = self.matrices(states)
         signals, stream = self.signals(projected[:, None], window)
         signals = Signals(*(None if one is None else one[:, 0] for one in signals))
-        memory, _ = self.write(memory, signals)
+        memory, written = self.write(memory, signals)
         # (5) Read.
-        reads = read(signals.queries, memory)
-        after = self.flat(memory, stream[:, 1:])
-        # `keras.layers.StackedRNNCells` may keep the states in another precision.
-        after = [ops.cast(one, old.dtype) for one, old in zip(after, states, strict=True)]
-        return ops.cast(self.outputs(reads, signals.gates), states[0].dtype), after
+        outputs = self.outputs(read(signals.queries, memory), signals.gates)
+        return Step(outputs, memory, written, signals, self.flat(memory, stream[:, 1:]))
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -49,7 +49,7 @@ def run_chunks(queries, keys, values, strengths, log_decays, memory, unroll):
     Returns:
         Every o_t, (N, B, n, C, d_v), or `None` without queries; and S after the last step.
     """
-    decays, start, end, whole = _factors(log_decays, keys.shape[-2], keys.dtype)
+    decays, start, end, whole = decay_factors(log_decays, keys.shape[-2], keys.dtype)
     written, erased = values, None
     if strengths is not None:
         # (2) Below the diagonal.
@@ -74,7 +74,7 @@ def run_chunks(queries, keys, values, strengths, log_decays, memory, unroll):
     return reads if before is None else reads + ops.matmul(start * queries, before), last
 
 
-def _factors(log_decays, size, dtype):
+def decay_factors(log_decays, size, dtype):
     """Returns g_t / g_τ, g_t, g_C / g_t and g_C: products of α within a chunk of C steps."""
     lower = ops.tri(size, dtype=dtype)
     if log_decays is None:
