@@ -1,17 +1,14 @@
-"""Compares fast weights with other recurrent layers on multi-query recall.
+"""Compares fast weights with GRU and LSTM on multi-query recall.
 
 python -m benchmarks.recall
 
-On short sequences, fast weights, GRU and LSTM are trained with 64 units, and with the number of
-units that gives them as many parameters as fast weights with 64. On sequences of 64 symbols, they
-and the layers with a linear memory are trained with 64 units. The learning rate of each was tuned
-with seed 0: that of the layers with a linear memory on the first of `LONG_CASES`, that of the
-others on the first of `CASES`. The best rate reaches `STOP_AT` in the fewest epochs, or else the
-highest accuracy. Writes `docs/results/recall.jsonl` and `docs/recall.png`.
+Each model is trained with 64 units, and with the number of units that gives it as many parameters
+as fast weights with 64. For both, the learning rate was tuned on the first of `CASES` with seed 0.
+The best rate reaches `STOP_AT` in the fewest epochs, or else the highest accuracy. With it, all
+cases are trained with three seeds. Writes `docs/results/recall.jsonl` and `docs/recall.png`.
 """
 
 import statistics
-from collections.abc import Iterable
 
 from benchmarks.study import Study
 from benchmarks.tables import mean_and_range, part, table
@@ -22,10 +19,8 @@ STOP_AT = 0.995
 STUDY = Study(__doc__, "recall", columns=("val_accuracy",), stop_at_accuracy=STOP_AT)
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 SEEDS = (0, 1, 2)
-# Pairs and length. The learning rates of the first three models are tuned on the first.
+# Pairs and length. The learning rate is tuned on the first.
 CASES = ((4, 16), (3, 16), (2, 16), (2, 24))
-# The learning rates of the other models are tuned on the first.
-LONG_CASES = ((4, 64), (8, 64), (16, 64))
 SIZES = ("equal units", "equal parameters")
 # Model, and recurrence of RNN-LN-FW -> units and best learning rate of each of `SIZES`.
 MODELS = {
@@ -34,19 +29,15 @@ MODELS = {
     "GRU": ((64, 3e-3), (34, 3e-3)),
     "LSTM": ((64, 1e-2), (28, 1e-2)),
 }
-# Model with a linear memory and 64 units -> best learning rate.
-LINEAR_MODELS = {"LINEAR-ATTENTION": 3e-3, "DELTA-RULE": 3e-3, "GATED-DELTA-RULE": 3e-3}
-# Those of the long sequences -> learning rate.
-LONG_MODELS = {
-    **{label: MODELS[label][0][1] for label in ("RNN-LN-FW, original", "GRU", "LSTM")},
-    **LINEAR_MODELS,
-}
 
 
-def _add(label: str, units: int, sizes: tuple[int, int], rate: float, seed: int = 0) -> Config:
+def add(
+    study: Study, label: str, units: int, sizes: tuple[int, int], rate: float, seed: int = 0
+) -> Config:
+    """Adds the run of a model of `MODELS` with numbers of pairs and symbols, and returns it."""
     num_pairs, length = sizes
     model_name, _, recurrence = label.partition(", ")
-    return STUDY.add(
+    return study.add(
         model_name=model_name,
         recurrence=recurrence or "original",
         task="multi-query-recall",
@@ -67,18 +58,9 @@ def _add(label: str, units: int, sizes: tuple[int, int], rate: float, seed: int 
 TUNING, RUNS = {}, {}
 for label, sizes in MODELS.items():
     for size, (units, best) in zip(SIZES, sizes, strict=True):
-        TUNING[size, label] = [_add(label, units, CASES[0], rate) for rate in RATES]
+        TUNING[size, label] = [add(STUDY, label, units, CASES[0], rate) for rate in RATES]
         for case in CASES:
-            RUNS[size, label, case] = [_add(label, units, case, best, seed) for seed in SEEDS]
-LONG_RUNS = {
-    (label, case): [_add(label, 64, case, rate, seed) for seed in SEEDS]
-    for case in LONG_CASES
-    for label, rate in LONG_MODELS.items()
-}
-# One seed of each comes first, so that there are results early.
-STUDY.cases.sort(key=lambda case: (case.seed, case.num_pairs, case.model_name))
-for label in LINEAR_MODELS:
-    TUNING[SIZES[0], label] = [_add(label, 64, LONG_CASES[0], rate) for rate in RATES]
+            RUNS[size, label, case] = [add(STUDY, label, units, case, best, seed) for seed in SEEDS]
 
 
 def accuracies(cases: list[Config]) -> list[float]:
@@ -95,24 +77,8 @@ def table_of_accuracies(size: str) -> str:
         seeds = [accuracies(RUNS[size, label, case]) for case in sorted(CASES)]
         cells = (mean_and_range(values, ".1%") for values in seeds)
         rows.append([label, units, f"{num_parameters:,}", f"{rate:g}", *cells])
-    return table(["model", "units", "parameters", "learning rate", *heads_of(sorted(CASES))], rows)
-
-
-def heads_of(cases: Iterable[tuple[int, int]]) -> list[str]:
-    """Returns the heads of columns of cases."""
-    return [f"K = {pairs}, T = {length}" for pairs, length in cases]
-
-
-@part("recall_long")
-def table_of_long_sequences() -> str:
-    """Returns a table of the accuracies on long sequences."""
-    rows = []
-    for label, rate in LONG_MODELS.items():
-        num_parameters = build_model(LONG_RUNS[label, LONG_CASES[0]][0]).count_params()
-        seeds = [accuracies(LONG_RUNS[label, case]) for case in LONG_CASES]
-        cells = (mean_and_range(values, ".1%") for values in seeds)
-        rows.append([label, f"{num_parameters:,}", f"{rate:g}", *cells])
-    return table(["model", "parameters", "learning rate", *heads_of(LONG_CASES)], rows)
+    heads = [f"K = {pairs}, T = {length}" for pairs, length in sorted(CASES)]
+    return table(["model", "units", "parameters", "learning rate", *heads], rows)
 
 
 part("recall_equal_units")(lambda: table_of_accuracies("equal units"))
