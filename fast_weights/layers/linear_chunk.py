@@ -29,7 +29,8 @@ needs only two products, for all heads:
 Everything else is computed for all chunks at once.
 """
 
-import numpy as np
+import math
+
 from keras import ops
 
 from fast_weights.layers.chunk import transpose
@@ -82,7 +83,7 @@ def decay_factors(log_decays, size, dtype):
     # A product with a triangle, because `ops.cumsum` is slow under XLA.
     age = ops.matmul(lower, log_decays)
     # Selected before `exp`, which may be infinite above the diagonal.
-    gaps = ops.where(lower > 0, age - transpose(age), -np.inf)
+    gaps = ops.where(lower > 0, age - transpose(age), -math.inf)
     total = age[..., -1:, :]
     return ops.exp(gaps), ops.exp(age), ops.exp(total - age), ops.exp(total)
 
@@ -99,8 +100,8 @@ def inverse_of(system):
         size = system.shape[-1]
         inverse, width = ops.eye(size, dtype=system.dtype), 1
         while width < size:
-            blocks = np.arange(size) // width
-            corner = (blocks[:, None] % 2 == 1) & (blocks == blocks[:, None] - 1)
+            blocks = [i // width for i in range(size)]
+            corner = [[float(row % 2 and column == row - 1) for column in blocks] for row in blocks]
             corner = system * ops.convert_to_tensor(corner, dtype=system.dtype)
             if width > 1:
                 corner = ops.matmul(ops.matmul(inverse, corner), inverse)
