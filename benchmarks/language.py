@@ -30,19 +30,19 @@ LABELS = {
     "gru-attention": "GRU with an attention interface",
     "gru": "GRU",
     "lstm-attention": "LSTM with an attention interface",
-    "lstm": "LSTM",
-    "gru-additive": "GRU with an additive attention interface",
-    "rnn-ln": "RNN-LN, without fast weights",
     "only-A": "fast weights, only A handed over",
     "only-h": "fast weights, only h handed over",
-    "read-only": "fast weights, the decoder adds nothing to A",
-    "shared": "fast weights, one layer for both parts",
+    "rnn-ln": "RNN-LN, without fast weights",
 }
 # Network -> the learning rates that were tried, and the updates of each try.
-RATES = {name: ((0.005, 0.01, 0.02), 4_000 if name in MAIN[:3] else 2_000) for name in NETWORKS}
+RATES = dict.fromkeys(("gru-attention", "gru"), ((0.005, 0.01, 0.02), 4_000))
 # The best of the first three rates was the largest.
-for _name in ("fast-weights", "lstm-attention", "lstm"):
-    RATES[_name] = (*RATES[_name][0], 0.04), RATES[_name][1]
+RATES |= {
+    "fast-weights": ((0.005, 0.01, 0.02, 0.04), 4_000),
+    "lstm-attention": ((0.005, 0.01, 0.02, 0.04), 2_000),
+}
+# Networks with one seed, whose learning rates were not tuned.
+OTHERS = ("only-A", "only-h", "rnn-ln")
 SEEDS = range(5)
 UPDATES = 8_000
 LARGE = {"fast-weights": 470, "gru-attention": 245}  # units for about 1,000,000 parameters
@@ -86,17 +86,15 @@ TUNING = {
     for name, (rates, updates) in RATES.items()
 }
 RUNS = {name: [pronounce(name, seed) for seed in SEEDS] for name in MAIN}
-RUNS |= {name: [pronounce(name)] for name in NETWORKS if name not in MAIN}
+RUNS |= {name: [pronounce(name)] for name in OTHERS}
 TIMED = {name: pronounce(name, updates=updates) for name, updates in EQUAL_TIME.items()}
 # Task -> the flags of `translate.py`, and its networks.
 LOOKUP = {"task": "lookup", "updates": 2_000, "learning_rate": 0.01}
 TRANSLATION = {"task": "translate", "growing": True, "updates": 4_000, "learning_rate": 0.01}
 TASKS = {
-    **{f"look up, {n} pairs": ({**LOOKUP, "pairs": n}, MAIN) for n in (4, 8, 16)},
-    "translate, 4 pairs": ({**TRANSLATION, "pairs": 4}, MAIN),
-    "translate, 8 pairs": ({**TRANSLATION, "pairs": 8}, MAIN[:2]),
-    "copy": ({**LOOKUP, "task": "copy"}, MAIN),
-    "reverse": ({**LOOKUP, "task": "reverse"}, MAIN),
+    "look up, 8 pairs": ({**LOOKUP, "pairs": 8}, MAIN),
+    "look up, 16 pairs": ({**LOOKUP, "pairs": 16}, MAIN[:3]),
+    "translate, 4 pairs": ({**TRANSLATION, "pairs": 4}, MAIN[:2]),
 }
 BINDING = {
     (task, name): case("translate", name, **flags)
@@ -145,7 +143,7 @@ def updates_of_all() -> dict[str, Callable[[], float]]:
         update()  # compiles
         return lambda: 1e3 * timed(lambda: [update() for _ in range(number)]) / number
 
-    settings = {name: (name, network.units, 20) for name, network in NETWORKS.items()}
+    settings = {name: (name, NETWORKS[name].units, 20) for name in LABELS}
     settings |= {f"large {name}": (name, units, 3) for name, units in LARGE.items()}
     for label, (name, units, number) in settings.items():
         record = {"network": name, "seed": 0, "units": units, "bidirectional": True}

@@ -43,8 +43,8 @@ class Network(NamedTuple):
     is_shared: bool = False
 
 
-# Each has about 60,000 parameters in `pronounce.py`. The learning rates are the best of those
-# that `benchmarks/language.py` tried on the validation words.
+# Each has about 60,000 parameters in `pronounce.py`. For `MAIN`, the learning rates are the best of
+# those that `benchmarks/language.py` tried on the validation words.
 NETWORKS = {
     "fast-weights": Network("FastWeights", 91, 2e-2),
     "gru-attention": Network("GRU", 44, attention="dot"),
