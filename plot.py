@@ -34,8 +34,8 @@ flags.DEFINE_enum(
     "curves: accuracy, loss and gradient norm of all runs, or of those that --model_name, "
     "--seed and --network select (a single curve includes training); memory: one sequence step by "
     "step, as an image and as a GIF; attention: mean over the validation sequences; weights: slow "
-    "weights before and after training; explore: a page where one types a sequence and watches the "
-    "memory",
+    "weights before and after training; explore: an interactive page that runs the network in "
+    "the browser",
 )
 flags.DEFINE_string("sample", None, "sequence for --figure=memory|explore, such as g5o8k1??g")
 flags.DEFINE_bool("log_epochs", False, "logarithmic axis of epochs for --figure=curves")

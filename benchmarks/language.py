@@ -2,9 +2,9 @@
 
 python -m benchmarks.language
 
-Runs `examples/pronounce.py` and `examples/translate.py` for each case, in a process of its own. The
-learning rates of the networks are the best of those in `RATES` on the validation words. Writes
-`docs/results/language.jsonl`. The weights remain in `checkpoints/language`.
+Runs `examples/pronounce.py` or `examples/translate.py` for each case, in a separate process. The
+learning rate of each network is the best of `RATES` on the validation words. Writes
+`docs/results/language.jsonl`, and keeps the weights in `checkpoints/language`.
 """
 
 import dataclasses
@@ -34,9 +34,9 @@ LABELS = {
     "only-h": "fast weights, only h handed over",
     "rnn-ln": "RNN-LN, without fast weights",
 }
-# Network -> the learning rates that were tried, and the updates of each try.
+# Network -> the learning rates to try, and the number of updates for each.
 RATES = dict.fromkeys(("gru-attention", "gru"), ((0.005, 0.01, 0.02), 4_000))
-# The best of the first three rates was the largest.
+# For these, the largest of the three rates was the best, so a larger one was tried, too.
 RATES |= {
     "fast-weights": ((0.005, 0.01, 0.02, 0.04), 4_000),
     "lstm-attention": ((0.005, 0.01, 0.02, 0.04), 2_000),
@@ -55,10 +55,10 @@ class Case:
     """A run of an example.
 
     Attributes:
-        example: `"pronounce"` or `"translate"`; or `"time"` for the time of an update of all
-            networks, and `"probe"` for more results of a trained network.
+        example: `"pronounce"` or `"translate"`. Or `"time"` for the time of an update of each
+            network, and `"probe"` for more results of a trained network.
         network: a name in `NETWORKS`.
-        seed: of the run.
+        seed: the seed of the run.
         flags: the other flags, and their values.
     """
 
@@ -74,7 +74,7 @@ def case(example: str, network: str, seed: int = 0, **flags) -> Case:
 
 
 def pronounce(network: str, seed: int = 0, **flags) -> Case:
-    """Returns the case of a run that is scored on the test words."""
+    """Returns the case of a run of `pronounce.py`, by default with the network's settings."""
     rate = NETWORKS[network].learning_rate
     return case("pronounce", network, seed, **{"learning_rate": rate, "updates": UPDATES, **flags})
 
@@ -105,7 +105,7 @@ PROBES, TIMES = {name: Case("probe", name) for name in MAIN}, Case("time")
 
 
 def directory_of(one: Case) -> pathlib.Path:
-    """Returns the directory of the weights of a run."""
+    """Returns the directory to which a run writes its record and its weights."""
     flags = (f"{name}-{value}" for name, value in one.flags)
     return ROOT / "checkpoints/language" / "-".join([one.example, one.network, *flags])
 
@@ -153,7 +153,7 @@ def updates_of_all() -> dict[str, Callable[[], float]]:
 
 
 def probe(one: Case) -> Record:
-    """Returns what the network of a run does with a beam, without a state, and what it reads."""
+    """Returns a trained network's results with a beam and without a state, and its alignment."""
     import pronounce as example
     from absl import flags
 
@@ -172,10 +172,10 @@ def probe(one: Case) -> Record:
 
 
 def diagonal(model, words: list[str], example) -> dict[str, float]:
-    """Returns how often a phoneme's most read letter is at most one letter from its place.
+    """Returns how often the letter read most is at most one letter away from its phoneme's place.
 
-    The phonemes of a word have places at equal distances from the first letter to the last. With
-    as many letters as phonemes, these are the places of the letters: "equal" is for these words.
+    The places of a word's phonemes are spread evenly from its first letter to its last. "equal" is
+    the share in words with as many letters as phonemes, where the places are those of the letters.
     """
     letters, near = example.spell(words, reverse=False), {"equal": [], "all": []}
     outputs = decode(model, letters, example.LONGEST)
@@ -201,12 +201,12 @@ BENCHMARK = Measurement(__doc__, "language", CASES, measure=measure)
 
 
 def results_of(one: Case) -> Record:
-    """Returns the record of a run, as its example wrote it."""
+    """Returns the record that the example wrote."""
     return BENCHMARK[one]["results"]
 
 
 def _errors(records: list[Record]) -> list[str]:
-    """Returns the cells of the error rates of phonemes and of words."""
+    """Returns the table cells of the phoneme error rate and of the word error rate."""
     return [
         mean_and_range([record[name] for record in records], ".2%")
         for name in ("phoneme_error", "word_error")
@@ -219,7 +219,7 @@ def _milliseconds(name: str, other: str | None = None) -> float:
 
 @part("language")
 def table_of_runs() -> str:
-    """Returns the error rates of all networks after the same number of updates."""
+    """Returns a table of the error rates of all networks after the same number of updates."""
     rows = []
     for name, runs in RUNS.items():
         record = results_of(runs[0])
@@ -239,7 +239,7 @@ def table_of_runs() -> str:
 
 @part("language_main")
 def table_of_means() -> str:
-    """Returns the mean error rates of the main networks."""
+    """Returns a table of the mean error rates of the main networks."""
     rows = []
     for name in MAIN:
         records = [results_of(one) for one in RUNS[name]]
@@ -252,7 +252,7 @@ def table_of_means() -> str:
 
 @part("language_rates")
 def table_of_rates() -> str:
-    """Returns the word error rates of the runs that chose the learning rates."""
+    """Returns a table of the word error rates with each learning rate."""
     rates = sorted({rate for runs in TUNING.values() for rate in runs})
     rows = []
     for name, runs in TUNING.items():
@@ -263,7 +263,7 @@ def table_of_rates() -> str:
 
 @part("language_time")
 def table_of_equal_time() -> str:
-    """Returns the error rates after about the same time."""
+    """Returns a table of the error rates after about the same time."""
     rows = []
     for name, one in {"fast-weights": RUNS["fast-weights"][0], **TIMED}.items():
         updates = results_of(one)["updates"]
@@ -276,7 +276,7 @@ def table_of_equal_time() -> str:
 
 @part("language_beam")
 def table_of_beams() -> str:
-    """Returns the error rates of greedy decoding and of a beam, with the same weights."""
+    """Returns a table of the error rates of greedy decoding and of a beam, with equal weights."""
     rows = []
     for name, one in PROBES.items():
         both = results_of(RUNS[name][one.seed]), BENCHMARK[one]["beam"]
@@ -287,7 +287,7 @@ def table_of_beams() -> str:
 
 @part("language_binding")
 def table_of_binding() -> str:
-    """Returns the shares of symbols that are right."""
+    """Returns a table of the shares of correct symbols."""
     rows = []
     for task in TASKS:
         cases = (BINDING.get((task, name)) for name in MAIN)
@@ -298,7 +298,7 @@ def table_of_binding() -> str:
 
 @part("language_without")
 def table_without_states() -> str:
-    """Returns the error rates of the trained fast weights with zeros in place of a state."""
+    """Returns a table of the error rates of trained fast weights if zeros replace a state."""
     probed = BENCHMARK[PROBES["fast-weights"]]
     records = {
         "A and h": results_of(RUNS["fast-weights"][0]),
@@ -311,7 +311,7 @@ def table_without_states() -> str:
 
 @part("language_diagonal")
 def table_of_diagonals() -> str:
-    """Returns how often the most read letter is near the place of the phoneme."""
+    """Returns a table of how often the letter read most is near the place of the phoneme."""
     rows = []
     for name, one in PROBES.items():
         if "diagonal" in BENCHMARK[one]:
@@ -322,7 +322,7 @@ def table_of_diagonals() -> str:
 
 @part("language_large")
 def ratio_of_large() -> str:
-    """Returns the time of a large update over that with an attention interface."""
+    """Returns how many times as long an update of large fast weights takes."""
     return f"{_milliseconds('large fast-weights', 'large gru-attention'):.1f}"
 
 

@@ -9,10 +9,10 @@ from fast_weights.cells.linear import LinearCell
 
 @keras.saving.register_keras_serializable(package="fast_weights")
 class DeltaNetCell(LinearCell):
-    """Recurrent cell with the delta rule: it writes what its memory lacks.
+    """Recurrent cell with the delta rule: it writes the error of its memory.
 
     With q_t, k_t and v_t from a projection of the input, a short convolution and the feature
-    map φ, and β_t = σ(b_t), a step of each head computes (the numbers are this class's)
+    map φ, and β_t = σ(b_t), a step of each head computes (the numbers are those of this class)
 
     1. `S_t = S_{t-1} + k_tᵀ β_t (v_t - k_t S_{t-1})`, which is `(I - β_t k_tᵀ k_t) S_{t-1} +
        β_t k_tᵀ v_t`
@@ -20,7 +20,7 @@ class DeltaNetCell(LinearCell):
     3. `h_t = [RMS(o_t) ∘ silu(z_t)] W_o`, where [] joins the heads; z_t only with
        `use_output_gate`
 
-    A key of length 1 with β_t = 1 replaces what S has for it with v_t.
+    With a key of length 1 and β_t = 1, v_t replaces the old value of the key.
 
     Reference: Schlag, Irie and Schmidhuber 2021, arXiv 2102.11174, section 4.2; Yang et al. 2024,
     arXiv 2406.06484, section 2.2. The second also has the convolution, f, the normalization of keys
@@ -37,8 +37,8 @@ class DeltaNetCell(LinearCell):
             Queries are also divided by sqrt(d_k), as in the code of the second.
         convolution_size: integer of at least 0, K, the number of steps of the convolution, with
             this one. 0: no convolution, as in the first paper. Default 4, as in the second.
-        use_output_gate: whether there is z_t. Default `False`.
-        normalization: `"rms"` or `"none"`, of o_t. Default `"rms"`.
+        use_output_gate: whether the cell has the output gate z_t. Default `False`.
+        normalization: `"rms"` or `"none"`, the normalization of o_t. Default `"rms"`.
         epsilon: float of at least 0, added to the mean square in RMS. Default 1e-6.
         activation: f, a Keras activation, after the convolution. Default `"silu"`.
         **kwargs: the other arguments of `LinearAttentionCell`, with its defaults, but not
@@ -47,8 +47,8 @@ class DeltaNetCell(LinearCell):
     Call arguments:
         inputs: (B, D), one time step.
         states: `[S_{t-1}, window]`, (B, n·d_k·d_v) and (B, (K - 1)·C), where
-            C = n·(2·d_k + d_v). Without a convolution there is no window. With a half precision
-            policy the states and the output are float32.
+            C = n·(2·d_k + d_v). Without a convolution, the window is missing. With a half
+            precision policy, the states and the output are float32.
 
     Returns:
         `h_t`, (B, H), and the list of states.

@@ -12,18 +12,18 @@ from keras import ops
 from fast_weights.cells.base import Tensor
 from fast_weights.cells.linear import LinearCell
 
-# The first decays are exp(-A d), with A in (0, 16) and d in this range, as in Mamba 2.
+# As in Mamba 2, A starts in (0, 16), and softplus(d) in this range.
 MIN_STEP, MAX_STEP = 1e-3, 0.1
 
 
 def _initial_log_rates(shape, dtype=None):
     """Returns log A, with A uniform in (0, 16)."""
-    # Not 0, whose logarithm is infinite.
+    # Not from 0, whose logarithm is infinite.
     return ops.log(keras.initializers.RandomUniform(1e-3, 16.0)(shape, dtype))
 
 
 def _initial_decay_bias(shape, dtype=None):
-    """Returns the inverse of softplus at steps whose logarithm is uniform."""
+    """Returns d, so that the logarithm of softplus(d) is uniform."""
     low, high = math.log(MIN_STEP), math.log(MAX_STEP)
     steps = ops.exp(keras.initializers.RandomUniform(low, high)(shape, dtype))
     return steps + ops.log(-ops.expm1(-steps))
@@ -31,10 +31,10 @@ def _initial_decay_bias(shape, dtype=None):
 
 @keras.saving.register_keras_serializable(package="fast_weights")
 class GatedDeltaNetCell(LinearCell):
-    """Recurrent cell with the gated delta rule: its memory decays as the input decides.
+    """Recurrent cell with the gated delta rule: the input sets the decay of its memory.
 
     With q_t, k_t, v_t and β_t as in `DeltaNetCell`, and two more slow weights per head, A and d, a
-    step of each head computes (the numbers are this class's)
+    step of each head computes (the numbers are those of this class)
 
     1. `α_t = exp(-A softplus(a_t + d))`, a decay in (0, 1)
     2. `S_t = α_t S_{t-1} + k_tᵀ β_t (v_t - k_t α_t S_{t-1})`, which is
@@ -57,13 +57,13 @@ class GatedDeltaNetCell(LinearCell):
             divided by sqrt(d_k), as in its code.
         convolution_size: integer of at least 0, K, the number of steps of the convolution, with
             this one. 0: no convolution. Default 4, as in the paper's code.
-        use_output_gate: whether there is z_t. Default `True`, as in the paper.
-        normalization: `"rms"` or `"none"`, of o_t. Default `"rms"`.
+        use_output_gate: whether the cell has the output gate z_t. Default `True`, as in the paper.
+        normalization: `"rms"` or `"none"`, the normalization of o_t. Default `"rms"`.
         epsilon: float of at least 0, added to the mean square in RMS. Default 1e-6.
         activation: f, a Keras activation, after the convolution. Default `"silu"`.
-        **kwargs: the other arguments of `DeltaNetCell`, with its defaults. A starts uniform in
-            (0, 16), and softplus(d) log-uniform in (0.001, 0.1), as in the paper's code; both
-            have fixed initializers.
+        **kwargs: the other arguments of `DeltaNetCell`, with its defaults. The initializers of A
+            and d are fixed: A is uniform in (0, 16), and softplus(d) log-uniform in (0.001, 0.1),
+            as in the paper's code.
 
     Call arguments:
         inputs: (B, D), one time step.
@@ -108,6 +108,6 @@ class GatedDeltaNetCell(LinearCell):
         )
 
     def log_decays(self, projected: Tensor) -> Tensor:
-        # (1)
+        # (1) The logarithm of α.
         rate, bias = (ops.cast(one, self.compute_dtype) for one in (self.log_rate, self.decay_bias))
         return -ops.exp(rate) * ops.softplus(projected + bias)

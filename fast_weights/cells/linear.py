@@ -1,4 +1,4 @@
-"""The base class of the cells whose memory is a matrix that keys and values write to.
+"""The base class of the cells with a matrix as memory, to which they write values under keys.
 
 | symbol | code | shape |
 |---|---|---|
@@ -16,8 +16,8 @@
 | gain of the normalization of o_t | `gamma` | (d_v,) |
 | W_o | `output_kernel` | (n·d_v, H) |
 
-C is n (2 d_k + d_v). In a sequence, all of these but the window and the memory have an axis of
-time after the batch: `signals` computes them for all steps at once.
+C is n (2 d_k + d_v). For a sequence, all tensors but the weights, the window and the memory have an
+axis of time after the batch, because `signals` computes them for all steps at once.
 """
 
 import itertools
@@ -50,7 +50,7 @@ def _unit_sum(vectors):
     return vectors / ops.sum(vectors, axis=-1, keepdims=True)
 
 
-# φ, which queries and keys go through, over their last axis.
+# The choices of φ, which maps queries and keys over their last axis.
 FEATURE_MAPS = {
     "elu": _positive,
     "relu": ops.relu,
@@ -62,14 +62,14 @@ FEATURE_MAPS = {
 
 
 class Signals(NamedTuple):
-    """The inputs of the memory at T steps, and of the output. `None` stands for 1.
+    """The inputs of the memory at T steps, and the output gates.
 
     Attributes:
         queries, keys: (B, T, n, d_k).
         values: (B, T, n, d_v).
-        strengths: β, (B, T, n, 1), or `None` if a write ignores what S has for its key.
-        log_decays: log α, (B, T, n, 1), or `None`.
-        gates: z, (B, T, n, d_v), or `None`.
+        strengths: β, (B, T, n, 1), or `None` if a write does not depend on S.
+        log_decays: log α, (B, T, n, 1), or `None` if S does not decay.
+        gates: z, (B, T, n, d_v), or `None` without an output gate.
     """
 
     queries: Any
@@ -99,12 +99,12 @@ class Step(NamedTuple):
 
 
 class LinearCell(Float32States, Cell):
-    """Base class of the cells whose memory S is linear in S: linear attention and delta rules.
+    """Base class of the cells whose update of S is linear in S: linear attention and delta rules.
 
-    A step computes, with the numbers of this class,
+    A step computes (the numbers are those of this class)
 
     1. a projection of the input, `x_t W_x + b_x`: q, k and v; with gates, also z, b and a
-    2. a convolution of q, k and v with the last K steps, for each number on its own, and f of it:
+    2. a convolution of q, k and v over the last K steps, separately for each number, and then f:
        `f(Σ_i F_i ∘ [q, k, v]_{t-K+1+i})`
     3. the feature map: `q_t = φ(q) / sqrt(d_k)`, `k_t = φ(k)`
     4. a write to S: the subclass
@@ -112,19 +112,19 @@ class LinearCell(Float32States, Cell):
     6. the output: `h_t = [RMS(o_t) ∘ silu(z_t)] W_o`, where [] joins the heads, and
        `RMS(o) = gain ∘ o / sqrt(mean(o²) + epsilon)`
 
-    A subclass says in `erases` whether a write first erases what S has for its key, and in
-    `decays` whether S decays.
+    A subclass sets `erases` to say whether a write first erases the old value of its key, and
+    `decays` to say whether S decays.
 
     Args:
         units: positive integer, H, the size of the output.
-        num_heads: positive integer, n. Each head has an S of its own.
+        num_heads: positive integer, n. Each head has its own S.
         key_size: positive integer, d_k, of a head. `None`: H / n.
         value_size: positive integer, d_v, of a head. `None`: H / n.
         feature_map: φ, one of `"elu"` (elu(x) + 1), `"relu"`, `"softmax"`, `"sum"` (elu(x) + 1,
             divided by its sum), `"l2"` (divided by its length) and `"identity"`.
         convolution_size: integer of at least 0, K. 0: no convolution.
-        use_output_gate: whether there is z.
-        normalization: `"rms"` or `"none"`, of the outputs of each head.
+        use_output_gate: whether the cell has the output gate z.
+        normalization: `"rms"` or `"none"`, the normalization of o_t.
         epsilon: float of at least 0, added to the mean square in the normalization.
         activation: f, a Keras activation.
         use_bias: whether the cell has b_x.
@@ -188,7 +188,7 @@ class LinearCell(Float32States, Cell):
 
     @property
     def _block_sizes(self):
-        """The numbers of columns of W_x: for q, k and v; z; b; a."""
+        """The numbers of columns of W_x for its four blocks: q, k and v together, z, b and a."""
         gates = self.value_size * self.use_output_gate, self.erases, self.decays
         return [self.window_shape[1], *(self.num_heads * int(size) for size in gates)]
 
@@ -215,7 +215,7 @@ class LinearCell(Float32States, Cell):
         )
 
     def matrices(self, states: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Returns S and the window, each `None` if there is no such state or it has no numbers."""
+        """Returns S and the window as matrices, or `None` for a state that is missing or empty."""
         shapes = self.memory_shape, self.window_shape
         found = [
             ops.reshape(ops.cast(state, self.compute_dtype), (-1, *shape))
@@ -226,7 +226,7 @@ class LinearCell(Float32States, Cell):
         return found[0], found[1] if len(found) == 2 else None
 
     def flat(self, memory: Tensor, window: Tensor) -> list[Tensor]:
-        """Returns the list of states of S and the window."""
+        """Returns the list of states, from S and the window: the inverse of `matrices`."""
         sizes = self.state_size
         return [ops.reshape(one, (-1, n)) for one, n in zip((memory, window), sizes, strict=False)]
 
@@ -236,10 +236,11 @@ class LinearCell(Float32States, Cell):
         Args:
             projected: x W_x + b_x, (B, T, columns).
             window: (B, K - 1, C).
-            keep: (B, T), bool, or `None`. Other steps must come after those that it keeps.
+            keep: (B, T), bool, or `None` for all steps. In each sequence, the steps to keep must
+                come before the others.
 
         Returns:
-            The `Signals`; and the window with the inputs of the convolution after it,
+            The `Signals`, and the window followed by the inputs of the convolution,
             (B, K - 1 + T, C).
         """
         # (1) The blocks of the projection.
@@ -271,7 +272,7 @@ class LinearCell(Float32States, Cell):
         return ops.reshape(vectors, (batch, length, self.num_heads, size))
 
     def _convolve(self, mixed, window):
-        """Returns the convolution of (B, T, C), and its inputs after the window."""
+        """Returns the convolution of (B, T, C), and the window followed by its inputs."""
         stream = mixed if window is None else ops.concatenate([window, mixed], axis=1)
         if not self.convolution_size:
             return mixed, stream

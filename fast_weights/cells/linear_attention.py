@@ -14,7 +14,7 @@ class LinearAttentionCell(LinearCell):
     """Recurrent cell of causal linear attention.
 
     With q_t, k_t and v_t from a projection of the input, a short convolution and the feature
-    map φ, a step of each head computes (the numbers are this class's)
+    map φ, a step of each head computes (the numbers are those of this class)
 
     1. `S_t = S_{t-1} + k_tᵀ v_t` and `m_t = m_{t-1} + k_t`
     2. `o_t = q_t S_t / (q_t · m_t)`
@@ -27,9 +27,9 @@ class LinearAttentionCell(LinearCell):
     equation 20.
 
     Differences from the paper: the convolution, because without it a symbol cannot be written
-    together with the one before it; f after it; the normalization of o_t, as in the
-    implementations of its successors. `convolution_size=0`, `activation="linear"` and
-    `normalization="none"` give the paper's layer. RMS(o) does not depend on the scale of o, so that
+    together with the one before it, and f after it. The cell also normalizes o_t, as the
+    implementations of its successors do. `convolution_size=0`, `activation="linear"` and
+    `normalization="none"` give the paper's layer. RMS(o) hardly depends on the scale of o, so
     `use_denominator` matters little with `normalization="rms"`.
 
     Args:
@@ -41,16 +41,16 @@ class LinearAttentionCell(LinearCell):
             divided by its sum), `"l2"` (divided by its length) and `"identity"`. Default `"elu"`,
             as in the paper. Published implementations also learn φ.
         use_denominator: whether (2) divides by q_t · m_t, as in the paper. Not for `"l2"` and
-            `"identity"`, with which it can be zero. Default `None`: where it can.
+            `"identity"`, with which it can be zero. Default `None`: `True` for the others.
         convolution_size: integer of at least 0, K, the number of steps of the convolution, with
             this one. 0: no convolution. Default 4, as in the implementations of delta rules.
-        use_output_gate: whether there is z_t. Default `False`.
-        normalization: `"rms"` or `"none"`, of o_t. Default `"rms"`.
+        use_output_gate: whether the cell has the output gate z_t. Default `False`.
+        normalization: `"rms"` or `"none"`, the normalization of o_t. Default `"rms"`.
         epsilon: float of at least 0, added to the mean square in RMS. Default 1e-6.
         activation: f, a Keras activation, after the convolution. Default `"silu"`.
-        **kwargs: `kernel_initializer` (of W_x and W_o; default: Glorot's uniform one),
+        **kwargs: `kernel_initializer` (of W_x and W_o; default: Glorot uniform),
             `convolution_initializer` (default: uniform in ±1/sqrt(K)), `bias_initializer`
-            (default: zeros), and for each of the three `..._regularizer` and `..._constraint`
+            (default: zeros), and for each of the three a `..._regularizer` and a `..._constraint`
             (default: `None`); `use_bias` (default: `False`), `dropout` of the inputs
             (default: 0) and `seed` (default: `None`); arguments of every Keras layer, such as
             `name` and `dtype`.
@@ -58,8 +58,8 @@ class LinearAttentionCell(LinearCell):
     Call arguments:
         inputs: (B, D), one time step.
         states: `[S_{t-1}, window]`, (B, n·d_k·(d_v + 1)) and (B, (K - 1)·C), where
-            C = n·(2·d_k + d_v). Without the denominator S has d_v columns; without a convolution
-            there is no window. With a half precision policy the states and the output are
+            C = n·(2·d_k + d_v). Without the denominator, S has d_v columns. Without a convolution,
+            the window is missing. With a half precision policy, the states and the output are
             float32.
 
     Returns:
@@ -112,7 +112,7 @@ class LinearAttentionCell(LinearCell):
 
     def outputs(self, reads: Tensor, gates: Tensor | None) -> Tensor:
         if self.use_denominator:
-            # (2) `relu` may give zeros.
+            # (2) The small number avoids a division by zero, which `relu` could cause.
             reads = reads[..., :-1] / (reads[..., -1:] + 1e-6)
         return super().outputs(reads, gates)
 

@@ -21,7 +21,7 @@ class ChunkedLayer(RecurrentLayer):
         **kwargs: the other arguments of `RecurrentLayer`.
     """
 
-    # The place of the memory among the states.
+    # The position of the memory in the list of states.
     memory_state: ClassVar[int]
 
     def __init__(self, units: int, *, chunk_size: int | None = None, **kwargs: Any):
@@ -32,15 +32,15 @@ class ChunkedLayer(RecurrentLayer):
 
     @property
     def compute_dtype(self) -> str:
-        """The dtype of the states: float32 for half precision, so that no memory is rounded."""
+        """The dtype of the states: float32 for half precision, to avoid rounding the memory."""
         return self.cell.compute_dtype
 
     def default_chunk_size(self, length: int | None) -> int:
-        """Returns the largest number of steps in a chunk of a sequence of T steps, if known."""
+        """Returns the largest number of steps in a chunk. `length` is T, or `None` if unknown."""
         raise NotImplementedError
 
     def steps_per_chunk(self, length: int | None) -> int:
-        """Returns C for a sequence of T steps, or of an unknown number."""
+        """Returns C for sequences of `length` steps, or of an unknown number of steps."""
         size = self.chunk_size or self.default_chunk_size(length)
         if length is None:
             return size
@@ -49,7 +49,7 @@ class ChunkedLayer(RecurrentLayer):
         return -(-length // number)
 
     def _zero_states(self, batch_size):
-        # Shape (B, 0) means a memory of zeros: a short sequence neither computes nor reads it.
+        # Shape (B, 0) means a memory of zeros, so that a short sequence need not read one.
         sizes = keras.tree.flatten(self.cell.state_size)
         sizes[self.memory_state] = 0
         return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in sizes]
@@ -84,7 +84,7 @@ class ChunkedLayer(RecurrentLayer):
 
         Returns:
             Every output, (B, T, H), or without `return_sequences` the last one, (B, 1, H). The
-            last states; without `return_state` and `stateful`, the memory may be missing.
+            last states. Without `return_state` and `stateful`, the memory may be missing.
         """
         raise NotImplementedError
 
@@ -93,7 +93,7 @@ class ChunkedLayer(RecurrentLayer):
 
 
 def into_chunks(tensor, size):
-    """Cuts (B, T, ...) into (n, B, C, ...), with zeros after the end."""
+    """Returns (B, T, ...) as n chunks, (n, B, C, ...), with zeros after the end."""
     batch, length, *rest = ops.shape(tensor)
     if tensor.shape[1] == size:
         return tensor[None]
@@ -105,9 +105,9 @@ def into_chunks(tensor, size):
 
 
 def out_of_chunks(tensor, length):
-    """Joins chunks, (n, B, C, ...), to (B, T, ...)."""
+    """Returns n chunks, (n, B, C, ...), joined to (B, T, ...)."""
     number, batch, size, *rest = ops.shape(tensor)
     if tensor.shape[0] == 1:
-        # Without a transposition, XLA sees that a caller uses the last step alone.
+        # Without a transposition, XLA recognizes a caller that uses only the last step.
         return tensor[0][:, :length]
     return ops.reshape(ops.swapaxes(tensor, 0, 1), (batch, number * size, *rest))[:, :length]

@@ -12,7 +12,7 @@ from fast_weights.layers.linear_chunk import run_chunks
 
 
 class LinearLayer(ChunkedLayer):
-    """Base class of the layers around a `LinearCell`, computed in chunks of steps."""
+    """Base class of the layers that compute a `LinearCell` in chunks of steps."""
 
     memory_state = 0
     num_heads = of_cell("num_heads")
@@ -29,7 +29,8 @@ class LinearLayer(ChunkedLayer):
 
     @property
     def _can_compile(self) -> bool:
-        # The loop over chunks has a custom gradient.
+        # Unlike other loops, the one over chunks has a gradient that XLA supports. An activation of
+        # a user may have operations that XLA lacks.
         name = getattr(self.activation, "__name__", "")
         return self.activation is getattr(keras.activations, name, None)
 
@@ -51,7 +52,7 @@ class LinearLayer(ChunkedLayer):
         reads, memory = self._read_and_write(signals, memory)
         gates = signals.gates
         if not self.return_sequences:
-            # Only the last step that counts reads.
+            # Only one output is needed, so only the last step that counts reads.
             counts = None if counts is None else counts[:, -1:]
             queries, gates = (_last_step(one, counts) for one in (signals.queries, gates))
             reads = read(queries, memory[:, None])
@@ -69,8 +70,9 @@ class LinearLayer(ChunkedLayer):
         return outputs, cell.flat(memory, window)
 
     def _read_and_write(self, signals, memory):
-        """Returns every o_t, (B, T, n, d_v), or `None` if the layer returns the last output only;
-        and S after the last step.
+        """Returns every o_t, (B, T, n, d_v), and S after the last step.
+
+        If the layer returns only the last output, `None` stands for every o_t.
         """
         length = signals.keys.shape[1]
         size = self.steps_per_chunk(length)
@@ -86,14 +88,14 @@ class LinearLayer(ChunkedLayer):
 
 
 def to_front(sequences, mask):
-    """Moves the steps that count to the front of their sequences, in their order.
+    """Moves the steps that count to the front of their sequences, and keeps their order.
 
-    The convolution then finds the inputs of the last steps that count right before each step,
-    wherever the mask has holes.
+    The convolution of a step needs the inputs of the K - 1 steps before it that count. After the
+    move, these are its neighbors, even if the mask has gaps.
 
     Returns:
-        The sequences, (B, T, D); which of their steps count, (B, T), bool; and the number of steps
-        of `mask` that count, up to each of its steps, (B, T).
+        The sequences, (B, T, D). A mask of their steps that count, (B, T), bool. For each step of
+        `mask`, the number of steps up to it that count, (B, T).
     """
     steps = ops.arange(ops.shape(mask)[1], dtype="int32")
     counts = ops.cumsum(ops.cast(mask, "int32"), axis=1)
@@ -102,11 +104,11 @@ def to_front(sequences, mask):
 
 
 def steps_at(tensor, indices):
-    """Returns the steps of (B, T, n) at `indices`, (B, m), as (B, m, n). -1 stands for 0."""
+    """Returns the steps of (B, T, n) at `indices`, (B, m), as (B, m, n). -1 gives step 0."""
     batch, length, size = ops.shape(tensor)
     indices = ops.maximum(ops.cast(indices, "int32"), 0)
     indices = indices + length * ops.arange(batch, dtype="int32")[:, None]
-    # Whole rows: `ops.take_along_axis` would gather each number on its own.
+    # Whole rows, because `ops.take_along_axis` would gather each number separately.
     return ops.take(ops.reshape(tensor, (-1, size)), indices, axis=0)
 
 
@@ -130,8 +132,8 @@ class LinearAttention(LinearLayer):
     Args:
         units: positive integer, H, the size of the output.
         feature_map: φ of queries and keys, see `LinearAttentionCell`. Default `"elu"`.
-        use_denominator: whether a read is divided by the sum of its weights. Default `None`: if φ
-            has no negative numbers.
+        use_denominator: whether a read is divided by the sum of its weights. Default `None`:
+            `True` if φ has no negative numbers.
         chunk_size: positive integer, C, the largest number of steps in a chunk. It changes
             time and memory, not the results. The layer cuts a sequence into chunks of nearly
             equal size. Default `None`: 32.
@@ -173,11 +175,11 @@ class LinearAttention(LinearLayer):
 
 @keras.saving.register_keras_serializable(package="fast_weights")
 class DeltaNet(LinearLayer):
-    """Recurrent layer with the delta rule: a memory that writes what it lacks.
+    """Recurrent layer with the delta rule: each write corrects the memory.
 
     Gives the same results as `keras.layers.RNN(DeltaNetCell(...))` with the same weights, for
-    sequences of any length, in chunks of steps. What the steps of a chunk write is the solution of
-    a triangular system, so that the steps need no loop (`linear_chunk.py` has the equations).
+    sequences of any length, in chunks of steps. The writes of a chunk are the solution of a
+    triangular system, so that the steps need no loop (`linear_chunk.py` has the equations).
 
     Args:
         units: positive integer, H, the size of the output.
@@ -226,8 +228,8 @@ class GatedDeltaNet(LinearLayer):
     """Recurrent layer with the gated delta rule: `DeltaNet` whose memory decays.
 
     Gives the same results as `keras.layers.RNN(GatedDeltaNetCell(...))` with the same weights,
-    for sequences of any length, in chunks of steps, as `DeltaNet` does. The decay and the strength
-    of a write depend on the input.
+    for sequences of any length, in chunks of steps like those of `DeltaNet`. The decay and the
+    strength of a write depend on the input.
 
     Args:
         units: positive integer, H, the size of the output.

@@ -1,4 +1,4 @@
-"""Chunks of the layers whose memory is linear: linear attention and delta rules.
+"""Computes linear attention and the delta rules in chunks of steps.
 
 | symbol | code | shape |
 |---|---|---|
@@ -21,8 +21,8 @@ and 2412.06464): with L_tτ = β_t (g_t / g_τ) (k_t · k_τ) for τ < t,
 
 (2) `(I + L) U = diag(β) V - diag(β g) K S`
 
-The inverse of I + L serves both terms, so that u_t is linear in S. One chunk after the other then
-needs only two products, for all heads:
+The inverse of I + L is applied to both terms, so that u_t is linear in S. The loop over chunks then
+needs only two products per chunk, those of K S in (2) and of
 
 (3) `S ← g_C S + Σ_τ (g_C / g_τ) k_τᵀ u_τ`
 
@@ -43,17 +43,18 @@ def run_chunks(queries, keys, values, strengths, log_decays, memory, unroll):
 
     Args:
         queries, keys, values, strengths, log_decays: as in the table. `strengths` is `None` for
-            linear attention, `log_decays` for α = 1, and `queries` if no step reads.
+            linear attention, `log_decays` is `None` for α = 1, and `queries` is `None` if no step
+            reads.
         memory: S before the first step, or `None` for zeros.
         unroll: whether to unroll the loop over chunks.
 
     Returns:
-        Every o_t, (N, B, n, C, d_v), or `None` without queries; and S after the last step.
+        Every o_t, (N, B, n, C, d_v), or `None` without queries. S after the last step.
     """
     decays, start, end, whole = decay_factors(log_decays, keys.shape[-2], keys.dtype)
     written, erased = values, None
     if strengths is not None:
-        # (2) Below the diagonal.
+        # (2) L is only the part below the diagonal.
         scores = ops.matmul(strengths * keys, transpose(keys)) * decays
         size = keys.shape[-2]
         inverse = inverse_of(scores * ops.tri(size, k=-1, dtype=scores.dtype))
@@ -82,18 +83,19 @@ def decay_factors(log_decays, size, dtype):
         return lower, 1, 1, None
     # A product with a triangle, because `ops.cumsum` is slow under XLA.
     age = ops.matmul(lower, log_decays)
-    # Selected before `exp`, which may be infinite above the diagonal.
+    # Select before `exp`: above the diagonal it may be infinite, and its gradient not a number.
     gaps = ops.where(lower > 0, age - transpose(age), -math.inf)
     total = age[..., -1:, :]
     return ops.exp(gaps), ops.exp(age), ops.exp(total - age), ops.exp(total)
 
 
 def inverse_of(system):
-    """Returns (I + L)^-1 for a strictly lower triangular L, (..., C, C), by products alone.
+    """Returns (I + L)^-1 for a strictly lower triangular L, (..., C, C), with products alone.
 
-    Doubles the size of the blocks on the diagonal whose inverse is known: the inverse of
+    Each pass doubles the size of the diagonal blocks whose inverse is known: the inverse of
     [[A, 0], [B, D]] is [[A^-1, 0], [-D^-1 B A^-1, D^-1]]. The product of all I + (-L)^(2^i) would
-    take as many products, but the powers of L grow like binomials if keys are alike, and cancel.
+    need as many products. But if keys are alike, the powers of L grow like binomial coefficients,
+    and their cancellation loses precision.
     """
 
     def forward(system):
@@ -174,7 +176,7 @@ def _over_chunks(step, state, chunks, unroll, reverse=False):
         reverse: whether i runs from N - 1 to 0.
 
     Returns:
-        The state before each call in the order of i, (N, ...), and the last one.
+        The state before each call in the order of i, (N, ...), and the state after the last call.
     """
     if unroll:
         before, way = [], -1 if reverse else 1

@@ -1,4 +1,4 @@
-"""A page where one types a sequence and watches the memory, in one file that makes no request."""
+"""Writes a page that runs a network in the browser, as one file that makes no requests."""
 
 import base64
 import json
@@ -35,7 +35,7 @@ def network_data(model: keras.Model, config: Config, label: str) -> dict:
     Args:
         model: an RNN-LN-FW, from tokens to logits, for associative retrieval.
         config: its settings.
-        label: what the page calls it, such as `"trained"`.
+        label: its name on the page, such as `"Trained"`.
     """
     task, layer = config.make_task(), model.get_layer("rnn")
     # The input of a step depends only on its symbol, so the layers before A become one table.
@@ -73,18 +73,18 @@ def write_page(
     """Writes the page. Returns the path of the file.
 
     Args:
-        networks: the results of `network_data`. The first one is the network of the page; the last
-            part compares it with the others.
-        config: the settings of the first one.
+        networks: the results of `network_data`. The page runs the first network, and its last part
+            compares it with the others.
+        config: the settings of the first network.
         sample: the sequence that the page starts with.
-        caption: of the first one, such as `"RNN-LN-FW, seed 0"`.
-        path: of the file to write. Its directory is created if it is missing.
+        caption: the caption of the first network, such as `"RNN-LN-FW, seed 0"`.
+        path: the path of the file to write. A missing directory is created.
     """
     task = config.make_task()
     data = {"sample": sample, "rules": task.rules, "caption": caption, "networks": networks}
     parts = {
         "STYLE": _read("style.css"),
-        # "</" would end the script.
+        # Escaped, because "</script>" in the data would end the script.
         "DATA": json.dumps(data, ensure_ascii=False).replace("</", "<\\/"),
         "SCRIPT": "\n".join(_as_script(_read(f"{name}.js")) for name in SCRIPTS),
     }
@@ -98,6 +98,6 @@ def _read(name: str) -> str:
 
 
 def _as_script(module: str) -> str:
-    """Returns a module without `import` and `export`: a page without requests has one script."""
+    """Returns a module without `import` and `export`, because the page has a single script."""
     module = re.sub(r"^import [^;]*;\n", "", module, flags=re.MULTILINE)
     return re.sub(r"^export ", "", module, flags=re.MULTILINE)

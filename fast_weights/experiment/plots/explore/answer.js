@@ -1,4 +1,4 @@
-// Part 5: to which digits each vector pushes the answer.
+// Part 5: how each vector raises or lowers the score of each digit.
 
 import { contributions } from "./network.js";
 import { format, kindOf, select, setHtml, tile } from "./draw.js";
@@ -82,7 +82,7 @@ function heatCell(value, top) {
   return `<td class="${kind}" style="--share:${share}%">${format(value, 1)}</td>`;
 }
 
-// Says why the answer is what it is: which vector decides, or what outweighs the right one.
+// Returns the reason for the answer: the vector that decides, or what outweighs the right one.
 function answerTakeaway(rows, total, best, { answer, probability, settings, text }) {
   const said = `The network answers ${tile(answer)} with probability ${format(probability)}.`;
   if (best < 0) return `${said} That is not even a digit.`;

@@ -109,6 +109,6 @@ export function showCell(model, state) {
     select("#cell-takeaway"),
     total > 0
       ? `${percent(top / total)} of it was written at ${tile(symbols[strongest.symbol])}.`
-      : "No symbol has written here: in every vector, one of the two units is zero.",
+      : "No write is left here. A write reaches a weight only if both of its units are active.",
   );
 }

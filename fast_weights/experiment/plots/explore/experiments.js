@@ -1,4 +1,4 @@
-// Part 6: experiments with the memory. Every one can be undone.
+// Part 6: experiments with the memory. Undo works for each of them.
 
 import { attention, dot, run } from "./network.js";
 import {
@@ -79,7 +79,7 @@ export function setUpExperiments({ experiment, undo, reset, state, data }) {
       await navigator.clipboard.writeText(address);
       target.textContent = "Copied";
     } catch {
-      location.hash = address.split("#")[1]; // a browser may forbid it for a file
+      location.hash = address.split("#")[1]; // browsers may block the clipboard for a file
       target.textContent = "See the address";
     }
     setTimeout(() => (target.textContent = "Copy link"), 2000);
@@ -173,7 +173,7 @@ function showVersus({ symbols, writes, weights, text, answer, settings, network 
     `The query gives ${format(parts.asked)} to the asked value and ` +
     `${format(parts.others)} to the other ${count - 1} together.`;
   let meaning = "The right value stands out.";
-  if (parts.asked === 0) meaning = "What was asked is not in the memory.";
+  if (parts.asked === 0) meaning = "The query reads nothing from the asked value.";
   else if (parts.others > parts.asked && isRight)
     meaning = "That is more, but they push to different digits, so the answer is still right.";
   else if (parts.others > parts.asked)
@@ -212,12 +212,12 @@ function showCosines({ symbols, writes }) {
     found.length === 1 ? "There is 1 pair of values" : `There are ${found.length} pairs of values`;
   const text =
     `The vectors of the values have a mean cosine of ${mean}. They are not ` +
-    `orthogonal, so reading one always reads a little of the others. ${count} to ` +
-    "disturb each other.";
+    `orthogonal, so reading one always reads a little of the others. ${count} that can ` +
+    "interfere with each other.";
   setHtml(select("#cosine-takeaway"), found.length ? text : "");
 }
 
-// What takes longer than a moment is computed in small parts while the reader does nothing.
+// Computes in small parts between inputs, because all at once would block the page.
 function computeInParts(parts, isWanted) {
   const work = () => {
     const start = performance.now();
@@ -262,7 +262,7 @@ function eraseEach(model) {
       select("#erase-takeaway"),
       found.length
         ? `The answer ${tile(whole.answer)} depends on the write of ` +
-            `${names.join(" and of ")}. Without any other one, it stays.`
+            `${names.join(" and of ")}. Erasing any other write does not change it.`
         : `The answer ${tile(whole.answer)} does not depend on any single write.`,
     );
   });

@@ -48,7 +48,7 @@ export function setUpGuess({ data, update, state, model }) {
   });
 }
 
-// Lets the symbols appear one after the other. CSS does not, if the reader wants less motion.
+// Lets the symbols appear one after the other. With reduced motion, CSS shows them at once.
 function replay() {
   const sequence = select("#guess-sequence");
   sequence.innerHTML = sequence.innerHTML; // new elements start their animations

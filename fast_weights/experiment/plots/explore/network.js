@@ -1,5 +1,5 @@
-// The forward pass of RNN-LN-FW, to hold beside fast_weights/cells/fast_weights.py. It has the
-// same names and the same order. Equation numbers are the README's, and those of the paper
+// The forward pass of RNN-LN-FW. For comparison with fast_weights/cells/fast_weights.py, it has the
+// same names and the same order. Equation numbers are those of the README and of the paper
 // (Ba et al. 2016, arXiv 1610.06258).
 //
 // | symbol | name | shape |

@@ -55,14 +55,14 @@ export function showReading(model, { view }) {
   select("#reading").dataset.text = text;
 }
 
-// Why a digit answers to a letter that it is not.
+// Returns a sentence that explains why the query reads a digit rather than its own letter.
 function bindingNote({ symbols, text, settings }, best) {
   const isBound =
     best > 0 && kindOf(symbols[best]) === "value" && symbols[best - 1] === text[text.length - 1];
   if (!isBound) return "";
   const times = settings.innerSteps > 1 ? " (last read of the step)" : "";
   return (
-    "Not the letter itself, but the digit after it: its vector was made when the " +
+    "This is not the letter itself, but the digit after it: its vector was made when the " +
     `state still held ${tile(symbols[best - 1])}, so it matches the query${times}.`
   );
 }
@@ -113,7 +113,7 @@ function showSum(
   setHtml(
     select("#sum-takeaway"),
     `The largest of the ${units} numbers. The largest difference of all ${units} is ` +
-      `${amount}, the rounding of the computer. So one matrix of a fixed size does ` +
-      "what attention to all symbols does, and the network need not keep the symbols.",
+      `${amount}, a rounding error. So one matrix of a fixed size replaces ` +
+      "attention to all symbols, and the network need not keep the symbols.",
   );
 }

@@ -1,4 +1,4 @@
-// What the reader has chosen, its form in the address, and what the network computes from it.
+// The reader's choices, their form in the address, and the network's results for them.
 
 import { attention, product, run, weightedSum } from "./network.js";
 import { encode, isSequence, VOCABULARY } from "./sequences.js";
@@ -43,7 +43,7 @@ export function toAddress(state, sample) {
   return found.toString();
 }
 
-// Returns the state of an address. What is missing or invalid is as at the start.
+// Returns the state of an address. Missing and invalid parts get their initial values.
 export function fromAddress(address, sample, units) {
   const given = new URLSearchParams(address);
   const choose = (name, isValid, otherwise) => {
@@ -97,7 +97,7 @@ export function decode(network) {
 export const isChanged = (state) =>
   state.text !== state.base || state.erased.length > 0 || Object.keys(state.settings).length > 0;
 
-// Returns all that the parts of the page show of one network and one state.
+// Returns all results that the parts of the page show, for one network and one state.
 export function compute(network, { text, erased, settings: changes }) {
   const settings = { ...network.settings, ...changes };
   const delay = settings.recurrence === "original" ? 0 : 1;

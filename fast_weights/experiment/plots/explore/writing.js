@@ -1,4 +1,4 @@
-// Part 2: step by step, A fades and gets one more vector.
+// Part 2: at each step, A fades and the write of one vector is added.
 
 import { dot } from "./network.js";
 import {
