@@ -39,7 +39,7 @@ CHUNK_SIZES = (8, 12, 16, 24, 32, 48, 64)
 # Around the length up to which a sequence is a single chunk.
 SHORT_LENGTHS = (33, 65, 129, 257)
 FAST, GRU, LSTM, CELL = "FastWeights", "GRU", "LSTM", "FastWeightsCell"
-LINEAR = ("LinearAttention", "DeltaNet", "GatedDeltaNet")
+
 # `FastWeights` that does not compile itself.
 UNCOMPILED = f"{FAST} uncompiled"
 NUM_LENGTHS = 20
@@ -108,8 +108,7 @@ CASES = {
         for step in ("fit", "predict")
     ],
     "default_memory": [
-        _keras(length, batch, step="fit", has_new_sizes=first, layers=(GRU, FAST, UNCOMPILED))
-        for length, batch in ((200, 64), (2049, 16))
+        _keras(200, 64, step="fit", has_new_sizes=first, layers=(GRU, FAST, UNCOMPILED))
         for first in (True, False)
     ],
     "lengths": [
@@ -122,11 +121,6 @@ CASES = {
     ],
     # The layers without fast weights.
     "plain_layers": [Case(513, 128, layers=(GRU, "LayerNormGRU", "LayerNormRNN", "Control"))],
-    # Linear attention and the delta rules: updates under XLA, then `fit` with Keras's defaults.
-    "linear": [
-        *(Case(length, 128, layers=(GRU, *LINEAR)) for length in LENGTHS[2:]),
-        _keras(2049, 16, step="fit", layers=(GRU, *LINEAR)),
-    ],
     "chunks": [
         _chunk_sizes(length, units, CHUNK_SIZES) for units in UNITS for length in (513, 2049)
     ],
@@ -253,7 +247,7 @@ def in_process(function: Callable, *arguments):
 def measure(case: Case) -> Record:
     """Returns the times of the layers, and in tables of both their memory."""
     record = in_process(measure_times, case)
-    names = ("lengths", "plain_layers", "default_memory", "linear")
+    names = ("lengths", "plain_layers", "default_memory")
     with_memory = [one for name in names for one in CASES[name]]
     if case in with_memory and (not case.step or case in CASES["default_memory"]):
         record["mib"] = {name: in_process(measure_memory, case, name) for name in case.layers}
@@ -319,23 +313,6 @@ def table_of_steps() -> str:
         rows.append([*settings, "yes" if case.xla else "no", *times, _ratio(case, FAST)])
     heads = ["T", "B", "", "masks", "outputs", "XLA", "GRU ms", "FastWeights ms", "ratio"]
     return table(heads, rows)
-
-
-@part("linear")
-def table_of_linear_layers() -> str:
-    """Returns the time and the memory of linear attention and the delta rules beside GRU's.
-
-    It has the cases that were measured.
-    """
-    rows = []
-    for case in (case for case in CASES["linear"] if case in BENCHMARK.records):
-        rows.append([case.length, "`fit`, Keras's defaults" if case.step else "update, XLA"])
-        for name in case.layers:
-            rows[-1] += [_milliseconds(case, name)] if case.step else _time_and_memory(case, name)
-            rows[-1] += ["-"] if case.step else []
-        rows[-1] += [_ratio(case, name) for name in LINEAR]
-    heads = [head for name in (GRU, *LINEAR) for head in (f"{name} ms", "MiB")]
-    return table(["T", "", *heads, *(f"{name} / GRU" for name in LINEAR)], rows)
 
 
 @part("many_lengths")

@@ -57,8 +57,8 @@ QUICK = ("fast-weights", "gru-attention", "gru")
 flags.DEFINE_enum("network", None, list(NETWORKS), "the network to train; default: the main four")
 flags.DEFINE_integer("seed", 0, "seed of the initial weights and of the order of the words")
 flags.DEFINE_integer("updates", 8_000, "updates of 128 words", lower_bound=20)
-flags.DEFINE_float("learning_rate", None, "Adam's peak learning rate; default: the network's")
-flags.DEFINE_integer("units", None, "units of each recurrent layer; default: the network's")
+flags.DEFINE_float("learning_rate", None, "Adam's peak learning rate; default: the network's", 1e-9)
+flags.DEFINE_integer("units", None, "units of each recurrent layer; default: the network's", 1)
 flags.DEFINE_bool("bidirectional", True, "add a layer that reads the letters backwards")
 flags.DEFINE_bool("reverse", False, "spell the words backwards")
 flags.DEFINE_bool("quick", False, "train three networks with 1,000 updates, in about two minutes")
@@ -197,9 +197,12 @@ def record_path(name):
 
 def load(path):
     """Returns a trained network and its record."""
-    record = json.loads(path.read_text())
-    model = build(record)
-    model.training.load_weights(path.with_suffix(".weights.h5"))
+    try:
+        record = json.loads(path.read_text())
+        model = build(record)
+        model.training.load_weights(path.with_suffix(".weights.h5"))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} and its weights cannot be read. Delete them: {error}") from None
     return model, record
 
 
@@ -255,7 +258,8 @@ def say(word):
         (output,) = decode(model, letters, LONGEST + 4, FLAGS.beam)
         phonemes = [PHONEMES[one - 3] for one in output]
         print(f"{record['network']:20} {' '.join(phonemes)}")
-        if FLAGS.figure and (model.attention or model.network.layer == "FastWeights"):
+        reads_memory = model.network.layer == "FastWeights" and 1 in model.network.handed
+        if FLAGS.figure and (model.attention or reads_memory):
             reads = alignment(model, letters, np.array([[START, *output]], "int32"))
             order = -1 if record["reverse"] else 1
             panels[record["network"]] = reads[0, :, : len(word)][:, ::order], [*phonemes, "end"]
@@ -287,9 +291,12 @@ def draw(word, panels):
 
 def main():
     """Trains networks, or pronounces --word with the trained ones."""
-    if FLAGS.figure and not FLAGS.word:
+    if FLAGS.figure and FLAGS.word is None:
         raise UserError("--figure needs a word, such as --word=phoenix")
-    say(FLAGS.word) if FLAGS.word else train_all()
+    if FLAGS.word is None:
+        train_all()
+    else:
+        say(FLAGS.word.lower())
 
 
 if __name__ == "__main__":

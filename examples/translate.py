@@ -45,14 +45,14 @@ QUICK = ("fast-weights", "gru-attention", "gru")
 
 flags.DEFINE_enum("task", "lookup", ["lookup", "translate", "copy", "reverse"], "the task")
 flags.DEFINE_integer("pairs", 8, "pairs in a dictionary", lower_bound=1, upper_bound=WORDS)
-flags.DEFINE_integer("test_pairs", None, "pairs in a test dictionary; default: --pairs")
+flags.DEFINE_integer("test_pairs", None, "pairs in a test dictionary; default: --pairs", 1, WORDS)
 flags.DEFINE_enum("network", None, list(NETWORKS), "the network to train; default: the main four")
 flags.DEFINE_integer("seed", 0, "seed of the initial weights and of the sequences")
 flags.DEFINE_integer("updates", 2_000, "updates of 128 sequences", lower_bound=20)
-flags.DEFINE_float("learning_rate", None, "Adam's peak learning rate; default: the network's")
+flags.DEFINE_float("learning_rate", None, "Adam's peak learning rate; default: the network's", 1e-9)
 flags.DEFINE_float("decay_rate", 1.0, "λ of fast weights", lower_bound=0, upper_bound=1)
 flags.DEFINE_bool("growing", False, "start with small dictionaries and grow them to --pairs")
-flags.DEFINE_bool("quick", False, "train three networks with 500 updates, in about two minutes")
+flags.DEFINE_bool("quick", False, "look up 8 pairs, with 500 updates of three networks")
 flags.DEFINE_string("directory", "checkpoints/translate", "directory of the records")
 FLAGS = flags.FLAGS
 
@@ -154,6 +154,8 @@ def accuracies(model, task, size):
 
 def train(name):
     """Trains and tests a network. Returns its record."""
+    if FLAGS.quick:
+        FLAGS.task, FLAGS.pairs, FLAGS.updates = "lookup", 8, 500
     task, size = FLAGS.task, FLAGS.pairs if FLAGS.task in ("lookup", "translate") else 20
     test_size = FLAGS.test_pairs or size if task in ("lookup", "translate") else 40
     record = {
@@ -162,7 +164,7 @@ def train(name):
         "test_size": test_size,
         "network": name,
         "seed": FLAGS.seed,
-        "updates": 500 if FLAGS.quick else FLAGS.updates,
+        "updates": FLAGS.updates,
         "learning_rate": FLAGS.learning_rate or NETWORKS[name].learning_rate,
         "decay_rate": FLAGS.decay_rate,
         "growing": FLAGS.growing,
