@@ -16,7 +16,7 @@ SOURCES = pathlib.Path(__file__).parent / "explore"
 # The scripts in the order in which the page runs them: each one uses those before it.
 SCRIPTS = (
     *("network", "sequences", "state", "draw", "guess", "writing", "cell"),
-    *("reading", "answer", "experiments", "networks", "page"),
+    *("reading", "answer", "experiments", "background", "networks", "page"),
 )
 # The arguments of the cell, by their names in JavaScript.
 SETTINGS = {
@@ -83,12 +83,12 @@ def write_page(
     task = config.make_task()
     data = {"sample": sample, "rules": task.rules, "caption": caption, "networks": networks}
     parts = {
-        "STYLE": _read("style.css"),
+        "STYLE": _shorten(_read("style.css")),
         # "</" would end the script.
         "DATA": json.dumps(data, ensure_ascii=False).replace("</", "<\\/"),
         "SCRIPT": "\n".join(_as_script(_read(f"{name}.js")) for name in SCRIPTS),
     }
-    page = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read("page.html"))
+    page = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _shorten(_read("page.html")))
     return style.write(path, lambda file, format: file.write(page.encode()))
 
 
@@ -100,4 +100,10 @@ def _read(name: str) -> str:
 def _as_script(module: str) -> str:
     """Returns a module without `import` and `export`: a page without requests has one script."""
     module = re.sub(r"^import [^;]*;\n", "", module, flags=re.MULTILINE)
-    return re.sub(r"^export ", "", module, flags=re.MULTILINE)
+    return _shorten(re.sub(r"^export ", "", module, flags=re.MULTILINE))
+
+
+def _shorten(source: str) -> str:
+    """Returns a source without indentation and without lines that are comments."""
+    lines = map(str.strip, source.splitlines())
+    return "\n".join(line for line in lines if line and not re.match(r"//|/\*.*\*/$", line))

@@ -1,9 +1,10 @@
 // Puts the parts together: one state, one run of the network, seven pictures of it.
 
 import { showAnswer } from "./answer.js";
+import { computeLater } from "./background.js";
 import { setUpCell, showCell } from "./cell.js";
 import { describe, drawMatrix, forgetColors, largest, select, setHtml, tile } from "./draw.js";
-import { computeLater, setUpExperiments, showExperiments } from "./experiments.js";
+import { setUpExperiments, showExperiments } from "./experiments.js";
 import { setUpGuess, showGuess } from "./guess.js";
 import { showNetworks } from "./networks.js";
 import { setUpReading, showReading } from "./reading.js";
