@@ -193,13 +193,13 @@ function showCosines({ symbols, writes }) {
     place.style.setProperty("--count", writes.length);
     setHtml(place, labels);
   }
-  const mean = format(found.reduce((sum, x) => sum + x, 0) / found.length);
+  const mean = found.reduce((sum, x) => sum + x, 0) / found.length;
   describe(select("#cosines canvas"), `Cosines between the vectors of ${symbols.join(" ")}`);
   const count =
     found.length === 1 ? "There is 1 pair of values" : `There are ${found.length} pairs of values`;
   const text =
-    `The vectors of the values have a mean cosine of ${mean}. They are not ` +
-    `orthogonal, so reading one always reads a little of the others. ${count} to ` +
+    `The vectors of the values have a mean cosine of ${format(mean)}. They are not ` +
+    `orthogonal, so reading one also reads something of the others. ${count} to ` +
     "disturb each other.";
-  setHtml(select("#cosine-takeaway"), found.length ? text : "");
+  setHtml(select("#cosine-takeaway"), mean > 0 ? text : "");
 }

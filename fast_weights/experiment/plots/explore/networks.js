@@ -1,7 +1,17 @@
 // Part 7: the same sequence in several networks.
 
-import { columns, describe, drawMatrix, format, largest, select, setHtml, tile } from "./draw.js";
-import { targetsOf } from "./sequences.js";
+import {
+  columns,
+  describe,
+  drawMatrix,
+  format,
+  kindOf,
+  largest,
+  select,
+  setHtml,
+  tile,
+} from "./draw.js";
+import { queryOf, targetsOf } from "./sequences.js";
 import { compute } from "./state.js";
 
 export function showNetworks({ text }, { networks }) {
@@ -14,6 +24,7 @@ export function showNetworks({ text }, { networks }) {
   );
   const container = select("#compared");
   setHtml(container, cards.join(""));
+  setHtml(select("#untrained-note"), untrainedNote(found));
   found.forEach(({ network, memory, writes, weights, symbols, answer, probability }, i) => {
     const card = container.children[i];
     const canvas = card.querySelector("canvas");
@@ -37,4 +48,26 @@ export function showNetworks({ text }, { networks }) {
       `It answers ${tile(answer)} ${isRight ? "✓" : "✗"}, with probability ${format(probability)}.`,
     );
   });
+}
+
+// Says that a query finds its letter also without training, if it does.
+function untrainedNote(models) {
+  const untrained = models.find(({ network }) => network.label === "Untrained");
+  const { text, symbols, writes, weights } = untrained;
+  const query = text.length - 1; // it matches itself
+  const best = (isWanted) =>
+    largest(
+      writes
+        .map(({ symbol }, t) => ({ symbol, weight: weights[t] }))
+        .filter(({ symbol }) => symbol < query && kindOf(symbols[symbol]) === "key")
+        .filter(({ symbol }) => isWanted(symbols[symbol]))
+        .map(({ weight }) => weight),
+    );
+  const own = best((key) => key === queryOf(text));
+  const other = best((key) => key !== queryOf(text));
+  if (!(own > other && other > 0)) return "";
+  return (
+    "A memory of this kind works without training: with random slow weights, too, the query " +
+    `gives more attention to its own letter (${format(own)}) than to any other (${format(other)}).`
+  );
 }
