@@ -51,12 +51,15 @@ function eraseEach(model) {
         `${kindOf(text[t]) === "value" ? tile(text[t - 1]) : ""}${tile(text[t])} (it ` +
         `becomes ${tile(answer)})`,
     );
+    const subject = model.erased.length
+      ? `Without erasing, the answer is ${tile(whole.answer)}. It`
+      : `The answer ${tile(whole.answer)}`;
     setHtml(
       select("#erase-takeaway"),
       found.length
-        ? `The answer ${tile(whole.answer)} depends on the write of ` +
-            `${names.join(" and of ")}. Without any other one, it stays.`
-        : `The answer ${tile(whole.answer)} does not depend on any single write.`,
+        ? `${subject} depends on the write of ${names.join(" and of ")}. Without any other one, ` +
+            "it stays."
+        : `${subject} does not depend on any single write.`,
     );
   });
 }
