@@ -213,7 +213,7 @@ def explore():
         if recurrence != config.recurrence:
             networks.append(explore.network_data(*load_model(bundled), f"Trained, {recurrence}"))
     path = _path(config, "html", FLAGS.sample or "")
-    yield explore.write_page(networks, config, sample, caption, path)
+    yield explore.write_page(networks, sample, caption, path)
 
 
 def _sample(task):

@@ -68,20 +68,18 @@ def _encode(weights) -> str:
 
 
 def write_page(
-    networks: list[dict], config: Config, sample: str, caption: str, path: str | pathlib.Path
+    networks: list[dict], sample: str, caption: str, path: str | pathlib.Path
 ) -> pathlib.Path:
     """Writes the page. Returns the path of the file.
 
     Args:
         networks: the results of `network_data`. The first one is the network of the page; the last
             part compares it with the others.
-        config: the settings of the first one.
         sample: the sequence that the page starts with.
         caption: of the first one, such as `"RNN-LN-FW, seed 0"`.
         path: of the file to write. Its directory is created if it is missing.
     """
-    task = config.make_task()
-    data = {"sample": sample, "rules": task.rules, "caption": caption, "networks": networks}
+    data = {"sample": sample, "caption": caption, "networks": networks}
     parts = {
         "STYLE": _shorten(_read("style.css")),
         # "</" would end the script.
