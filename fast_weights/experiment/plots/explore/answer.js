@@ -52,9 +52,8 @@ export const isFor = (digit) => (vector) => vector.digit === digit && !vector.is
 export const leadOfAll = (vectors) => vectors.reduce((sum, { lead }) => sum + lead, 0);
 
 // Says in numbers why one digit wins over another.
-export function reasonOf(model) {
+export function reasonOf(model, { right, rival, vectors, lead } = contest(model)) {
   if (!model.settings.innerSteps) return "With S = 0, the network does not read its memory.";
-  const { right, rival, vectors, lead } = contest(model);
   const own = vectors.filter((one) => one.isAsked && isFor(right)(one));
   const others = vectors.filter(isFor(rival));
   const over = (amount) => {

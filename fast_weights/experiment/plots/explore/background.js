@@ -11,13 +11,21 @@ const NUM_SEQUENCES = 100; // for each number of pairs
 const MILLISECONDS = 6; // of computing between two chances for the reader's next input
 
 // What takes longer than a moment is computed in small parts while the reader does nothing.
+let waiting = []; // the work that is not done
 function computeInParts(parts, isWanted) {
-  const work = () => {
+  const work = (milliseconds) => {
     const start = performance.now();
-    while (parts.length && isWanted() && performance.now() - start < MILLISECONDS) parts.shift()();
-    if (parts.length && isWanted()) setTimeout(work);
+    while (parts.length && isWanted() && performance.now() - start < milliseconds) parts.shift()();
+    if (!parts.length || !isWanted()) waiting = waiting.filter((one) => one !== work);
+    else if (milliseconds < Infinity) setTimeout(work, 0, milliseconds);
   };
-  setTimeout(work);
+  waiting.push(work);
+  setTimeout(work, 0, MILLISECONDS);
+}
+
+// Does the rest at once: paper does not wait.
+export function computeNow() {
+  for (const work of waiting) work(Infinity);
 }
 
 let newest = null; // the model whose erased writes are computed

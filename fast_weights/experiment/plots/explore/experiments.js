@@ -19,7 +19,7 @@ import {
   targetsOf,
   withPairs,
 } from "./sequences.js";
-import { compute, initialState, isChanged, SLIDERS, toAddress } from "./state.js";
+import { compute, initialState, isChanged, limitOf, SLIDERS, toAddress } from "./state.js";
 
 const PALE = 0.4; // for cosines of other vectors than those of values
 
@@ -53,11 +53,16 @@ export function setUpExperiments({ experiment, undo, reset, state, data }) {
     experiment({ erased: state().erased.includes(symbol) ? [] : [symbol] });
   });
   for (const input of select("#sliders").querySelectorAll("input")) {
-    const { max, step } = SLIDERS[input.name];
-    const trained = data.networks[0].settings[input.name];
-    Object.assign(input, { min: 0, max: Math.max(max, trained), step });
+    const { step } = SLIDERS[input.name];
+    const [network] = data.networks;
+    const trained = network.settings[input.name];
+    // With any step, the slider also stands at a trained value between two of its steps.
+    const isBetween = Math.abs(trained / step - Math.round(trained / step)) > 1e-6;
+    const max = limitOf(input.name, network);
+    Object.assign(input, { min: 0, max, step: isBetween ? "any" : step });
     input.addEventListener("input", () => {
-      const settings = { ...state().settings, [input.name]: Number(input.value) };
+      const value = Math.round(Number(input.value) * 1000) / 1000;
+      const settings = { ...state().settings, [input.name]: value };
       if (settings[input.name] === trained) delete settings[input.name];
       experiment({ settings }, input.name);
     });
@@ -77,9 +82,11 @@ export function setUpExperiments({ experiment, undo, reset, state, data }) {
   });
 }
 
-export function showExperiments(model, state) {
-  const { text, symbols, erased, settings, network } = model;
-  const before = compute(network, initialState(state.base));
+let before = null; // the run without any experiment
+export function showOutcome(model, state) {
+  const { network } = model;
+  if (before?.network !== network || before.text !== state.base)
+    before = compute(network, initialState(state.base));
   const outcome = ({ text, symbols, answer, probability }) =>
     `<span class="tiles">${symbols.map(tile).join("")}</span> → ${tile(answer)} ` +
     `${mark(text, answer)} <small>${format(probability)}</small>`;
@@ -89,7 +96,9 @@ export function showExperiments(model, state) {
     isChanged(state) ? outcome(model) : `<small>Nothing is changed yet.</small>`,
   );
   for (const id of ["#undo-here", "#reset"]) select(id).ariaDisabled = !isChanged(state);
+}
 
+export function showErase({ symbols, erased }) {
   const buttons = symbols.map(
     (symbol, t) =>
       `<button type="button" value="${t}" aria-label="Erase the write at ${symbol}, symbol ${t + 1}">${tile(symbol)}<span>` +
@@ -97,14 +106,18 @@ export function showExperiments(model, state) {
   );
   setHtml(select("#erase"), buttons.join(""));
   press(select("#erase").children, (button) => erased.includes(Number(button.value)));
+}
 
+export function showChanges({ text }) {
   const [first, second] = pairsOf(text);
   select("#swap").ariaDisabled = !second;
   if (second) setHtml(select("#swap"), `Swap ${tile(first[1])} and ${tile(second[1])}`);
   const repeated = repeatKey(text);
   select("#repeat").ariaDisabled = !second || repeated === text;
   setHtml(select("#repeat"), `Write ${[...repeated].map(tile).join("")}`);
+}
 
+export function showSliders({ settings, network }) {
   const trained = network.settings;
   setHtml(
     select("#trained-settings"),
@@ -117,26 +130,22 @@ export function showExperiments(model, state) {
     const note = value === trained[input.name] ? "as trained" : `trained: ${trained[input.name]}`;
     setHtml(input.nextElementSibling, `${value} <small>${note}</small>`);
   }
-  const count = pairsOf(text).length;
-  setHtml(select("#pair-count"), pairs(count));
-  setHtml(select("#trained-pairs"), pairs(network.numPairs));
-  select("#fewer").ariaDisabled = count === 1;
-  select("#more").ariaDisabled = count === 26;
-  showVersus(model);
-  showCosines(model);
 }
 
 export const pairs = (count) => `${count} pair${count === 1 ? "" : "s"}`;
 const mark = (text, answer) => (targetsOf(text).includes(answer) ? "✓" : "✗");
 
 // The two digits between which the answer is decided, and what pushes to each: the longer bar wins.
-function showVersus(model) {
+export function showVersus(model) {
   const { text, answer, settings, network, writes, weights } = model;
-  const { right, rival, vectors, rest } = contest(model);
+  const decision = contest(model);
+  const { right, rival, vectors, rest } = decision;
   const pieces = [...vectors, { name: "", digit: "", key: "", lead: rest }];
   // The pairs with one digit stand side by side.
-  const pull = (digit) => Math.abs(leadOfAll(pieces.filter((piece) => piece.digit === digit)));
-  pieces.sort((a, b) => pull(b.digit) - pull(a.digit) || Math.abs(b.lead) - Math.abs(a.lead));
+  const pulls = {};
+  for (const { digit, lead } of pieces) pulls[digit] = (pulls[digit] ?? 0) + lead;
+  const pull = ({ digit }) => Math.abs(pulls[digit]);
+  pieces.sort((a, b) => pull(b) - pull(a) || Math.abs(b.lead) - Math.abs(a.lead));
   const sides = [right, rival].map((digit, i) => {
     const found = pieces.filter(({ lead }) => (i ? lead < 0 : lead > 0));
     return { digit, found, sum: Math.abs(leadOfAll(found)) };
@@ -156,6 +165,10 @@ function showVersus(model) {
     sides.map(({ digit, sum }) => `All that pushes to ${digit}: ${format(sum, 1)}`).join(", "),
   );
   const count = pairsOf(text).length;
+  setHtml(select("#pair-count"), pairs(count));
+  setHtml(select("#trained-pairs"), pairs(network.numPairs));
+  select("#fewer").ariaDisabled = count === 1;
+  select("#more").ariaDisabled = count === 26;
   const trainedWith =
     count === network.numPairs ? "" : `The network was trained with ${pairs(network.numPairs)}.`;
   const matches = writes
@@ -168,14 +181,14 @@ function showVersus(model) {
     settings.innerSteps && matches.length
       ? `The query gives most attention to the values of ${matches.join(", ")}.`
       : "";
-  const message = [attentions, reasonOf(model), trainedWith].filter(Boolean).join(" ");
+  const message = [attentions, reasonOf(model, decision), trainedWith].filter(Boolean).join(" ");
   setHtml(
     select("#versus-takeaway"),
     `The answer is ${tile(answer)} ${mark(text, answer)}. ${message}`,
   );
 }
 
-function showCosines({ symbols, writes }) {
+export function showCosines({ symbols, writes }) {
   const lengths = writes.map(({ vector }) => Math.sqrt(dot(vector, vector)) || 1);
   const isValue = writes.map(({ symbol }) => kindOf(symbols[symbol]) === "value");
   const found = [];
