@@ -63,7 +63,7 @@ export function setUpExperiments({ experiment, undo, reset, state, data }) {
     input.addEventListener("input", () => {
       const value = Math.round(Number(input.value) * 1000) / 1000;
       const settings = { ...state().settings, [input.name]: value };
-      if (settings[input.name] === trained) delete settings[input.name];
+      if (Math.abs(value - trained) < 0.0005) delete settings[input.name];
       experiment({ settings }, input.name);
     });
   }

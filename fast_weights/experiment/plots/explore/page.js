@@ -135,7 +135,7 @@ function showBar() {
   const tiles = symbols.map((symbol, t) =>
     erased.includes(t) ? `<s>${tile(symbol)}</s>` : tile(symbol),
   );
-  setHtml(select("#bar-sequence"), tiles.join(""));
+  setHtml(select("#bar-sequence"), `<span>${tiles.join("")}</span>`);
   describe(select("#bar-sequence"), `The sequence ${symbols.join(" ")}`);
   setHtml(select("#bar-answer"), tile(answer));
   select("#undo").hidden = !isChanged(state);
