@@ -11,6 +11,7 @@ import {
   setHtml,
   tile,
 } from "./draw.js";
+import { pairs } from "./experiments.js";
 import { queryOf, targetsOf } from "./sequences.js";
 import { compute } from "./state.js";
 
@@ -18,7 +19,7 @@ export function showNetworks({ text }, { networks }) {
   const found = networks.map((network) => compute(network, { text, erased: [], settings: {} }));
   const cards = networks.map(
     ({ label, settings, numPairs }) => `<figure><h3>${label}</h3>
-    <p class="caption">${settings.recurrence} recurrence, <span class="lambda">λ</span> = ${settings.decayRate}, ${numPairs} pairs</p>
+    <p class="caption">${settings.recurrence} recurrence, <span class="lambda">λ</span> = ${settings.decayRate}, ${pairs(numPairs)}</p>
     <div class="matrix"><canvas role="img"></canvas></div>
     <div class="columns h small" role="img"></div><p class="takeaway"></p></figure>`,
   );

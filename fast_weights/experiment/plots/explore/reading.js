@@ -53,6 +53,17 @@ export function showReading(model, { view }) {
   else note += "Nothing that is left in A matches the query.";
   if (!settings.innerSteps) note = "With S = 0, no step reads A.";
   setHtml(select("#reading-takeaway"), note);
+  const isPreliminary = settings.innerSteps === 1;
+  const isWritten = isPreliminary && settings.recurrence === "original";
+  const h = `<span class="h">h</span>`;
+  let which = "";
+  if (isWritten)
+    which =
+      `With S = 1, this ${h} is the <span class="v">v</span> of the query step, so the query ` +
+      "also reads its own write: the last bar.";
+  else if (isPreliminary) which = `With S = 1, this ${h} is the p of the query step.`;
+  else if (settings.innerSteps) which = `This ${h} is that of the last read.`;
+  setHtml(select("#which-h"), which);
   showSum(model, view);
   select("#reading").dataset.text = text;
 }
