@@ -18,6 +18,7 @@ SCRIPTS = (
     *("network", "sequences", "state", "draw", "guess", "writing", "cell"),
     *("reading", "answer", "experiments", "background", "networks", "page"),
 )
+MAX_BYTES = 170_000  # of the networks
 # The arguments of the cell, by their names in JavaScript.
 SETTINGS = {
     "innerSteps": "inner_steps",
@@ -74,11 +75,14 @@ def write_page(
 
     Args:
         networks: the results of `network_data`. The first one is the network of the page; the last
-            part compares it with the others.
+            part compares it with the others, of which it has one if they are large.
         sample: the sequence that the page starts with.
         caption: of the first one, such as `"RNN-LN-FW, seed 0"`.
         path: of the file to write. Its directory is created if it is missing.
     """
+    # The bundled network for comparison is left out where the page would load slowly with it.
+    if sum(len(json.dumps(one)) for one in networks) > MAX_BYTES:
+        networks = networks[:2]
     data = {"sample": sample, "caption": caption, "networks": networks}
     parts = {
         "STYLE": _shorten(_read("style.css")),
