@@ -213,7 +213,7 @@ def explore():
         if recurrence != config.recurrence:
             networks.append(explore.network_data(*load_model(bundled), f"Trained, {recurrence}"))
     path = _path(config, "html", FLAGS.sample or "")
-    yield explore.write_page(networks, config, sample, caption, path)
+    yield explore.write_page(networks, sample, caption, path)
 
 
 def _sample(task):
@@ -250,7 +250,12 @@ def _load():
 
     model, config, epochs = load_epoch(console.run_dir(), console.network())
     settings = [f"{name}={value}" for name, value in config.changes().items()]
-    parts = [config.model_name, f"seed {config.seed}", *settings, f"after {epochs:,} epochs"]
+    parts = [
+        config.model_name,
+        f"seed {config.seed}",
+        *settings,
+        f"after {epochs:,} epoch{'' if epochs == 1 else 's'}",
+    ]
     return model, config, ", ".join(parts)
 
 

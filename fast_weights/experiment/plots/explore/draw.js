@@ -11,7 +11,7 @@ export const percent = (value) => `${format(100 * value, 0)}%`;
 export const tile = (symbol) => `<b class="tile ${kindOf(symbol)}">${symbol}</b>`;
 export const kindOf = (symbol) => (symbol === "?" ? "mark" : /\d/.test(symbol) ? "value" : "key");
 
-// Replaces the content of an element only if it has changed, to avoid needless layout.
+// Replaces the content of an element if it has changed, so that nothing is laid out in vain.
 const contents = new WeakMap();
 export function setHtml(element, html) {
   if (contents.get(element) === html) return;
@@ -19,7 +19,7 @@ export function setHtml(element, html) {
   element.innerHTML = html;
 }
 
-// Describes a picture for screen readers.
+// Names a picture for readers who do not see it.
 export const describe = (element, text) => element.setAttribute("aria-label", text);
 
 // A list of 256 colors between those of a CSS variable, such as "#fff, #00f", as 32-bit pixels.

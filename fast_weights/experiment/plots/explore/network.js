@@ -1,5 +1,5 @@
-// The forward pass of RNN-LN-FW. For comparison with fast_weights/cells/fast_weights.py, it has the
-// same names and the same order. Equation numbers are those of the README and of the paper
+// The forward pass of RNN-LN-FW, to hold beside fast_weights/cells/fast_weights.py. It has the
+// same names and the same order. Equation numbers are the README's, and those of the paper
 // (Ba et al. 2016, arXiv 1610.06258).
 //
 // | symbol | name | shape |
@@ -18,7 +18,11 @@
 
 const relu = (vector) => vector.map((x) => Math.max(x, 0));
 const add = (a, b) => a.map((x, i) => x + b[i]);
-export const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
+export function dot(a, b) {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  return sum;
+}
 
 // Returns vector · matrix: (N,), (N, M) -> (M,).
 export function product(vector, matrix, columns) {

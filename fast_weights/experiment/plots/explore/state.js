@@ -1,4 +1,4 @@
-// The reader's choices, their form in the address, and the network's results for them.
+// What the reader has chosen, its form in the address, and what the network computes from it.
 
 import { attention, product, run, weightedSum } from "./network.js";
 import { encode, isSequence, VOCABULARY } from "./sequences.js";
@@ -43,8 +43,11 @@ export function toAddress(state, sample) {
   return found.toString();
 }
 
-// Returns the state of an address. Missing and invalid parts get their initial values.
-export function fromAddress(address, sample, units) {
+// Returns the largest value of a slider, which has that of the training.
+export const limitOf = (name, { settings }) => Math.max(SLIDERS[name].max, settings[name]);
+
+// Returns the state of an address. What is missing or invalid is as at the start.
+export function fromAddress(address, sample, network) {
   const given = new URLSearchParams(address);
   const choose = (name, isValid, otherwise) => {
     const value = given.get(name);
@@ -58,11 +61,12 @@ export function fromAddress(address, sample, units) {
   const base = choose("from", isExperiment, sample);
   const text = choose("sequence", isExperiment, base);
   const start = { ...initialState(text), base };
-  const cell = integers("cell", units);
+  const cell = integers("cell", network.units);
   const settings = {};
-  for (const [name, { key, max, step }] of Object.entries(SLIDERS)) {
+  for (const [name, { key, step }] of Object.entries(SLIDERS)) {
     const value = Number(given.get(key) ?? NaN);
-    if (value >= 0 && value <= max && (step < 1 || Number.isInteger(value))) settings[name] = value;
+    const isInRange = value >= 0 && value <= limitOf(name, network);
+    if (isInRange && value !== network.settings[name] && (step < 1 || Number.isInteger(value))) settings[name] = value;
   }
   return {
     ...start,
@@ -97,7 +101,7 @@ export function decode(network) {
 export const isChanged = (state) =>
   state.text !== state.base || state.erased.length > 0 || Object.keys(state.settings).length > 0;
 
-// Returns all results that the parts of the page show, for one network and one state.
+// Returns all that the parts of the page show of one network and one state.
 export function compute(network, { text, erased, settings: changes }) {
   const settings = { ...network.settings, ...changes };
   const delay = settings.recurrence === "original" ? 0 : 1;

@@ -1,4 +1,4 @@
-// Part 2: at each step, A fades and the write of one vector is added.
+// Part 2: step by step, A fades and gets one more vector.
 
 import { dot } from "./network.js";
 import {
@@ -134,7 +134,7 @@ export function showWriting({ steps, settings, symbols, network, erased, delay }
 
 function writingTakeaway(symbols, full) {
   const mean = (kind) => {
-    const found = full.filter((_, t) => kindOf(symbols[t]) === kind);
+    const found = full.filter((x, t) => x > 0 && kindOf(symbols[t]) === kind);
     return found.reduce((sum, x) => sum + x, 0) / found.length;
   };
   const ratio = mean("value") / mean("key");
