@@ -277,8 +277,6 @@ def test_devices_that_do_not_exist_are_refused(
         "{}",
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
         '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
-        '{"cluster": {"worker": ["a:70000"]}, "task": {"type": "worker", "index": 0}}',
-        '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
         '{"cluster": {"ps": ["a:1"], "worker": ["a:2"]}, "task": {"type": "ps", "index": 0}}',
     ],
 )
@@ -286,6 +284,47 @@ def test_wrong_cluster_is_named(text):
     """Catches a cluster that TensorFlow waits for in vain."""
     with pytest.raises(UserError):
         workers._check_description(text)
+
+
+@pytest.mark.parametrize("address", ["a", "a:70000", "http://a:1", "me@a:1", "::1:5", "[a:1", ""])
+def test_wrong_address_is_named(address):
+    """Catches a wait without end, or a traceback, for an address that gRPC cannot use."""
+    with pytest.raises(UserError, match=re.escape(repr(address))):
+        workers._check_addresses(["127.0.0.1:1", address])
+
+
+def test_addresses_bypass_a_proxy(monkeypatch, caplog):
+    """Catches workers that a proxy separates, and a host that is missing without a word."""
+    monkeypatch.setenv("no_grpc_proxy", "")
+    workers._check_addresses(["127.0.0.1:1", "[::1]:2", "no-such-host.invalid:3"])
+    assert os.environ["no_grpc_proxy"] == "127.0.0.1,::1,no-such-host.invalid"  # noqa: SIM112
+    (warning,) = caplog.records
+    assert "no-such-host.invalid:3" in warning.args
+
+
+def test_chief_is_the_first_worker():
+    """Catches a description of Kubeflow that is refused, and two workers with one index."""
+    for kind, index, expected in (("chief", 0, 0), ("worker", 1, 2)):
+        cluster, task = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}, {"type": kind, "index": index}
+        text = workers._check_description(json.dumps({"cluster": cluster, "task": task}))
+        assert json.loads(text) == {
+            "cluster": {"worker": ["a:1", "b:1", "c:1"]},
+            "task": {"type": "worker", "index": expected},
+        }
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("cpn-[10-11]-[01-01]", "cpn-10-01 cpn-11-01"),
+        ("c1r[01-02]n3,x", "c1r01n3 c1r02n3 x"),
+        ("n[8-10,12]", "n8 n9 n10 n12"),
+        ("a-1,b", "a-1 b"),
+    ],
+)
+def test_lists_of_slurm(text, names):
+    """Catches a list with two ranges or a suffix, for which TensorFlow's resolver fails."""
+    assert list(workers._hosts(text)) == names.split()
 
 
 @pytest.mark.parametrize(
