@@ -152,6 +152,27 @@ def test_second_training_is_refused(tmp_path, run_dir):
         pass
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_file_system_without_locks_is_named(run_dir, monkeypatch, number):
+    """Catches an error without a remedy, and a lock that outlives its process."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UserError, match="--checkpoint_dir"), run_dir.lock():
+        pass
+
+
+def test_link_to_a_missing_directory_is_named(tmp_path):
+    """Catches an error that does not name the link."""
+    (tmp_path / "GRU").symlink_to(tmp_path / "missing")
+    run_dir = RunDirectory(tmp_path, "GRU")
+    with pytest.raises(UserError, match=re.escape(str(run_dir))), run_dir.lock():
+        pass
+
+
 def test_lock_deletes_what_a_killed_process_left(run_dir):
     """Catches partial files that pile up, and the deletion of those of another seed."""
     (run_dir.path / "seed-1").mkdir()
@@ -184,7 +205,8 @@ def test_restart_moves_the_run(trained):
     assert _files(trained.path) == {f"previous/{name}" for name in before}
     trained.checkpoint_path(9).touch()
     trained.make_room(restart=True)
-    assert _files(trained.path) == {"previous/ckpt-9.npz"}
+    moved = {f"previous/{name}" for name in before}
+    assert _files(trained.path) == moved | {"previous-2/ckpt-9.npz"}
 
 
 def _files(path):

@@ -7,7 +7,7 @@
 | `results.jsonl` | one record per epoch |
 | `lock` | held while a process trains |
 | `events.out.tfevents.*`, `training/`, `validation/`, `trial/` | TensorBoard |
-| `previous/` | the files of the run that `--restart` replaced |
+| `previous/`, `previous-2/`, … | the files of the runs that `--restart` replaced |
 | `seed-N/` | the same for a seed other than 0 |
 
 Nothing here needs Keras or TensorFlow.
@@ -15,6 +15,8 @@ Nothing here needs Keras or TensorFlow.
 
 import contextlib
 import dataclasses
+import errno
+import itertools
 import logging
 import os
 import pathlib
@@ -167,17 +169,32 @@ class RunDirectory:
         The operating system releases the lock when the process ends, however it ends.
 
         Raises:
-            UserError: if another process holds the lock.
+            UserError: if another process holds the lock, or the file system has no locks.
         """
         import filelock  # from the extra [experiment], because only training needs it
 
-        self.path.mkdir(parents=True, exist_ok=True)
         try:
-            lock = filelock.FileLock(self.path / "lock", timeout=0).acquire()
+            self.path.mkdir(parents=True, exist_ok=True)
+            # A lock that is a mere file would outlive a killed process.
+            path = self.path / "lock"
+            lock = filelock.FileLock(path, timeout=0, fallback_to_soft=False).acquire()
         except filelock.Timeout:
             raise UserError(
                 f"another process is training in {self}. Wait until it ends, or choose "
                 f"another {option('checkpoint_dir')}"
+            ) from None
+        except FileExistsError as error:
+            raise UserError(
+                f"{error.filename} is not a directory, or it is a link to a missing one. Delete "
+                f"it, or choose another {option('checkpoint_dir')}"
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            raise UserError(
+                f"the file system of {self.path.absolute()} does not support locks "
+                f"({error.strerror}). Choose a {option('checkpoint_dir')} on another file system, "
+                "such as a local disk"
             ) from None
         with lock:
             # A killed process can leave files that it was writing.
@@ -210,9 +227,9 @@ class RunDirectory:
             _delete(_files_of_run(self.path))
 
     def _set_aside(self) -> pathlib.Path:
-        """Moves the files of the run to `previous/`, and deletes those of the run before it."""
-        previous = self.path / "previous"
-        _delete(_files_of_run(previous))
+        """Moves the files of the run to `previous/`, or to the first `previous-N/` that is free."""
+        names = itertools.chain(["previous"], (f"previous-{i}" for i in itertools.count(2)))
+        previous = next(path for path in map(self.path.joinpath, names) if not path.exists())
         for path in _files_of_run(self.path):
             target = previous / path.relative_to(self.path)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -251,7 +268,7 @@ def find_runs(directory) -> list[RunDirectory]:
     """Returns all runs with results in a directory and below it, without those set aside."""
     found = []
     for path in sorted(_directories(directory)):
-        if path.name == "previous" or not (path / "results.jsonl").exists():
+        if re.fullmatch(r"previous(-\d+)?", path.name) or not (path / "results.jsonl").exists():
             continue
         seed = re.fullmatch(r"seed-(\d+)", path.name, re.ASCII)
         model_path = path.parent if seed else path
