@@ -166,6 +166,19 @@ def test_checkpoint_of_another_model_is_refused(model, run_dir, name, change):
     np.testing.assert_equal(arrays(model), before)
 
 
+@pytest.mark.parametrize("changes", [{"learning_rate": 2e-2}, {"units": 6}, {"decay_rate": 0.5}])
+def test_edited_settings_are_refused(tiny, model, run_dir, changes):
+    """Catches settings that a run states but does not use, and an error that hides the edit."""
+    checkpoint.save(run_dir.path, model, 1, 2, tiny())
+    assert load_model(run_dir)[1] == tiny()
+    run_dir.write_config(tiny(**changes, num_epochs=9))
+    ((name, value),) = changes.items()
+    with pytest.raises(UserError, match=f"{name}={value}") as caught:
+        load_model(run_dir)
+    assert "restart" not in str(caught.value)
+    assert "num_epochs" not in str(caught.value)
+
+
 def test_unreadable_checkpoint_is_not_called_corrupt(model, run_dir):
     """Catches a missing permission that makes a run fall back to an older checkpoint."""
     run_dir.checkpoint_path(2).mkdir()
