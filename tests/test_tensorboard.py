@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import re
+import sys
+import time
 import types
 
 import keras
@@ -14,6 +16,7 @@ from processes import without_xla
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from fast_weights.experiment import callbacks, dataset, evaluation, results
+from fast_weights.experiment.callbacks import tensorboard
 from fast_weights.experiment.callbacks.tensorboard import _trial_name
 from fast_weights.experiment.checkpoint import load_model
 from fast_weights.experiment.config import Config
@@ -50,6 +53,27 @@ def run_dir(tmp_path_factory, tiny):
                 file.write(incomplete)
         train(config, run_dir, directory, summary_every=2)
     return run_dir
+
+
+def test_new_files_sort_after_the_others(tmp_path, monkeypatch):
+    """Catches steps that TensorBoard drops because the clock was set back."""
+    times = {"0000000007.c": 7, "0000000099.b": 99, "0000000100.a": 100, "0000000250.b": 250}
+    for name in times:
+        (tmp_path / f"events.out.tfevents.{name}").write_text(name)
+    monkeypatch.setattr(time, "time", lambda: 100.5)
+    tensorboard._put_in_the_past(tmp_path)
+    paths = sorted(tmp_path.iterdir())
+    assert [path.read_text() for path in paths] == list(times)
+    assert all(path.name < "events.out.tfevents.0000000100" for path in paths)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text on other systems")
+def test_directory_needs_no_utf8(tmp_path, tiny):
+    """Catches a traceback for a name that is not UTF-8, after the settings have been written."""
+    run_dir = RunDirectory(tmp_path / os.fsdecode(b"caf\xe9"), "CONTROL")
+    with without_xla():
+        train(tiny(model_name="CONTROL", num_epochs=1), run_dir, tmp_path)
+    assert len(list(run_dir.path.glob("**/*.tfevents.*"))) == 4
 
 
 @pytest.fixture(scope="module")

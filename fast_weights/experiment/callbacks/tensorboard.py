@@ -12,8 +12,10 @@ TensorBoard shows them once.
 import contextlib
 import dataclasses
 import errno
+import os
 import pathlib
 import re
+import time
 
 import keras
 import numpy as np
@@ -69,10 +71,14 @@ class TensorBoard(keras.callbacks.Callback):
         """Before the first epoch, writes the settings and the graph."""
         if self._writers:
             return
+        paths = {run: pathlib.Path(self._directory, run) for run in (".", *TENSORBOARD_RUNS)}
+        for path in paths.values():
+            _put_in_the_past(path)
         with self._write_errors():
             self._writers = {
-                run: tf.summary.create_file_writer(str(pathlib.Path(self._directory, run)))
-                for run in (".", *TENSORBOARD_RUNS)
+                # Bytes: a name need not be valid UTF-8.
+                run: tf.summary.create_file_writer(os.fsencode(path))
+                for run, path in paths.items()
             }
         with self._events() as writers:
             with writers["."].as_default(step=0):
@@ -172,6 +178,21 @@ class TensorBoard(keras.callbacks.Callback):
             line = re.sub(r"{{.*}} | \[Op:.*", "", error.message.partition("\n")[0])
             reason = line.rpartition("; ")[-1]
             raise OSError(errno.EIO, reason, str(self._directory)) from error
+
+
+def _put_in_the_past(directory: pathlib.Path) -> None:
+    """Renames the event files of a directory whose names have a time from now on.
+
+    TensorBoard reads the files of a run in the order of their names, and drops the steps of a file
+    that sorts before an earlier one, as after the clock was set back.
+    """
+    limit = int(time.time())
+    for path in sorted(directory.glob("events.out.tfevents.*"), reverse=True):
+        *prefix, seconds, rest = path.name.split(".", 4)
+        if seconds.isdecimal() and int(seconds) >= limit:
+            seconds = f"{limit - 1:010}"
+            os.replace(path, path.with_name(".".join([*prefix, seconds, rest])))
+        limit = min(limit, int(seconds)) if seconds.isdecimal() else limit
 
 
 def _probe_figures(trace: SequenceTrace) -> dict:
