@@ -2,7 +2,7 @@
 
 python plot.py
 python plot.py --model_name=GRU-LN --with_bundled
-python plot.py --figure=memory --sample=g5o8k1??g
+python plot.py --figure=memory --sample='g5o8k1??g'
 python plot.py --figure=explore
 """
 
@@ -110,7 +110,8 @@ def curves():
         name: [results.read(path) for path in sorted(BUNDLED_DIR.glob(f"{name}-seed*.jsonl"))]
         for name in (BLOG_MODELS if FLAGS.with_bundled else ())
     }
-    from fast_weights.experiment.plots import plot_curves
+    with console.quiet_import():
+        from fast_weights.experiment.plots import plot_curves
 
     yield from plot_curves(
         _by_label(runs, configs, bundled),

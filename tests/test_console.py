@@ -93,7 +93,41 @@ def test_backend_that_the_scripts_replace(monkeypatch, caplog, backend, notes):
     assert [record.args for record in caplog.records] == notes
 
 
+def test_settings_of_keras_are_replaced(monkeypatch):
+    """Catches a run that depends on keras.json, or on the environment."""
+    monkeypatch.setenv("KERAS_MAX_STEPS_PER_EPOCH", "1")
+    monkeypatch.setenv("MPLBACKEND", "module://missing")
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    with console.quiet_import():
+        import keras
+
+        keras.config.set_floatx("float64")
+    assert keras.config.floatx() == "float32"
+    assert "KERAS_MAX_STEPS_PER_EPOCH" not in os.environ
+    assert os.environ["MPLBACKEND"] == "agg"
+
+
+def test_help_is_no_error():
+    """Catches a help with exit status 1, and one that a full disk ends with a traceback."""
+    with open(os.devnull, "w") as nowhere:
+        done = subprocess.run([sys.executable, "plot.py", "--help"], cwd=ROOT, stdout=nowhere)
+    assert done.returncode == 0
+
+
 def test_durations():
     """Catches hours that are given in seconds."""
     texts = {42: "42 s", 100: "2 min", 2600: "43 min", 6000: "1 h 40", 86_400: "24 h 00"}
     assert {seconds: console.format_duration(seconds) for seconds in texts} == texts
+
+
+def test_streams_need_not_work():
+    """Catches a traceback for a closed or full stream, or for a name that cannot be printed."""
+    script = SCRIPT.format("print('na\\udcefve \\u2192', flush=True)")
+    for redirection, status in ((">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0), (">/dev/full", 2)):
+        if status and not os.path.exists("/dev/full"):
+            continue
+        command = ["sh", "-c", f'"$0" -c "$1" {redirection}', sys.executable, script]
+        env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT)
+        assert done.returncode == status, (redirection, done.stderr)
+        assert "Traceback" not in done.stderr

@@ -5,6 +5,7 @@ This module loads neither Keras nor TensorFlow, so `--help` and an invalid flag 
 
 import contextlib
 import dataclasses
+import errno
 import gc
 import logging
 import os
@@ -25,6 +26,8 @@ FLAGS = flags.FLAGS
 logger = logging.getLogger(__name__)
 # absl lists a flag under the module that defines it: here, the script that calls this module.
 flags.disclaim_key_flags()
+# A name of a file need not be text, and not every encoding has all characters.
+ERRORS = "backslashreplace"
 # The scripts that defined flags in this process. absl knows a script by its path.
 _scripts: set[str] = set()
 
@@ -78,8 +81,9 @@ def run_dir() -> RunDirectory:
     path = pathlib.Path(FLAGS.checkpoint_dir).absolute()
     if (path / "config.json").exists():
         raise UserError(
-            f"--checkpoint_dir must be a directory of runs, but {path} is a run. "
-            f"Use --checkpoint_dir={path.parent}"
+            f"--checkpoint_dir must be a directory of runs, but {path} is a run. Use "
+            f"--checkpoint_dir={path.parent}, or for a run in previous/, move it to "
+            f"DIRECTORY/{FLAGS.model_name}, and use --checkpoint_dir=DIRECTORY"
         )
     return RunDirectory(FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed)
 
@@ -113,17 +117,16 @@ def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
                 )
             main()
             sys.stdout.flush()
-        except BrokenPipeError:  # the program that reads the output has ended, such as `head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python reports it again at exit
-            return 141  # what a shell reports for SIGPIPE
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+            return _fail(str(error))
         except OSError as error:
-            if error.filename is None:  # not an error of a file, so a defect
-                raise
-            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-            return 2
+            if error.filename is None:
+                if error.errno not in (errno.EPIPE, errno.ENOSPC):  # not of a file, so a defect
+                    raise
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python reports it again at exit
+            if error.errno == errno.EPIPE:  # the program that reads has ended, such as `head`
+                return 141  # what a shell reports for SIGPIPE
+            return _fail(f"{error.filename or 'standard output'}: {error.strerror}")
         return 0
 
     try:
@@ -137,6 +140,23 @@ def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
             raise
 
 
+def _fail(reason: str) -> int:
+    """Prints an error, if standard error can be written, and returns the exit status 2."""
+    with contextlib.suppress(OSError):
+        print(f"error: {reason}", file=sys.stderr)
+    return 2
+
+
+def _complete_streams() -> None:
+    """Makes the standard streams writable: those that are closed, and for any name of a file."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(number, "w" if number else "r", errors=ERRORS))  # noqa: SIM115
+        elif number and hasattr(getattr(sys, name), "reconfigure"):  # not in a notebook
+            getattr(sys, name).reconfigure(errors=ERRORS)
+
+
 def _in_notebook() -> bool:
     """Returns whether the script runs in IPython, with `%run`."""
     ipython = sys.modules.get("IPython")
@@ -145,10 +165,16 @@ def _in_notebook() -> bool:
 
 def _parse(argv):
     """Parses the flags, or exits with status 1. For an unknown flag, absl suggests another."""
+    _complete_streams()
     try:
         return FLAGS(argv)
+    except SystemExit:  # absl has printed the help, and would exit with status 1
+        sys.exit(0)
     except flags.Error as error:
         reason = str(error)
+    for field in dataclasses.fields(Config):
+        if f"flag '{field.name}'" in reason and field.name not in FLAGS:
+            reason = f"--{field.name} is a setting of train.py. This script uses that of the run"
     end = "" if reason.endswith("?") else "."
     print(f"error: {reason}{end} To list all flags: --help", file=sys.stderr)
     sys.exit(1)
@@ -163,8 +189,7 @@ def _exit_on_interrupt(message: str) -> None:
     absent and the system releases the lock. In a notebook, this handler would end the kernel.
     """
     # A shell that starts a script in the background makes it ignore Ctrl-C.
-    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not is_default:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         return
     stderr = os.dup(2)  # `quiet_import` redirects descriptor 2
 
@@ -205,7 +230,19 @@ def quiet_import(log_level: str = "2") -> Iterator[None]:
         log_level: the value for `TF_CPP_MIN_LOG_LEVEL` if it is not set. Default `"2"`: only
             errors.
     """
-    _select_tensorflow()
+    # A notebook keeps the settings of a Keras that it has imported. `build_model` checks them.
+    is_first = "keras" not in sys.modules
+    if is_first:
+        _fix_environment()
+    with _hidden_lines(log_level):
+        yield
+        if is_first and "keras" in sys.modules:
+            sys.modules["keras"].config.set_floatx("float32")  # keras.json can have another
+
+
+@contextlib.contextmanager
+def _hidden_lines(log_level):
+    """Hides what is written to file descriptor 2 in the block, unless an import fails."""
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", log_level) < "2":  # the user wants to see them
         yield
         return
@@ -231,10 +268,12 @@ def quiet_import(log_level: str = "2") -> Iterator[None]:
             gc.enable()
 
 
-def _select_tensorflow() -> None:
-    """Makes TensorFlow the backend of Keras, unless Keras is already imported, as in a notebook."""
-    if "keras" in sys.modules:
-        return
+def _fix_environment() -> None:
+    """Replaces variables that would change what a run computes, or end it."""
+    # Keras imports Matplotlib. Figures are files, so they need no other backend.
+    os.environ["MPLBACKEND"] = "agg"
+    for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
+        os.environ.pop(name, None)
     chosen = os.environ.get("KERAS_BACKEND") or "tensorflow"
     os.environ["KERAS_BACKEND"] = "tensorflow"
     if chosen != "tensorflow":
