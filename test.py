@@ -1,6 +1,6 @@
 """Queries a trained model: prints its prediction for a sequence, or its accuracy.
 
-python test.py --model_name=RNN-LN-FW --sample=g5o8k1??g
+python test.py --model_name=RNN-LN-FW --sample='g5o8k1??g'
 """
 
 import fast_weights.experiment.requirements  # noqa: F401  ends here if something is missing
