@@ -133,10 +133,9 @@ class Task(abc.ABC):
         symbols = text.split() if self.separator else text
         unknown = [symbol for symbol in symbols if symbol not in index]
         if unknown:
-            first, last = self.vocabulary[0], self.vocabulary[-1]
             raise UserError(
-                f"a symbol must be one of {first} to {last}. Received: "
-                f"{self.separator.join(unknown)!r:.80}"
+                f"a sample must be {self.rules}, such as {self.default_sample}. Received: "
+                f"{text!r:.80}, where {self.separator.join(unknown)!r:.80} is unknown"
             )
         return np.array([index[symbol] for symbol in symbols], dtype=np.int32)
 
