@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fast_weights.experiment import paper
-from fast_weights.experiment.errors import UserError
 
 # Keras takes seconds to load and the flags need only the names of the models, so this module
 # loads it when a layer is built.
@@ -174,7 +173,6 @@ def build_model(config: "Config", layer: "keras.layers.Layer | None" = None) -> 
     from fast_weights.experiment import metrics
     from fast_weights.experiment.optimizer import build_optimizer
 
-    _check_keras()
     keras.utils.set_random_seed(config.seed)
     tokens, logits = _tokens_and_logits(config, layer)
     model = keras.Model(tokens, logits, name=config.model_name.replace("-", "_"))
@@ -186,19 +184,6 @@ def build_model(config: "Config", layer: "keras.layers.Layer | None" = None) -> 
     )
     model.optimizer.build(model.trainable_variables)
     return model
-
-
-def _check_keras():
-    """Raises a `UserError` if Keras has settings that would change what a run computes."""
-    import keras
-
-    names = {"floatx": keras.config.floatx(), "dtype_policy": keras.config.dtype_policy().name}
-    wrong = [f"{name}={value}" for name, value in names.items() if value != "float32"]
-    if wrong:
-        raise UserError(
-            "models are built and trained in float32. Call keras.config.set_floatx('float32') and "
-            f"keras.config.set_dtype_policy('float32') first. Received: {', '.join(wrong)}"
-        )
 
 
 def _tokens_and_logits(config, layer):
