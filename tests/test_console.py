@@ -107,13 +107,6 @@ def test_settings_of_keras_are_replaced(monkeypatch):
     assert os.environ["MPLBACKEND"] == "agg"
 
 
-def test_help_is_no_error():
-    """Catches a help with exit status 1, and one that a full disk ends with a traceback."""
-    with open(os.devnull, "w") as nowhere:
-        done = subprocess.run([sys.executable, "plot.py", "--help"], cwd=ROOT, stdout=nowhere)
-    assert done.returncode == 0
-
-
 def test_durations():
     """Catches hours that are given in seconds."""
     texts = {42: "42 s", 100: "2 min", 2600: "43 min", 6000: "1 h 40", 86_400: "24 h 00"}

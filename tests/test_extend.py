@@ -44,6 +44,25 @@ def test_scripts_take_a_model_and_a_task(contains_z, call, tmp_path, monkeypatch
     assert "-SIMPLE-" in call("plot.py", "--model_name=SIMPLE", "--figure=weights").stdout
 
 
+def test_plugin_adds_a_task(call, tmp_path, monkeypatch):
+    """Catches a flag that is read after the choices, and weights that are not taken over."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_task.py").write_text(
+        f"{TASK}\nfrom fast_weights.experiment.tasks import TASKS\nTASKS['plugin'] = ContainsZ\n"
+    )
+    monkeypatch.setitem(TASKS, "plugin", None)  # removed at the end
+    settings = [one for one in TINY if "num_pairs" not in one]
+    settings += ["--plugin=my_task.py", "--task=plugin", "--model_name=CONTROL"]
+    with without_xla():
+        call("train.py", *settings, "--num_epochs=1")
+        flags = ["--init_from=checkpoints/CONTROL", "--checkpoint_dir=other", "--num_epochs=1"]
+        note = call("train.py", *settings, *flags).stderr
+    assert "Weights from checkpoints/CONTROL. Not found there: none" in note
+    flags = ["--plugin=my_task.py", "--model_name=CONTROL", "--sample=helloz", "--probabilities"]
+    *_, answer = call("test.py", *flags).stdout.splitlines()
+    assert re.fullmatch(r"  z: \S \(\S+%\), \S \(\S+%\), \S \(\S+%\)", answer)
+
+
 @pytest.mark.parametrize("model_name", ["RNN-LN-FW", "A-LSTM", "LSTM"])
 def test_padding_is_masked(contains_z, tiny, model_name):
     """Catches an answer that depends on the padding, in the model, the trace and the attention."""

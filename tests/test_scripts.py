@@ -16,6 +16,7 @@ from processes import ROOT, TINY, WITHOUT_TENSORFLOW, assert_refused, records, r
 
 from fast_weights.experiment import console, evaluation, results, training
 from fast_weights.experiment.config import Config
+from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.run_dir import RunDirectory
 
 # What a newcomer has: TensorFlow prints all it wants.
@@ -68,12 +69,26 @@ def test_flags_of_train_have_an_effect(tmp_path, monkeypatch, call):
     """Catches a flag that does not reach `train`, and a seed that shares another's directory."""
     monkeypatch.chdir(tmp_path)
     calls = []
-    monkeypatch.setattr(training, "train", lambda *args, **kwargs: calls.append((args, kwargs)))
-    call("train.py")
+
+    def train(*args, **kwargs):
+        calls.append((args, kwargs))
+        raise UserError("called")
+
+    monkeypatch.setattr(training, "train", train)
+    call("train.py", status=2)
     given = {"restart": True, "summary_every": 3, "stop_at_accuracy": 0.5, "num_devices": 2}
+    given["init_from"] = "another"
     others = [f"--{name}={value}" for name, value in given.items()]
     others += ["--distribution_strategy=mirrored", "--data_dir=d", "--checkpoint_dir=c", "--quiet"]
-    call("train.py", "--model_name=GRU", "--seed=7", "--network=paper", "--units=4", *others)
+    call(
+        "train.py",
+        "--model_name=GRU",
+        "--seed=7",
+        "--network=paper",
+        "--units=4",
+        *others,
+        status=2,
+    )
     (args, kwargs), (other_args, other_kwargs) = calls
     assert args == (Config(), RunDirectory("checkpoints", "RNN-LN-FW"), "data")
     assert (kwargs["restart"], kwargs["progress"], kwargs["num_devices"]) == (False, True, None)
@@ -147,7 +162,7 @@ def test_figure_is_written(copy, call, flags, suffixes):
 @pytest.mark.parametrize("script", ["train.py", "test.py", "plot.py"])
 def test_help_needs_no_tensorflow(tmp_path, script):
     """Catches help that takes seconds, and help without the flags of the script."""
-    done = run(script, tmp_path, "--help", status=1, env=WITHOUT_TENSORFLOW)
+    done = run(script, tmp_path, "--help", env=WITHOUT_TENSORFLOW)
     assert done.stderr == ""
     for name in ("checkpoint_dir", "model_name", "seed"):
         assert f"--{name}" in done.stdout

@@ -85,6 +85,53 @@ def variables_of(model: keras.Model) -> dict:
     return {**_variables(model), **optimizer}
 
 
+def save_model(run_dir: RunDirectory, model: keras.Model, config: Config) -> None:
+    """Saves a model that `fit` has trained, for `load_model`, `test.py` and `plot.py`.
+
+    Args:
+        run_dir: a directory without a run.
+        model: as `build_model(config)` returns it, trained for `config.num_epochs` epochs.
+        config: the settings.
+
+    Raises:
+        UserError: if there is a run in the directory, or another process trains in it.
+    """
+    with run_dir.lock():
+        if run_dir.is_trained:
+            raise UserError(f"{run_dir} holds a run. Choose another {option('checkpoint_dir')}")
+        run_dir.write_config(config)
+        save(run_dir.path, model, config.num_epochs, 1, config)
+
+
+def initialize(model: keras.Model, directory) -> None:
+    """Sets the weights of a model that has not been trained to those of another run.
+
+    Weights of layers with another shape, as of another vocabulary, keep their values.
+
+    Raises:
+        UserError: if the directory has no checkpoint, or no weight fits.
+    """
+    if not (epochs := checkpoint_epochs(directory)):
+        raise UserError(
+            f"{option('init_from')} needs the directory of a run. Received: {directory}"
+        )
+    values, variables = (
+        storage.read_arrays(checkpoint_path(directory, epochs[0])),
+        _variables(model),
+    )
+    fitting = {
+        name: one
+        for name, one in variables.items()
+        if name in values and values[name].shape == tuple(one.shape)
+    }
+    if not fitting:
+        raise UserError(f"no weight of {directory} fits {model.name}")
+    for name, variable in fitting.items():
+        variable.assign(values[name])
+    others = ", ".join(sorted(variables.keys() - fitting.keys())) or "none"
+    logger.info("Weights from %s. Not found there: %s", directory, others)
+
+
 def load_model(run_dir: RunDirectory, network: str | None = None) -> tuple[keras.Model, Config]:
     """Loads a trained model, or the bundled weights if it has not been trained.
 
@@ -115,6 +162,7 @@ def load_epoch(
     run_dir: RunDirectory, network: str | None = None
 ) -> tuple[keras.Model, Config, int]:
     """Returns the results of `load_model` and the number of epochs that the model was trained."""
+    check_float32()
     found = run_dir.trained_or_bundled(network)
     config = found.read_config()
     if found != run_dir:
@@ -134,6 +182,17 @@ def load_epoch(
             config.num_epochs,
         )
     return model, config, epoch
+
+
+def check_float32() -> None:
+    """Raises a `UserError` if Keras has other types, which a run does not record."""
+    names = {"floatx": keras.config.floatx(), "dtype_policy": keras.config.dtype_policy().name}
+    wrong = [f"{name}={value}" for name, value in names.items() if value != "float32"]
+    if wrong:
+        raise UserError(
+            "runs are trained and loaded in float32. Call keras.config.set_floatx('float32') and "
+            f"keras.config.set_dtype_policy('float32') first. Received: {', '.join(wrong)}"
+        )
 
 
 def _variables(model: keras.Model) -> dict:

@@ -10,6 +10,8 @@ import gc
 import logging
 import os
 import pathlib
+import re
+import runpy
 import signal
 import sys
 import tempfile
@@ -35,12 +37,18 @@ _scripts: set[str] = set()
 def define_config_flags(*names: str) -> None:
     """Defines a flag for each setting of `Config`, or for the given ones.
 
-    In a notebook, the flags of the script that ran before are removed first.
+    In a notebook, the flags of the script that ran before are removed first. The files of
+    `--plugin` are run before the flags are defined, so that they can add models and tasks.
     """
     for script in _scripts:
         for flag in list(FLAGS.flags_by_module_dict().get(script, ())):
             delattr(FLAGS, flag.name)
     _scripts.add(sys.argv[0])
+    flags.DEFINE_multi_string("plugin", [], "Python file that adds entries to MODELS and TASKS")
+    for path in [one.partition("=")[2] for one in sys.argv if re.match("--?plugin=", one)]:
+        if not os.path.isfile(path):
+            sys.exit(f"error: --plugin must be the name of a file. Received: {path}")
+        runpy.run_path(path)
     for field in dataclasses.fields(Config):
         if names and field.name not in names:
             continue
@@ -230,7 +238,7 @@ def quiet_import(log_level: str = "2") -> Iterator[None]:
         log_level: the value for `TF_CPP_MIN_LOG_LEVEL` if it is not set. Default `"2"`: only
             errors.
     """
-    # A notebook keeps the settings of a Keras that it has imported. `build_model` checks them.
+    # A notebook keeps the settings of a Keras that it has imported. `train` checks them.
     is_first = "keras" not in sys.modules
     if is_first:
         _fix_environment()
