@@ -148,7 +148,7 @@ def test_scalars_are_those_of_the_records(run_dir, found):
 def test_accuracies_are_the_best_and_by_group(learned):
     """Catches an epoch of 99% that is written again, another group, and NaN in a curve."""
     found = events(learned)
-    assert found["trial", "epochs_to_99_percent"] == [(2, 2.0)]
+    assert found["validation", "epochs_to_99_percent"] == [(2, 2.0)]
     best = np.maximum.accumulate(ACCURACIES)
     np.testing.assert_allclose([one for _, one in found["trial", "best_accuracy"]], best, 1e-6)
     by_pair = [one for _, one in found["validation", "accuracy_by_pair/pair_1"]]
@@ -201,7 +201,7 @@ def test_hyperparameters_are_the_settings(run_dir):
 def test_trial_is_named_after_its_settings():
     """Catches a trial that hides what makes it special, and an extended run that is another."""
     config = Config(learning_rate=0.01, inner_steps=2, num_epochs=3)
-    assert _trial_name(config) == "RNN-LN-FW, seed 0, inner_steps=2, learning_rate=0.01"
+    assert _trial_name(config) == "inner_steps=2, learning_rate=0.01, RNN-LN-FW, seed 0"
     assert _trial_name(Config("GRU-LN", seed=4)) == "GRU-LN, seed 4"
 
 
