@@ -65,6 +65,7 @@ class Task(abc.ABC):
         group: a noun for a group of answers, such as `"pair"`. Accuracy is also counted for each
             group. Empty if answers are not grouped.
         num_groups: the number of groups, 1 if answers are not grouped.
+        split: the split that `generate` is called for, `"training"`, `"validation"` or `"test"`.
 
     Raises:
         UserError: if a setting is invalid for the task.
@@ -78,6 +79,7 @@ class Task(abc.ABC):
     vocabulary: Sequence[str]
     length: int
     num_groups: int = 1
+    split: str = "training"
 
     @abc.abstractmethod
     def __init__(self, config: "Config"):
