@@ -138,6 +138,15 @@ def test_commands_have_valid_flags(execute, monkeypatch, script):
         assert FLAGS([script, *shlex.split(command, comments=True)]) == [script]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_run_in_zsh(page):
+    """Catches a comment or a pattern, which zsh refuses where bash does not."""
+    for block in re.findall(r"^```sh\n(.*?)^```", read(page), re.MULTILINE | re.DOTALL):
+        if not block.startswith("#!"):
+            plain = re.sub(r"'[^']*'|\"(\\.|[^\"])*\"", "", block)
+            assert not set("?*#[") & set(plain), block
+
+
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "docs/tour.ipynb"], ids=lambda page: page.stem)
 def test_links_lead_to_files(page):
     """Catches a file that was renamed, and a heading that was reworded."""
