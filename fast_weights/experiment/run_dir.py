@@ -147,8 +147,8 @@ class RunDirectory:
             config = Config.from_json(storage.read_text(self.config_path))
         except UserError as error:
             raise type(error)(
-                f"{error}. Restore {self.config_path}, or train again with "
-                f"{option('restart', True)}"
+                f"{error}. Restore {self.config_path}, give the {option('plugin')} that the run "
+                f"was trained with, or choose another {option('checkpoint_dir')}"
             ) from error
         if (config.model_name, config.seed) != (self.model_name, self.seed):
             raise UserError(
