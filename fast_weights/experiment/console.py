@@ -128,13 +128,14 @@ def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
         except UserError as error:
             return _fail(str(error))
         except OSError as error:
-            if error.filename is None:
-                if error.errno not in (errno.EPIPE, errno.ENOSPC):  # not of a file, so a defect
-                    raise
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python reports it again at exit
+            if error.filename is None and error.errno not in (errno.EPIPE, errno.ENOSPC):
+                raise  # not an error of a file or of the output, so a defect
+            _finish(sys.stdout)
             if error.errno == errno.EPIPE:  # the program that reads has ended, such as `head`
                 return 141  # what a shell reports for SIGPIPE
             return _fail(f"{error.filename or 'standard output'}: {error.strerror}")
+        finally:
+            _finish(sys.stderr)
         return 0
 
     try:
@@ -153,6 +154,14 @@ def _fail(reason: str) -> int:
     with contextlib.suppress(OSError):
         print(f"error: {reason}", file=sys.stderr)
     return 2
+
+
+def _finish(stream) -> None:
+    """Flushes a stream. If that fails, discards the rest, which Python would report at exit."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _complete_streams() -> None:
@@ -177,6 +186,7 @@ def _parse(argv):
     try:
         return FLAGS(argv)
     except SystemExit:  # absl has printed the help, and would exit with status 1
+        _finish(sys.stdout)
         sys.exit(0)
     except flags.Error as error:
         reason = str(error)
