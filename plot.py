@@ -54,7 +54,7 @@ USED_BY = {
     "format": ("curves", "memory", "attention", "weights"),
 }
 # The most characters of the settings, and of a sample, in a file name. A system's limit is 255.
-MAX_NAME = 60
+MAX_NAME = 30
 BUNDLED_DIR = pathlib.Path(__file__).parent / "docs/results"
 
 
