@@ -35,8 +35,8 @@ flags.DEFINE_enum(
     "curves: accuracy, loss and gradient norm of all runs, or of those that --model_name, "
     "--seed and --network select (a single curve includes training); memory: one sequence step by "
     "step, as an image and as a GIF; attention: mean over the validation sequences; weights: slow "
-    "weights before and after training; explore: a page where one types a sequence and watches the "
-    "memory",
+    "weights before and after training; explore: an interactive page that runs the network in "
+    "the browser",
 )
 flags.DEFINE_string("sample", None, "sequence for --figure=memory|explore, such as g5o8k1??g")
 flags.DEFINE_bool("log_epochs", False, "logarithmic axis of epochs for --figure=curves")
@@ -228,7 +228,7 @@ def explore():
         if recurrence != config.recurrence:
             networks.append(explore.network_data(*load_model(bundled), f"Trained, {recurrence}"))
     path = _path(config, "html", FLAGS.sample or "")
-    yield explore.write_page(networks, config, sample, caption, path)
+    yield explore.write_page(networks, sample, caption, path)
 
 
 def _sample(task):
@@ -265,7 +265,12 @@ def _load():
 
     model, config, epochs = load_epoch(console.run_dir(), console.network())
     settings = [f"{name}={value}" for name, value in config.changes().items()]
-    parts = [config.model_name, f"seed {config.seed}", *settings, f"after {epochs:,} epochs"]
+    parts = [
+        config.model_name,
+        f"seed {config.seed}",
+        *settings,
+        f"after {epochs:,} epoch{'' if epochs == 1 else 's'}",
+    ]
     return model, config, ", ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Compares fast weights with other recurrent layers on multi-query recall.
+"""Compares fast weights with GRU and LSTM on multi-query recall.
 
 python -m benchmarks.recall
 
@@ -28,15 +28,16 @@ MODELS = {
     "RNN-LN-FW, paper": ((64, 3e-3), (64, 3e-3)),
     "GRU": ((64, 3e-3), (34, 3e-3)),
     "LSTM": ((64, 1e-2), (28, 1e-2)),
-    "LINEAR-ATTENTION": ((64, 3e-3), (46, 3e-3)),
-    "DELTA-RULE": ((64, 3e-4), (46, 1e-3)),
 }
 
 
-def _add(label: str, units: int, sizes: tuple[int, int], rate: float, seed: int = 0) -> Config:
+def add(
+    study: Study, label: str, units: int, sizes: tuple[int, int], rate: float, seed: int = 0
+) -> Config:
+    """Adds the run of a model of `MODELS` with numbers of pairs and symbols, and returns it."""
     num_pairs, length = sizes
     model_name, _, recurrence = label.partition(", ")
-    return STUDY.add(
+    return study.add(
         model_name=model_name,
         recurrence=recurrence or "original",
         task="multi-query-recall",
@@ -57,9 +58,9 @@ def _add(label: str, units: int, sizes: tuple[int, int], rate: float, seed: int 
 TUNING, RUNS = {}, {}
 for label, sizes in MODELS.items():
     for size, (units, best) in zip(SIZES, sizes, strict=True):
-        TUNING[size, label] = [_add(label, units, CASES[0], rate) for rate in RATES]
+        TUNING[size, label] = [add(STUDY, label, units, CASES[0], rate) for rate in RATES]
         for case in CASES:
-            RUNS[size, label, case] = [_add(label, units, case, best, seed) for seed in SEEDS]
+            RUNS[size, label, case] = [add(STUDY, label, units, case, best, seed) for seed in SEEDS]
 
 
 def accuracies(cases: list[Config]) -> list[float]:

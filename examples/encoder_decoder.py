@@ -1,9 +1,9 @@
 """An encoder and a decoder, with fast weights or with an attention interface between them.
 
-`pronounce.py` and `translate.py` train it. The encoder reads a sequence of symbols, and the decoder
-writes another one. It starts from the states of the encoder. With fast weights, these are h and A.
-By equation 4 of the paper, a read of A attends to every vector that the encoder has written, so A
-is the attention interface.
+`pronounce.py` and `translate.py` train them. The encoder reads a sequence of symbols. The decoder
+starts from the states of the encoder and writes another sequence. With fast weights, the states are
+h and A. By equation 4 of the paper, a read of A attends to every vector that the encoder has
+written, so A is the attention interface.
 """
 
 from typing import NamedTuple
@@ -20,17 +20,18 @@ EMBEDDING = 64
 
 
 class Network(NamedTuple):
-    """The layers of an encoder-decoder.
+    """The settings of an encoder-decoder.
 
     Attributes:
         layer: `"FastWeights"` or `"LayerNormRNN"` of this library, or `"GRU"` or `"LSTM"` of Keras.
         units: H of each recurrent layer.
-        learning_rate: the peak of Adam's.
+        learning_rate: the peak of Adam's learning rate.
         attention: the attention interface: `"dot"`, `"additive"` or `""` for none.
-        handed: the states of the encoder that the decoder starts from; the others are zeros.
+        handed: the numbers of the encoder's states that the decoder starts from. Zeros replace the
+            other states.
         decay_rate: λ of fast weights.
         writes: whether the decoder adds to A.
-        is_shared: whether the decoder is the layer of the encoder.
+        is_shared: whether the encoder and the decoder are one layer.
     """
 
     layer: str
@@ -43,8 +44,8 @@ class Network(NamedTuple):
     is_shared: bool = False
 
 
-# Each has about 60,000 parameters in `pronounce.py`. The learning rates are the best of those
-# that `benchmarks/language.py` tried on the validation words.
+# With the symbols of `pronounce.py`, each has about 60,000 parameters. The learning rates of `MAIN`
+# have the fewest errors on the validation words, of those that `benchmarks/language.py` tries.
 NETWORKS = {
     "fast-weights": Network("FastWeights", 91, 2e-2),
     "gru-attention": Network("GRU", 44, attention="dot"),
@@ -62,18 +63,18 @@ MAIN = ("fast-weights", "gru-attention", "gru", "lstm-attention")
 
 
 class EncoderDecoder:
-    """The layers of a network, and the models made of them.
+    """The layers of a network, and the models that consist of them.
 
     Args:
         network: a `Network`.
         lengths: T and U, of the encoder's sequences and of the decoder's.
         sizes: the number of symbols of the encoder and of the decoder.
-        is_bidirectional: whether a layer that reads the sequence backwards gives the encoder, at
-            every symbol, what follows it.
+        is_bidirectional: whether the encoder also gets the outputs of a layer that reads the
+            sequence backwards, so that it knows the symbols after each symbol.
 
     Attributes:
-        encoder: a model from symbols, (B, T), to the states that the decoder starts from and,
-            with an attention interface, the output at every symbol and the mask.
+        encoder: a model from symbols, (B, T), to the states that the decoder starts from. With an
+            attention interface, it also returns the output at every symbol and the mask.
         training: a model from symbols and the decoder's inputs, (B, U), to logits, (B, U, V).
     """
 
@@ -85,12 +86,12 @@ class EncoderDecoder:
             settings = {"return_sequences": True, "return_state": True, "name": name, **settings}
             return getattr(module, network.layer)(network.units, **settings)
 
-        # Keras's default, ±0.05, is so small that fast weights learn late.
+        # With Keras's default, ±0.05, fast weights start to learn much later.
         uniform = keras.initializers.RandomUniform(-1, 1)
         self.network = network
         self.read = keras.layers.Embedding(sizes[0], EMBEDDING, uniform, name="letters")
         self.feed = keras.layers.Embedding(sizes[1], EMBEDDING, uniform, name="phonemes")
-        # A shared layer must have inputs of one size.
+        # A shared layer needs inputs of equal size in both parts, so it gets the embedding alone.
         is_bidirectional = is_bidirectional and not network.is_shared
         self.backward = recurrent("backward", go_backwards=True) if is_bidirectional else None
         self.forward = recurrent("encoder")
@@ -108,11 +109,11 @@ class EncoderDecoder:
 
     def features(self, symbols):
         """Returns the inputs of the encoder, (B, T, D), and the mask of the symbols."""
-        # An explicit mask: the age of a vector in A must not count padding.
+        # An explicit mask, because the age of a vector in A must not count padding.
         mask, read = ops.not_equal(symbols, PAD), self.read(symbols)
         if not self.backward:
             return read, mask
-        # With `go_backwards`, the first output is that of the last symbol.
+        # With `go_backwards`, the outputs are in reverse order.
         outputs = ops.flip(self.backward(read, mask=mask)[0], axis=1)
         return ops.concatenate([read, outputs], axis=-1), mask
 
@@ -127,8 +128,8 @@ class EncoderDecoder:
     def decoder(self, length):
         """Returns a model of `length` steps of the decoder.
 
-        Its inputs are symbols, (B, length), and the results of the encoder. It returns logits,
-        (B, length, V), and the inputs of the next steps.
+        The model takes symbols, (B, length), and the results of the encoder. It returns logits,
+        (B, length, V), and in place of the encoder's results those to pass to the next call.
         """
         symbols = keras.Input((length,), dtype="int32", name="written")
         given = [keras.Input(one.shape[1:], dtype=one.dtype) for one in self.encoder.outputs]
@@ -142,7 +143,12 @@ class EncoderDecoder:
         return keras.Model([symbols, *given], [self.logits(outputs), *states, *source])
 
     def compile(self, updates, **settings):
-        """Compiles `training` for a number of updates, with Adam, a warm-up and a cosine decay."""
+        """Compiles `training` with Adam and a learning rate that warms up and decays.
+
+        Args:
+            updates: the number of updates of the whole training.
+            **settings: other arguments of `compile`.
+        """
         warmup, peak = min(200, updates // 10), self.network.learning_rate
         rate = keras.optimizers.schedules.CosineDecay(
             peak / 20, updates - warmup, alpha=0.01, warmup_target=peak, warmup_steps=warmup
@@ -158,21 +164,21 @@ def rows_of(lists, length):
 
 
 def as_list(results):
-    """Returns a list of tensors, for a model that returns a single one too."""
+    """Returns the results of a model as a list, also if the model has a single output."""
     return list(results) if isinstance(results, list | tuple) else [results]
 
 
 def decode(model, symbols, steps, beam=1):
-    """Writes a sequence for each of the encoder's, one symbol at a time, from the states alone.
+    """Decodes sequences one symbol at a time, from the results of the encoder.
 
     Args:
         model: a trained `EncoderDecoder`.
-        symbols: (N, T).
+        symbols: the inputs of the encoder, (N, T).
         steps: the largest number of symbols to write.
-        beam: the number of sequences that are kept after each symbol. With 1, decoding is greedy.
+        beam: the number of candidates to keep after each symbol. With 1, decoding is greedy.
 
     Returns:
-        The most probable sequence found for each of the N, a list of numbers.
+        A list of N lists of symbols: the most probable sequence found for each input.
     """
     step, results = model.decoder(1), []
     for start in range(0, len(symbols), 500):
@@ -180,13 +186,13 @@ def decode(model, symbols, steps, beam=1):
         number = len(states[0])
         states = [np.repeat(one, beam, axis=0) for one in states]
         written = np.full((number, beam, 1), START)
-        # At first, all sequences of an example are the same, so that one must be enough.
+        # All candidates of an example start equal. Without -inf, the beam would hold copies of one.
         scores = np.where(np.arange(beam) == 0, 0.0, -np.inf) + np.zeros((number, 1))
         for _ in range(steps):
             last = written[:, :, -1]
             logits, *states = step.predict_on_batch([last.reshape(-1, 1), *states])
             added = ops.convert_to_numpy(ops.log_softmax(logits[:, 0])).reshape(number, beam, -1)
-            # A sequence that has ended stays as it is.
+            # A finished candidate must not change, so only `END` may follow, at no cost.
             only_end = np.where(np.arange(added.shape[2]) == END, 0.0, -np.inf)
             added = np.where(last[:, :, None] == END, only_end, added)
             added[:, :, [PAD, START]] = -np.inf
@@ -204,15 +210,15 @@ def decode(model, symbols, steps, beam=1):
 
 
 def alignment(model, symbols, written):
-    """Returns what each step of the decoder reads of each symbol of the encoder, (B, U, T).
+    """Returns how strongly each step of the decoder reads each symbol of the encoder, (B, U, T).
 
-    For fast weights, it is the weight of the symbol's vector v in a read, η λ^age (h · v) of
+    With fast weights, this is the weight of the symbol's vector v in a read, η λ^age (h · v) of
     equation 4, where h is the query. The age counts the symbols after v and the steps of the
-    decoder. For an attention interface, it is the softmax.
+    decoder. With an attention interface, it is the softmax.
 
     Args:
         model: a trained `EncoderDecoder`.
-        symbols: (B, T).
+        symbols: the inputs of the encoder, (B, T).
         written: the inputs of the decoder, (B, U).
     """
     features, mask = model.features(symbols)

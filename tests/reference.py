@@ -110,3 +110,74 @@ def associative_lstm_step(w, x, h, c, num_copies, num_heads, mask=1):
         read = gates[2] * bound(read)
         outputs += [read.real, read.imag]
     return np.concatenate(outputs), np.concatenate([memory.real.ravel(), memory.imag.ravel()])
+
+
+def silu(a):
+    return a * sigmoid(a)
+
+
+def elu_plus_1(a):
+    return np.where(a > 0, a + 1, np.exp(np.minimum(a, 0)))
+
+
+FEATURE_MAPS = {
+    "elu": elu_plus_1,
+    "relu": relu,
+    "softmax": lambda a: np.exp(a) / np.sum(np.exp(a)),
+    "sum": lambda a: elu_plus_1(a) / np.sum(elu_plus_1(a)),
+    "l2": lambda a: a / np.sqrt(np.sum(a * a) + 1e-6),
+    "identity": lambda a: a,
+}
+
+
+def linear_attention_rule(S, q, k, v, beta, alpha):
+    """Katharopoulos et al. 2020, equations 18 to 20. The last row of S is their z."""
+    S = S + np.outer([*v, 1], k)
+    return S, S[:-1] @ q / (S[-1] @ q + 1e-6)
+
+
+def sum_rule(S, q, k, v, beta, alpha):
+    """The same without a denominator."""
+    S = S + np.outer(v, k)
+    return S, S @ q
+
+
+def delta_rule(S, q, k, v, beta, alpha):
+    """Yang et al. 2024, arXiv 2412.06464, equation 10: S(α(I - β k kᵀ)) + β v kᵀ."""
+    S = S @ (alpha * (np.eye(len(k)) - beta * np.outer(k, k))) + beta * np.outer(v, k)
+    return S, S @ q
+
+
+def linear_step(w, x, h, S, window, rule, feature_map, num_heads=1, epsilon=0.0, f=silu):
+    """Returns h_t, the S of all heads and the inputs of the convolution, both flat.
+
+    A head's S has a row for each number of a value here, as in the papers, and a column there.
+    """
+    n, filters = num_heads, w.get("convolution_kernel")
+    value_size = len(w["output_kernel"]) // n
+    gates = ("log_rate" in w) + (rule is delta_rule)
+    key_size = len(S) // (n * (value_size + (rule is linear_attention_rule)))
+    mixed = n * (2 * key_size + value_size)
+    a = x @ w["kernel"] + w.get("bias", 0)
+    z = a[mixed : len(a) - n * gates].reshape(n, -1)
+    b = sigmoid(a[len(a) - n * gates :][:n])
+    u = a[:mixed]
+    if filters is not None:
+        inputs = np.concatenate([window.reshape(-1, mixed), u[None]])
+        u, window = np.sum(filters * inputs, axis=0), inputs[1:].ravel()
+    q, k, v = np.split(f(u), [n * key_size, 2 * n * key_size])
+    outputs, states, phi = [], [], FEATURE_MAPS[feature_map]
+    for i in range(n):
+        own = [part.reshape(n, -1)[i] for part in (q, k, v)]
+        own = [phi(own[0]) / np.sqrt(key_size), phi(own[1]), own[2]]
+        alpha = 1
+        if "log_rate" in w:
+            step = np.log1p(np.exp(a[len(a) - n + i] + w["decay_bias"][i]))
+            alpha = np.exp(-np.exp(w["log_rate"][i]) * step)
+        beta = b[i] if rule is delta_rule else None
+        state, o = rule(S.reshape(n, key_size, -1)[i].T, *own, beta, alpha)
+        if "gamma" in w:
+            o = w["gamma"] * o / np.sqrt(np.mean(o * o) + epsilon)
+        outputs.append(o * silu(z[i]) if z.size else o)
+        states.append(state.T.ravel())
+    return np.concatenate(outputs) @ w["output_kernel"], np.concatenate(states), window

@@ -17,6 +17,7 @@ FILES = [
     "test_tracing.py",
     "test_dropout.py",
     "test_second_derivatives.py",
+    "test_linear.py",
 ]
 # Those that are installed. requirements-dev.txt installs JAX, except on Python 3.10.
 BACKENDS = [name for name in ("jax", "torch") if importlib.util.find_spec(name)]
@@ -25,6 +26,7 @@ SELECTED = (
     "(sequence or backwards or zero_output or trace_equals)"
     " and (GRUCell-standard or WeightsCell-paper or FastWeights-chunks)"
     " or (gradients_of_settings and decay_rate) or (normalizations and loop-batch)"
+    " or (sequence_equals and GatedDeltaNet) or (gradients_equal and 2-True and Gated)"
 )
 # Takes a third of the time on JAX, which records the forward pass by itself.
 ON_TORCH = " or (second_derivatives and paper)"

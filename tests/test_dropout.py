@@ -11,17 +11,23 @@ SEED = 7
 MASK = np.array([[True, False, True, True, False], [True, True, False, False, True]])
 NO_BIAS = {"use_bias": False}
 DROPOUT = {"dropout": 0.4, "recurrent_dropout": 0.3, "seed": SEED}
+# A linear memory has no product with W_h.
+OF_LINEAR = {"dropout": 0.4, "seed": SEED}
 
 
-def masks(batches=1, dtype="float64"):
+def dropout_of(name):
+    return OF_LINEAR if name in cases.LINEAR else DROPOUT
+
+
+def masks(batches=1, dtype="float64", sizes=(FEATURES, UNITS)):
     """Returns the masks of the inputs and of h, which Keras's cells draw in this order."""
     generator = keras.random.SeedGenerator(SEED)
     for _ in range(batches):
-        ones = (keras.ops.ones((BATCH, size), dtype) for size in (FEATURES, UNITS))
+        ones = (keras.ops.ones((BATCH, size), dtype) for size in sizes)
         rates = DROPOUT["dropout"], DROPOUT["recurrent_dropout"]
         drawn = [
             array(keras.random.dropout(one, rate, seed=generator))
-            for one, rate in zip(ones, rates, strict=True)
+            for one, rate in zip(ones, rates, strict=False)
         ]
     return drawn
 
@@ -30,6 +36,10 @@ def oracle(name, layer, states, batches=1):
     """Returns the oracle's output of the last step in training, with the masks of a batch."""
     outputs, weights = [], cases.weights_of(layer)
     weights["bias"] = np.zeros(weights["kernel"].shape[1])
+    if name in cases.LINEAR:
+        (input_masks,) = masks(batches, sizes=(FEATURES,))
+        inputs = inputs_of() * input_masks[:, None]
+        return cases.oracle(name, layer, inputs, list(map(array, states)))[0][:, -1]
     for b, (input_mask, mask) in enumerate(zip(*masks(batches), strict=True)):
         state = [array(one)[b] for one in states]
         if "FastWeights" in name:
@@ -47,7 +57,7 @@ def test_dropout_in_a_sequence(name, unroll):
     changes between steps or lasts longer than a batch, dropout outside of training, and a bias in
     spite of `use_bias`.
     """
-    layer = layer_of(name, cell={**DROPOUT, **NO_BIAS}, unroll=unroll)
+    layer = layer_of(name, cell={**dropout_of(name), **NO_BIAS}, unroll=unroll)
     states = cases.random_states(layer.cell)
     for batches in (1, 2):
         outputs = layer(inputs_of(), initial_state=states, training=True)
@@ -105,7 +115,7 @@ def test_fit_with_dropout(name):
 def test_stacked_cells_with_dropout(name):
     """Catches a cell that `StackedRNNCells` gives no masks."""
     sizes = (FEATURES, UNITS)
-    lower, upper = (cell_of(name, "float32", features=size, **DROPOUT) for size in sizes)
+    lower, upper = (cell_of(name, "float32", features=size, **dropout_of(name)) for size in sizes)
     stack = keras.layers.RNN(keras.layers.StackedRNNCells([lower, upper], dtype="float32"))
     first, second = (array(stack(inputs_of("float32"), training=True)) for _ in range(2))
     assert np.abs(first - second).max() > 1e-3

@@ -1,8 +1,10 @@
 """The page in a real browser: each of its parts, by mouse and by keyboard, for all readers."""
 
+import dataclasses
 import itertools
 import json
 import re
+import time
 
 import browser
 import numpy as np
@@ -13,6 +15,7 @@ from fast_weights.experiment.checkpoint import load_model
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.evaluation import trace_sequence
+from fast_weights.experiment.models import build_model
 from fast_weights.experiment.run_dir import RunDirectory
 
 pytestmark = [
@@ -102,8 +105,14 @@ def test_typed_sequence(page):
     page.press("Enter")
     with pytest.raises(UserError) as raised:
         Config().make_task().encode_sample("x7y2z7??yq")
-    assert page.text("#text-error") == str(raised.value)
+    # The page takes any number of pairs, so only the end is that of the scripts.
+    assert page.text("#text-error")[-40:] == str(raised.value)[-40:]
     assert answer(page) == "2"
+    page.click("#repeat")
+    assert page.text("#bar-sequence") == "x7y2y7??y"
+    page.evaluate("document.querySelector('#text').value = 'x7y2y7??y'")
+    page.click("#typed [type=submit]")
+    assert page.text("#text-error") == ""
 
 
 def test_writing(page, trace):
@@ -449,25 +458,106 @@ SPEED = """(async () => {
     "#sliders": slide("[name=decayRate]"),
     "#versus": click("#more", "#fewer"),
   };
+  // What a key press leaves for later is measured, too.
+  const original = window.setTimeout;
+  let later = [];
+  window.setTimeout = (work, time, ...rest) =>
+    original(() => {
+      const start = performance.now();
+      work(...rest);
+      later.push(performance.now() - start);
+    }, time);
   const found = {};
   for (const [part, act] of Object.entries(actions)) {
     select(part).scrollIntoView({ block: "center", behavior: "instant" });
     await wait(100);
-    const times = [];
-    for (let i = 0; i < 7; i++) {
+    const [times, tasks] = [[], []];
+    for (let i = 0; i < 9; i++) {
+      later = [];
       const start = performance.now();
       act(i);
       times.push(performance.now() - start);
-      await wait(20);
+      await wait(60);
+      tasks.push(Math.max(0, ...later));
     }
-    found[part] = Math.min(...times);
+    const middle = (values) => values.sort((a, b) => a - b)[4];
+    found[part] = [Math.min(...times), middle(times), Math.min(...tasks)];
   }
+  window.setTimeout = original;
   return found;
 })()"""
 
 
-def test_key_press_computes_within_a_frame(page):
-    """Catches an interaction that lags. The fastest of seven is that without other programs."""
-    page.wait("document.querySelector('#curve-takeaway').textContent")
+@pytest.mark.parametrize("count", [3, 26])
+def test_key_press_computes_within_a_frame(page, count):
+    """Catches an interaction that lags. The fastest of nine is that without other programs."""
+    page.evaluate(f"for (let i = 3; i < {count}; i++) document.querySelector('#more').click()")
+    page.wait("document.querySelector('#curve-why').textContent")
     found = page.evaluate(SPEED)
-    assert max(found.values()) < MILLISECONDS, found
+    print({part: [round(time, 1) for time in times] for part, times in found.items()})
+    assert max(fastest for fastest, _, _ in found.values()) < MILLISECONDS, found
+    assert max(task for _, _, task in found.values()) < 2 * MILLISECONDS, found
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 26])
+def test_text_has_numbers_everywhere(page, count):
+    """Catches a number that a slider's end or a number of pairs leaves undefined."""
+    sequence = sequence_of(page, count)
+    for settings in ("", "lambda=0", "lambda=1", "eta=0", "eta=2", "S=0", "S=3"):
+        for erased in ("", "erase=1"):
+            page.open(PAGE, f"#sequence={sequence}&{settings}&{erased}")
+            page.settle()
+            time.sleep(0.2)
+            text = page.text("main") + " ".join(name for _, name in page.names())
+            assert not re.search("NaN|undefined|Infinity", text), (settings, erased)
+
+
+def sequence_of(page, count):
+    """Returns the page's sequence of `count` pairs for an address."""
+    button = "#more" if count > 3 else "#fewer"
+    for _ in range(abs(count - 3)):
+        page.evaluate(f"document.querySelector('{button}').click()")
+    return page.text("#bar-sequence").replace("?", "%3F")
+
+
+def test_ten_pairs_are_explained(page):
+    """Catches an explanation that does not add up, or whose numbers are not those of Keras."""
+    page.click("#ten")
+    page.settle()
+    trained, config = load_model(RunDirectory("none", "RNN-LN-FW"))
+    config = dataclasses.replace(config, num_pairs=10)
+    model = build_model(config)
+    model.set_weights(trained.get_weights())
+    trace = trace_sequence(model, config.make_task(), page.text("#bar-sequence"))
+    scores = np.log(trace.probabilities[0, 26:36])
+    text = page.text("#versus-takeaway")
+    leads = re.findall(r"lifts? (\d) over (\d) by (\d+\.\d)", text)
+    wins, margin = re.search(r"In all, (\d) wins by (\d+\.\d)", text).groups()
+    assert wins == str(scores.argmax()) == answer(page)
+    assert float(margin) == pytest.approx(scores.max() - scores[5], abs=0.06)
+    total = sum(float(lead) * (1 if high == wins else -1) for high, _, lead in leads)
+    assert total == pytest.approx(float(margin), abs=0.2)
+    right, rival = numbers(
+        " ".join(
+            page.evaluate(
+                "[...document.querySelectorAll('#versus b:not(.tile)')].map(b => b.textContent)"
+            )
+        )
+    )
+    assert rival - right == pytest.approx(float(margin), abs=0.11)
+    attention = trace.attention[-1, 0]
+    for key, value in re.findall(r"([a-z]\d) (0\.\d\d)", text):
+        place = page.text("#bar-sequence").index(key) + 1
+        assert float(value) == pytest.approx(attention[place], abs=0.0051)
+
+
+def test_texts_follow_the_settings(page):
+    """Catches a claim that was true for the page's start only."""
+    page.wait("document.querySelector('#curve-why').textContent")
+    found = numbers(page.text("#curve-why"))
+    assert found[4] < found[5]  # where ten pairs fail, the rival has more
+    page.click("#erase button:nth-child(2)")
+    page.wait("document.querySelector('#erase-takeaway').textContent.startsWith('Without')")
+    assert page.text("#erase-takeaway").startswith("Without erasing, the answer is 5.")
+    mean = numbers(page.text("#cosine-takeaway"))[0]
+    assert 0 < mean < 1

@@ -91,7 +91,8 @@ def test_learning_rates_are_the_best():
 
     for label, sizes in recall.MODELS.items():
         for size, (_, rate) in zip(recall.SIZES, sizes, strict=True):
-            assert max(recall.TUNING[size, label], key=score).learning_rate == rate
+            best = max(recall.TUNING[size, label], key=score)
+            assert best.learning_rate == rate
 
 
 @pytest.mark.parametrize(

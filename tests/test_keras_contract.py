@@ -41,6 +41,8 @@ def test_layer_test_of_keras(name):
 def test_saved_model_computes_the_same(name, tmp_path):
     """Catches a setting that `get_config` drops, and a weight or mask that a file does not keep."""
     cell = {"use_bias": False, "dropout": 0.4, "recurrent_dropout": 0.3, "seed": 7}
+    if name in cases.LINEAR:
+        del cell["recurrent_dropout"]
     options = {"go_backwards": True, "unroll": True, "zero_output_for_mask": True}
     model = classifier(name, cell=cell, **options)
     model.save(tmp_path / "model.keras")

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -105,23 +106,34 @@ def test_one_step_is_saved_and_exported(name, tmp_path):
         np.testing.assert_allclose(logits[:, 0], expected[:, t], atol=1e-4)
 
 
-def test_beam_finds_the_most_probable_sequence():
+def test_wide_beam_finds_the_most_probable_sequence():
     """Catches a beam that mixes words, loses a state, or goes on after the end."""
     from encoder_decoder import END, START, as_list, decode
 
     model = network("fast-weights")
-    greedy, wide = (decode(model, LETTERS, 7, beam) for beam in (1, 20))
-    assert decode(model, LETTERS[1:2], 7, 20) == wide[1:2]
-
-    def score(row, letters):
-        written = np.array([[START, *row]])
-        states = as_list(model.encoder.predict_on_batch(letters[None]))
-        logits, *_ = model.decoder(written.shape[1]).predict_on_batch([written, *states])
-        probabilities = keras.ops.convert_to_numpy(keras.ops.log_softmax(logits))[0]
-        return sum(probabilities[t, one] for t, one in enumerate([*row, END]))
-
-    for one, other, letters in zip(wide, greedy, LETTERS, strict=True):
-        assert score(one, letters) >= score(other, letters) - 1e-5
+    model.logits.bias.assign(model.logits.bias - 4.0 * (np.arange(6) == END))
+    # All sequences of up to 2 symbols that end, and all of 3 symbols.
+    candidates = [
+        list(one) if len(one) == 3 else [*one, END]
+        for size in range(4)
+        for one in itertools.product((3, 4, 5), repeat=size)
+    ]
+    written = np.array([[START, *one, 0, 0][:4] for one in candidates])
+    expected = []
+    for word in LETTERS:
+        repeated = np.tile(word, (len(candidates), 1))
+        states = as_list(model.encoder.predict_on_batch(repeated))
+        logits, *_ = model.decoder(4).predict_on_batch([written, *states])
+        logits = keras.ops.convert_to_numpy(keras.ops.log_softmax(logits))
+        scores = [
+            sum(row[t, symbol] for t, symbol in enumerate(one))
+            for row, one in zip(logits, candidates, strict=True)
+        ]
+        best = candidates[int(np.argmax(scores))]
+        expected.append(best[: best.index(END)] if END in best else best)
+    assert decode(model, LETTERS, 3, beam=50) == expected
+    assert len({tuple(one) for one in expected}) > 1
+    assert decode(model, LETTERS[1:2], 3, beam=50) == expected[1:2]
 
 
 def test_alignment_is_what_a_read_of_the_encoders_memory_gives():

@@ -46,7 +46,7 @@ def test_padding_that_is_not_finite(name, unroll):
     assert all(np.all(np.isfinite(array(one))) for one in check(layer, results))
 
 
-@pytest.mark.parametrize("name", ["LayerNormGRU", "FastWeights-chunks"])
+@pytest.mark.parametrize("name", ["LayerNormGRU", "FastWeights-chunks", "GatedDeltaNet-chunks"])
 def test_padding_that_is_not_finite_under_xla(name):
     """Catches a product with padding before a compiled loop; 1e20 is infinite in half precision."""
     layer = layer_of(name, dtype="mixed_float16", go_backwards=True, return_state=True)

@@ -64,6 +64,30 @@ def test_trace_equals_layer_and_leaves_it_unchanged(go_backwards, mask):
     assert_close("FastWeights", trace.hidden, array(layer(inputs_of(), mask=mask)))
 
 
+@masks
+@pytest.mark.parametrize("name", ["LinearAttention", "DeltaNet", "GatedDeltaNet-chunks"])
+def test_trace_of_a_linear_memory(name, mask):
+    """Catches attention that misses a decay or reads a later step, a vector under another step, a
+    masked step that reads or writes, and a trace that differs from the layer.
+    """
+    settings = {"use_output_gate": False}
+    options = {"return_sequences": True, "return_state": True, "go_backwards": mask is None}
+    layer = cases.layer_of(name, cell=settings, **options)
+    trace = trace_memory(layer, inputs_of(), mask)
+    outputs, memory, _ = layer(inputs_of(), mask=mask)
+    assert_close("", trace.hidden, array(outputs))
+    assert_close("", array(trace.fast_weights)[:, -1].reshape(BATCH, -1), array(memory))
+    # (B, n, T, T) and (B, n, T, d_v)
+    attention, written = (np.swapaxes(array(one), 1, 2) for one in (trace.attention, trace.written))
+    reads = np.swapaxes(attention @ written, 1, 2)
+    kept = np.ones((BATCH, STEPS), bool) if mask is None else mask
+    np.testing.assert_allclose(
+        array(layer.cell.outputs(reads, None))[kept], array(outputs)[kept], **TIGHT
+    )
+    assert not np.triu(attention, 1).any()
+    assert not attention[np.broadcast_to(~kept[:, None], attention.shape[:3])].any()
+
+
 def test_zero_inner_steps_have_no_attention():
     """Catches a query where nothing reads."""
     trace = trace_memory(cell_of("FastWeightsCell", inner_steps=0), inputs_of())

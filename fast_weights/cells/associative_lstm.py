@@ -26,7 +26,8 @@ class AssociativeLSTMCell(RecurrentCell):
     """LSTM cell whose memory holds sums of key-value pairs, in several copies.
 
     With σ the activation of the gates, ∘ the product by elements, ⊗ the complex product by
-    elements, and bound(z) = z / max(1, |z|), each step computes (the numbers are this class's)
+    elements, and bound(z) = z / max(1, |z|), each step computes (the numbers
+    are those of this class)
 
     1. g_f, g_i, g_o = σ(...), (B, N/2) each, from `x_t W_x + h_{t-1} W_h + b`
     2. for each head, a write key r_i = bound(...), an update u = bound(...) and a read key

@@ -3,7 +3,7 @@
 import math
 import numbers
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
@@ -13,6 +13,13 @@ HALF = ("float16", "bfloat16")
 # A tensor of Keras's backend; for an argument, also a NumPy array. Keras has no type of its own.
 Tensor = Any
 Activation = str | Callable[[Tensor], Tensor]
+
+# What a user can choose for a slow weight, with Keras's module of each.
+WEIGHT_SETTINGS = {
+    "initializer": keras.initializers,
+    "regularizer": keras.regularizers,
+    "constraint": keras.constraints,
+}
 
 # The class from which Keras's cells inherit dropout masks. Keras does not export it, but
 # `keras.layers.RNN` resets the masks only of its instances.
@@ -101,79 +108,62 @@ def batch_normalize(inputs, gamma, beta, epsilon):
     return gamma * (inputs - mean) * ops.rsqrt(variance + epsilon) + beta
 
 
-class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
-    """Base class of the cells: holds `units`, the activation and the slow weights.
+class Cell(keras.layers.Layer, DropoutRNNCell):
+    """Base class of all cells: holds `units`, the activation, and the settings of slow weights.
 
-    A subclass creates its weights in `build` with `add_slow_weights` and
-    `add_gain_and_bias`, and computes one time step in `step`. `Control`, `LayerNormRNN` and
-    `LayerNormGRU` project a whole sequence once and then call `step` instead of the cell, so a
-    subclass that changes a cell must override `project` or `step`, not `call`. `FastWeights`
-    does not call `step`, because it computes the steps of a chunk itself. Wrap a subclass of
-    `FastWeightsCell` in `keras.layers.RNN`.
+    A subclass creates its weights in `build` with `add_slow_weight`, and computes one time step
+    in `step`. A layer projects a whole sequence once and then calls `step` instead of the cell, so
+    a subclass that changes a cell must override `project` or `step`, not `call`.
 
     Args:
-        units: positive integer, H, the size of the hidden state.
+        units: positive integer, H, the size of the output.
         activation: f, a Keras activation: a name or a function.
-        kernel_initializer: initializer of W_x. Default `None`: the cell's own.
-        recurrent_initializer: initializer of W_h. Default `None`: the cell's own.
-        bias_initializer: initializer of b_x. Default `None`: the cell's own.
-        kernel_regularizer: regularizer of W_x. Default `None`.
-        recurrent_regularizer: regularizer of W_h. Default `None`.
-        bias_regularizer: regularizer of b_x. Default `None`.
-        kernel_constraint: constraint on W_x. Default `None`.
-        recurrent_constraint: constraint on W_h. Default `None`.
-        bias_constraint: constraint on b_x. Default `None`.
         use_bias: whether the cell has b_x. Default `True`.
         dropout: float in [0, 1], the share of the inputs that training drops in their product with
             W_x. Default 0.
-        recurrent_dropout: float in [0, 1], the share of the units that training drops in
-            products with W_h. Default 0.
         seed: integer, the seed of the dropout masks. Default `None`: random.
-        **kwargs: arguments of every Keras layer, such as `name` and `dtype`.
+        **kwargs: an initializer, a regularizer and a constraint for each of `weight_names`, such as
+            `kernel_initializer`. Default `None`: the cell's own initializer, and neither of the
+            others. Arguments of every Keras layer, such as `name` and `dtype`.
     """
+
+    weight_names: ClassVar[tuple[str, ...]] = ("kernel", "bias")
+    recurrent_dropout = 0.0
 
     def __init__(
         self,
         units: int,
         activation: Activation,
-        kernel_initializer: Any = None,
-        recurrent_initializer: Any = None,
-        bias_initializer: Any = None,
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        recurrent_constraint: Any = None,
-        bias_constraint: Any = None,
         use_bias: bool = True,
         dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
     ):
         units = check_integer("units", units, low=1)
         dropout = check_number("dropout", dropout, high=1)
-        recurrent_dropout = check_number("recurrent_dropout", recurrent_dropout, high=1)
         seed = None if seed is None else check_integer("seed", seed)
+        names = [name for name in self._weight_settings() if name in kwargs]
+        chosen = {name: kwargs.pop(name) for name in names}
         super().__init__(**kwargs)
         self.units = units
         self.activation = keras.activations.get(activation)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.recurrent_regularizer = keras.regularizers.get(recurrent_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
-        self.recurrent_constraint = keras.constraints.get(recurrent_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
+        for name, kind in self._weight_settings().items():
+            setattr(self, name, kind.get(chosen.get(name)))
         self.use_bias = use_bias
         self.dropout = dropout
-        self.recurrent_dropout = recurrent_dropout
         self.seed = seed
         # Only with dropout, because the generator's variable would be in every saved model.
-        if dropout or recurrent_dropout:
+        if dropout or self.recurrent_dropout:
             self.seed_generator = keras.random.SeedGenerator(seed)
+
+    @classmethod
+    def _weight_settings(cls) -> dict[str, Any]:
+        """Returns the names of the settings of slow weights, with the module of each."""
+        return {
+            f"{weight}_{kind}": module
+            for weight in cls.weight_names
+            for kind, module in WEIGHT_SETTINGS.items()
+        }
 
     @property
     def state_size(self) -> int | list[int]:
@@ -185,21 +175,33 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
         """The size of the output: H."""
         return self.units
 
-    def add_slow_weights(
-        self,
-        input_shape: tuple,
-        columns: int,
-        kernel: Any = None,
-        recurrent_kernel: Any = None,
-        bias: Any = "zeros",
-    ) -> None:
-        """Creates W_x, W_h and, with `use_bias`, b_x.
+    def add_slow_weight(
+        self, shape: tuple, name: str, initializer: Any, settings: str | None = None
+    ) -> Any:
+        """Creates a slow weight.
+
+        Args:
+            shape: of the weight.
+            name: of the weight.
+            initializer: the cell's default.
+            settings: the one of `weight_names` whose settings it has. Default: `name`.
+        """
+        settings = settings or name
+        return self.add_weight(
+            shape=shape,
+            name=name,
+            initializer=getattr(self, f"{settings}_initializer") or initializer,
+            regularizer=getattr(self, f"{settings}_regularizer"),
+            constraint=getattr(self, f"{settings}_constraint"),
+        )
+
+    def add_kernel(self, input_shape: tuple, columns: int, initializer: Any) -> None:
+        """Creates W_x.
 
         Args:
             input_shape: (B, D), the shape of one time step.
-            columns: number of columns of each weight.
-            kernel, recurrent_kernel, bias: the cell's default initializers. Default:
-                those of the original's plain models, see `input_initializer`; 0.05·I; zeros.
+            columns: number of columns.
+            initializer: the cell's default.
 
         Raises:
             ValueError: if `input_shape` does not have two axes.
@@ -210,44 +212,11 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
                 "sequences, (batch, time, features). "
                 f"Received: one time step of shape {tuple(input_shape)}"
             )
-        kernel = kernel or input_initializer()
-        recurrent_kernel = recurrent_kernel or keras.initializers.Identity(gain=0.05)
-        self.kernel = self.add_weight(
-            shape=(input_shape[-1], columns),
-            name="kernel",
-            initializer=self.kernel_initializer or kernel,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
-        self.recurrent_kernel = self.add_weight(
-            shape=(self.output_size, columns),
-            name="recurrent_kernel",
-            initializer=self.recurrent_initializer or recurrent_kernel,
-            regularizer=self.recurrent_regularizer,
-            constraint=self.recurrent_constraint,
-        )
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(
-                shape=(columns,),
-                name="bias",
-                initializer=self.bias_initializer or bias,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
+        self.kernel = self.add_slow_weight((input_shape[-1], columns), "kernel", initializer)
 
-    def add_gain_and_bias(self, prefix: str = "") -> tuple[Any, Any]:
-        """Creates the gain and bias of a layer normalization.
-
-        Args:
-            prefix: prefix of the weights' names.
-
-        Returns:
-            gain and bias, (H,) each, named `gamma` and `beta` as Keras does.
-        """
-        gamma = self.add_weight(shape=(self.units,), name=f"{prefix}gamma", initializer="ones")
-        beta = self.add_weight(shape=(self.units,), name=f"{prefix}beta", initializer="zeros")
-        return gamma, beta
+    def add_bias(self, columns: int, initializer: Any = "zeros") -> None:
+        """Creates b_x, or sets it to `None` without `use_bias`."""
+        self.bias = self.add_slow_weight((columns,), "bias", initializer) if self.use_bias else None
 
     def call(
         self, inputs: Tensor, states: list[Tensor], training: bool = False
@@ -297,21 +266,102 @@ class RecurrentCell(keras.layers.Layer, DropoutRNNCell):
         return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in sizes]
 
     def get_config(self) -> dict[str, Any]:
+        serialized = {
+            name: module.serialize(getattr(self, name))
+            for name, module in self._weight_settings().items()
+        }
         return {
             **super().get_config(),
             "units": self.units,
             "activation": keras.activations.serialize(self.activation),
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "recurrent_initializer": keras.initializers.serialize(self.recurrent_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
-            "recurrent_regularizer": keras.regularizers.serialize(self.recurrent_regularizer),
-            "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
-            "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
-            "recurrent_constraint": keras.constraints.serialize(self.recurrent_constraint),
-            "bias_constraint": keras.constraints.serialize(self.bias_constraint),
+            **serialized,
             "use_bias": self.use_bias,
             "dropout": self.dropout,
-            "recurrent_dropout": self.recurrent_dropout,
             "seed": self.seed,
         }
+
+
+class Float32States:
+    """Mixin of cells with a matrix as a state, which half precision must not round at each step.
+
+    Pass `autocast=False` to `keras.layers.Layer`: the cell casts its arguments itself. Products
+    with the slow weights still use half precision.
+    """
+
+    dtype_policy: Any
+
+    @property
+    def compute_dtype(self) -> str:
+        """The dtype of the states: the policy's, but float32 for half precision."""
+        policy = self.dtype_policy.compute_dtype
+        return "float32" if policy in HALF else policy
+
+
+class RecurrentCell(Cell):
+    """Base class of the cells with a weight W_h of the hidden state.
+
+    A subclass creates its weights with `add_slow_weights` and `add_gain_and_bias`. `FastWeights`
+    does not call `step`, because it computes the steps of a chunk itself. Wrap a subclass of
+    `FastWeightsCell` in `keras.layers.RNN`.
+
+    Args:
+        units: positive integer, H, the size of the hidden state.
+        activation: f, a Keras activation: a name or a function.
+        recurrent_dropout: float in [0, 1], the share of the units that training drops in
+            products with W_h. Default 0.
+        **kwargs: the other arguments of `Cell`, which include an initializer, a regularizer and a
+            constraint of W_h, such as `recurrent_initializer`.
+    """
+
+    weight_names = ("kernel", "recurrent", "bias")
+
+    def __init__(
+        self, units: int, activation: Activation, recurrent_dropout: float = 0.0, **kwargs: Any
+    ):
+        # Before the base class, which makes a generator of random numbers if there is dropout.
+        self.recurrent_dropout = check_number("recurrent_dropout", recurrent_dropout, high=1)
+        super().__init__(units, activation, **kwargs)
+
+    def add_slow_weights(
+        self,
+        input_shape: tuple,
+        columns: int,
+        kernel: Any = None,
+        recurrent_kernel: Any = None,
+        bias: Any = "zeros",
+    ) -> None:
+        """Creates W_x, W_h and, with `use_bias`, b_x.
+
+        Args:
+            input_shape: (B, D), the shape of one time step.
+            columns: number of columns of each weight.
+            kernel, recurrent_kernel, bias: the cell's default initializers. Default:
+                those of the original's plain models, see `input_initializer`; 0.05·I; zeros.
+
+        Raises:
+            ValueError: if `input_shape` does not have two axes.
+        """
+        self.add_kernel(input_shape, columns, kernel or input_initializer())
+        self.recurrent_kernel = self.add_slow_weight(
+            (self.output_size, columns),
+            "recurrent_kernel",
+            recurrent_kernel or keras.initializers.Identity(gain=0.05),
+            settings="recurrent",
+        )
+        self.add_bias(columns, bias)
+
+    def add_gain_and_bias(self, prefix: str = "") -> tuple[Any, Any]:
+        """Creates the gain and bias of a layer normalization.
+
+        Args:
+            prefix: prefix of the weights' names.
+
+        Returns:
+            gain and bias, (H,) each, named `gamma` and `beta` as Keras does.
+        """
+        gamma = self.add_weight(shape=(self.units,), name=f"{prefix}gamma", initializer="ones")
+        beta = self.add_weight(shape=(self.units,), name=f"{prefix}beta", initializer="zeros")
+        return gamma, beta
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "recurrent_dropout": self.recurrent_dropout}

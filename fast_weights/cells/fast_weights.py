@@ -27,8 +27,8 @@ from keras import ops
 
 from fast_weights import defaults
 from fast_weights.cells.base import (
-    HALF,
     Activation,
+    Float32States,
     RecurrentCell,
     Tensor,
     batch_normalize,
@@ -57,7 +57,7 @@ class Step(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
-class FastWeightsCell(RecurrentCell):
+class FastWeightsCell(Float32States, RecurrentCell):
     """Recurrent cell with fast weights: an associative memory of the recent past.
 
     All sequences share the slow weights, which are trained. Each sequence has its
@@ -153,7 +153,7 @@ class FastWeightsCell(RecurrentCell):
         epsilon = check_number("epsilon", epsilon)
         recurrence = check_choice("recurrence", recurrence, defaults.RECURRENCES)
         normalization = check_choice("normalization", normalization, defaults.NORMALIZATIONS)
-        # No autocast: the step casts its arguments itself, and A must stay in float32.
+        # No autocast: A must stay in float32.
         super().__init__(units, activation, **{**kwargs, "autocast": False})
         self.inner_steps = inner_steps
         self.decay_rate = decay_rate
@@ -161,16 +161,6 @@ class FastWeightsCell(RecurrentCell):
         self.epsilon = epsilon
         self.recurrence = recurrence
         self.normalization = normalization
-
-    @property
-    def compute_dtype(self) -> str:
-        """The dtype of the states: the policy's, but float32 for half precision.
-
-        A must not be rounded to 8 or 11 bits at each step. Products with the slow
-        weights still use half precision.
-        """
-        policy = self.dtype_policy.compute_dtype
-        return "float32" if policy in HALF else policy
 
     @property
     def state_size(self) -> list[int]:

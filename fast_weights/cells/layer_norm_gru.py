@@ -40,7 +40,7 @@ class LayerNormGRUCell(RecurrentCell):
     """Gated recurrent cell with layer-normalized reset and update gates.
 
     With σ the logistic function, f the activation and LN layer normalization,
-    each step computes (the numbers are this class's)
+    each step computes (the numbers are those of this class)
 
     1. the reset gate: `r'_t = LN_r(x_t W_xr + b_r + h_{t-1} W_hr)`, `r_t = σ(r'_t)`
     2. the update gate: with `gates="original"`, `u_t = σ(LN_u(r'_t))`; with

@@ -31,7 +31,7 @@ class LayerNormRNNCell(RecurrentCell):
     """Recurrent cell that normalizes its hidden state after the activation.
 
     With f the activation and LN layer normalization, each step computes (the numbers are
-    this class's)
+    those of this class)
 
     1. `a_t = f(x_t W_x + b_x + h_{t-1} W_h)`
     2. `h_t = LN(a_t)`

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from fast_weights.cells import FastWeightsCell
+from fast_weights.cells.linear import LinearCell
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError, option
 from fast_weights.experiment.models import layer_inputs
@@ -90,13 +91,15 @@ class SequenceTrace:
         task: the task of the sequence.
         tokens: the sequence, (T,).
         probabilities: (Q, V), the probability of each symbol of the vocabulary as the answer.
-        hidden: (T, H), the state after each step.
-        fast_weights: (T, H, H), A as each step reads it; `None` for a model without fast
-            weights.
-        attention: (T, S, T), the weight of the vector of symbol τ in read s of step t; `None` for
-            a model without fast weights. The vector of a symbol is written at the step of the
+        hidden: (T, H), the output of each step.
+        fast_weights: (T, H, H), A as each step reads it; for linear attention and the delta rules
+            (T, n·d_k, d_v), S with the heads below each other; `None` for other models.
+        attention: (T, S, T), the weight of the vector of symbol τ in read s of step t; for linear
+            attention and the delta rules (T, n, T), in that of each head; `None` for other
+            models. The vector of a symbol is written at the step of the
             symbol. With `recurrence="paper"`, it is the state after the symbol, which is written
             at the next step.
+        has_heads: whether `attention` has an axis of heads, instead of inner steps.
     """
 
     task: Task
@@ -105,6 +108,7 @@ class SequenceTrace:
     hidden: np.ndarray
     fast_weights: np.ndarray | None
     attention: np.ndarray | None
+    has_heads: bool = False
 
     @property
     def text(self) -> str:
@@ -142,12 +146,17 @@ def trace_sequence(model: keras.Model, task: Task, text: str) -> SequenceTrace:
     length = np.flatnonzero(tokens != task.padding)[-1] + 1
     hidden = hidden_states(model, task, tokens[None])[0, :length]
     fast_weights = attention = None
-    if isinstance(getattr(model.get_layer("rnn"), "cell", None), FastWeightsCell):
+    cell = getattr(model.get_layer("rnn"), "cell", None)
+    if isinstance(cell, FastWeightsCell | LinearCell):
         trace = _trace(model, task, tokens[None])
         fast_weights = keras.ops.convert_to_numpy(trace.fast_weights)[0, :length]
+        fast_weights = fast_weights.reshape(length, -1, fast_weights.shape[-1])
         attention = _attention_by_symbol(model, trace)[0, :length, :, :length]
     probabilities = _probabilities(model, task, tokens)
-    return SequenceTrace(task, tokens[:length], probabilities, hidden, fast_weights, attention)
+    has_heads = isinstance(cell, LinearCell)
+    return SequenceTrace(
+        task, tokens[:length], probabilities, hidden, fast_weights, attention, has_heads
+    )
 
 
 def hidden_states(model: keras.Model, task: Task, tokens: np.ndarray) -> np.ndarray:
@@ -165,13 +174,13 @@ def mean_attention(model: keras.Model, task: Task, split: Split) -> np.ndarray:
     """Returns the mean attention of the sequences of each group of the task.
 
     Args:
-        model: an RNN-LN-FW, from tokens to logits.
+        model: of a layer that `trace_memory` takes, from tokens to logits.
         task: the task that the model was trained on.
         split: N sequences of the task.
 
     Returns:
         (G, T, T): for each group, the weight of the vector of symbol τ in step t, summed over the
-        inner steps. G is 1 for a task with several answers in a sequence.
+        inner steps or the heads. G is 1 for a task with several answers in a sequence.
 
     Raises:
         UserError: if a group has no sequence.
@@ -201,7 +210,7 @@ def _trace(model: keras.Model, task: Task, tokens: np.ndarray) -> MemoryTrace:
 def _attention_by_symbol(model: keras.Model, trace: MemoryTrace) -> np.ndarray:
     """Returns the attention of a trace by the symbol whose vector is read, (B, T, S, T)."""
     attention = keras.ops.convert_to_numpy(trace.attention)
-    if model.get_layer("rnn").cell.recurrence == "paper":
+    if getattr(model.get_layer("rnn").cell, "recurrence", None) == "paper":
         # Step τ writes the state after symbol τ - 1. The first step writes zeros.
         attention = np.roll(attention, -1, axis=-1)
     return attention

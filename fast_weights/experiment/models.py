@@ -46,6 +46,8 @@ class ModelEntry:
     blocks: tuple[str, ...] = ("h",)
 
 
+LINEAR: Any = {"can_unroll": False, "has_fast_weights": True, "blocks": ()}
+
 # In the order in which figures draw them. Those with `published` are the blog's four models.
 MODELS = {
     "CONTROL": ModelEntry("fast_weights.Control", published=0.48),
@@ -86,14 +88,9 @@ MODELS = {
         can_unroll=False,
         blocks=(),
     ),
-    "LINEAR-ATTENTION": ModelEntry(
-        "fast_weights.experiment.baselines.LinearAttention",
-        can_unroll=False,
-        blocks=("q", "k", "v"),
-    ),
-    "DELTA-RULE": ModelEntry(
-        "fast_weights.experiment.baselines.DeltaRule", can_unroll=False, blocks=("q", "k", "v")
-    ),
+    "LINEAR-ATTENTION": ModelEntry("fast_weights.LinearAttention", **LINEAR),
+    "DELTA-RULE": ModelEntry("fast_weights.DeltaNet", **LINEAR),
+    "GATED-DELTA-RULE": ModelEntry("fast_weights.GatedDeltaNet", **LINEAR),
 }
 BLOG_MODELS = tuple(name for name, model in MODELS.items() if model.published is not None)
 

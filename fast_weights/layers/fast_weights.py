@@ -7,17 +7,11 @@ from keras import ops
 
 from fast_weights import defaults
 from fast_weights.cells import FastWeightsCell
-from fast_weights.cells.base import Tensor, check_integer
-from fast_weights.layers.base import RecurrentLayer, of_cell
+from fast_weights.cells.base import Tensor
+from fast_weights.layers.base import of_cell
 from fast_weights.layers.chunk import first_part, next_memory
-from fast_weights.layers.scan import (
-    has_custom_gradient,
-    into_chunks,
-    out_of_chunks,
-    scan,
-    unrolled_scan,
-    weights_of,
-)
+from fast_weights.layers.chunked import ChunkedLayer, into_chunks, out_of_chunks
+from fast_weights.layers.scan import has_custom_gradient, scan, unrolled_scan, weights_of
 
 
 def default_chunk_size(length, units):
@@ -37,7 +31,7 @@ def default_chunk_size(length, units):
 
 
 @keras.saving.register_keras_serializable(package="fast_weights")
-class FastWeights(RecurrentLayer):
+class FastWeights(ChunkedLayer):
     """Recurrent layer with fast weights, an associative memory of each sequence's recent past.
 
     Gives the same results as `keras.layers.RNN(FastWeightsCell(...))` with the same weights,
@@ -104,6 +98,7 @@ class FastWeights(RecurrentLayer):
     """
 
     cell_class = FastWeightsCell
+    memory_state = 1
     inner_steps = of_cell("inner_steps")
     decay_rate = of_cell("decay_rate")
     fast_learning_rate = of_cell("fast_learning_rate")
@@ -121,12 +116,8 @@ class FastWeights(RecurrentLayer):
         epsilon: float = defaults.EPSILON,
         recurrence: str = defaults.RECURRENCES[0],
         normalization: str = defaults.NORMALIZATIONS[0],
-        chunk_size: int | None = None,
         **kwargs: Any,
     ):
-        if chunk_size is not None:
-            chunk_size = check_integer("chunk_size", chunk_size, low=1)
-        self.chunk_size = chunk_size
         super().__init__(
             units,
             inner_steps=inner_steps,
@@ -139,53 +130,36 @@ class FastWeights(RecurrentLayer):
         )
 
     @property
-    def compute_dtype(self) -> str:
-        """The dtype of the states: float32 for half precision, so that A is not rounded."""
-        return self.cell.compute_dtype
-
-    def _zero_states(self, batch_size):
-        # Shape (B, 0) means A = 0: a short sequence neither computes nor reads A.
-        sizes = (self.units, 0)
-        return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in sizes]
-
-    @property
     def _can_compile(self) -> bool:
         return super()._can_compile or has_custom_gradient(self.cell)
 
-    def loop(
+    def default_chunk_size(self, length: int | None) -> int:
+        return default_chunk_size(length, self.units)
+
+    def run(
         self,
         sequences: Tensor,
-        initial_state: list[Tensor],
+        states: list[Tensor],
         mask: Tensor | None,
         recurrent_mask: Tensor | None,
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        hidden, memory = initial_state
+    ) -> tuple[Tensor, list[Tensor]]:
+        hidden, memory = states
         square = (-1, self.units, self.units)
         memory = ops.reshape(memory, square) if memory.shape[-1] else None
-        if self.go_backwards:
-            sequences = ops.flip(sequences, axis=1)
-            mask = None if mask is None else ops.flip(mask, axis=1)
         keep = None if mask is None else ops.cast(mask, self.compute_dtype)
         # Without `unroll`, one product with W_x serves the whole sequence.
         inputs = sequences if self.unroll else self.cell.project(sequences)
         path = self._trajectory(inputs, keep, hidden, memory, recurrent_mask)
-        last = path[:, -1]
-        states = [last]
+        last = [path[:, -1]]
         if self.return_state or self.stateful:
             projected = self.cell.project(sequences) if self.unroll else inputs
             previous = path[:, :-1]
-            states.append(self._last_memory(projected, keep, previous, memory, recurrent_mask))
-        outputs = path[:, 1:] if self.return_sequences else path[:, -1:]
-        return *self._zero_outputs(last, outputs, mask), states
+            last.append(self._last_memory(projected, keep, previous, memory, recurrent_mask))
+        return path[:, 1:] if self.return_sequences else path[:, -1:], last
 
     def _trajectory(self, inputs, keep, hidden, memory, recurrent_mask):
         """Returns h_0 to h_T, (B, T + 1, H)."""
-        length = inputs.shape[1]
-        size = self.chunk_size or default_chunk_size(length, self.units)
-        if length is not None:
-            # Chunks of nearly equal size, so that the last one needs little padding.
-            number = -(-length // size)
-            size = -(-length // number)
+        size = self.steps_per_chunk(inputs.shape[1])
         keep = None if keep is None else into_chunks(keep, size)
         run = unrolled_scan if self.unroll else scan
         outputs = run(self.cell, into_chunks(inputs, size), keep, hidden, memory, recurrent_mask)
@@ -204,6 +178,3 @@ class FastWeights(RecurrentLayer):
             keep = ops.ones_like(projected[:1, :, 0])
         memory = next_memory(self.cell, keep, written, memory)
         return ops.reshape(memory, (-1, self.units**2))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "chunk_size": self.chunk_size}

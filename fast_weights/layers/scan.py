@@ -15,6 +15,7 @@ from fast_weights.layers.chunk import (
     unrolled_chunk,
 )
 from fast_weights.layers.chunk_gradient import ChunkGradient
+from fast_weights.layers.gradient import with_gradient
 from fast_weights.layers.loop import over_numbers
 
 
@@ -43,62 +44,30 @@ def scan(cell, inputs, keep, hidden, memory, recurrent_mask):
         kept, _ = _forward(cell, weights, inputs, keep, hidden, memory)
         return kept[0]
 
-    # A custom gradient has no gradient for tensors that the function captures, so all of
-    # them are arguments. Any of them may be `None`.
-    tensors = (*weights, inputs, keep, hidden, memory)
+    def forward(*tensors):
+        results = _forward(cell, Weights(*tensors[:4]), *tensors[4:])
+        return results[0][0], results
 
-    def parts_of(arguments):
-        given = iter(arguments)
-        filled = [None if one is None else next(given) for one in tensors]
-        return Weights(*filled[:4]), *filled[4:]
+    def backward(tensors, results, above):
+        return _gradients(cell, tensors, results, above)
 
-    @ops.custom_gradient
-    def differentiable(*arguments):
-        parts = parts_of(arguments)
-        results = _forward(cell, *parts)
-
-        def gradient(*arguments, upstream=None):
-            if upstream is None:
-                return _gradients(cell, parts, results, *arguments)
-            # PyTorch also passes the arguments. It does not record the forward pass of a custom
-            # gradient, so for second derivatives, repeat the forward pass from the arguments.
-            if not _is_recording():
-                return _gradients(cell, parts, results, upstream)
-            recorded = parts_of(arguments)
-            return _gradients(cell, recorded, _forward(cell, *recorded), upstream)
-
-        return results[0][0], gradient
-
-    return differentiable(*(one for one in tensors if one is not None))
+    return with_gradient(forward, backward, (*weights, inputs, keep, hidden, memory))
 
 
-def _is_recording():
-    """Returns whether PyTorch records operations in order to differentiate them."""
-    import torch
-
-    return torch.is_grad_enabled()
-
-
-def _gradients(cell, parts, results, above):
-    """Returns the gradients of the tensors of `_forward` that are not `None`, as a tuple.
+def _gradients(cell, tensors, results, above):
+    """Returns the gradients of the tensors of `_forward`. `None` stands for zeros.
 
     Args:
         cell: the `FastWeightsCell`.
-        parts: the other arguments of `_forward`.
+        tensors: the other arguments of `_forward`, with those of the `Weights` one by one.
         results: those of `_forward`.
         above: the gradient of every h_t, (n, B, C, H).
     """
-    weights, _, keep, hidden, _ = parts
+    *weights, _, keep, hidden, _ = tensors
     into_inputs, into_hidden, into_memory, into_weights = _backward(
-        cell, weights, keep, hidden, *results, above
+        cell, Weights(*weights), keep, hidden, *results, above
     )
-    tensors = *weights, *parts[1:]
-    gradients = *into_weights, into_inputs, None, into_hidden, into_memory
-    return tuple(
-        ops.zeros_like(tensor) if gradient is None else gradient
-        for tensor, gradient in zip(tensors, gradients, strict=True)
-        if tensor is not None
-    )
+    return *into_weights, into_inputs, None, into_hidden, into_memory
 
 
 def unrolled_scan(cell, inputs, keep, hidden, memory, recurrent_mask):
@@ -194,24 +163,3 @@ def _backward(cell, weights, keep, hidden, kept, borders, above):
     # The gradients of gain and bias are summed over the batch once, not in each chunk.
     weights = Weights(kernel, ops.sum(gamma, axis=0), ops.sum(beta, axis=0))
     return projected, hidden, memory, weights
-
-
-def into_chunks(tensor, size):
-    """Cuts (B, T, ...) into (n, B, C, ...), with zeros after the end."""
-    batch, length, *rest = ops.shape(tensor)
-    if tensor.shape[1] == size:
-        return tensor[None]
-    number = (length + size - 1) // size
-    if tensor.shape[1] is None or number * size > length:
-        zeros = ops.zeros((batch, number * size - length, *rest), dtype=tensor.dtype)
-        tensor = ops.concatenate([tensor, zeros], axis=1)
-    return ops.swapaxes(ops.reshape(tensor, (batch, number, size, *rest)), 0, 1)
-
-
-def out_of_chunks(tensor, length):
-    """Joins chunks, (n, B, C, H), to (B, T, H)."""
-    number, batch, size, units = ops.shape(tensor)
-    if tensor.shape[0] == 1:
-        # Without a transposition, XLA sees that a caller uses the last step alone.
-        return tensor[0][:, :length]
-    return ops.reshape(ops.swapaxes(tensor, 0, 1), (batch, number * size, units))[:, :length]

@@ -16,8 +16,9 @@ SOURCES = pathlib.Path(__file__).parent / "explore"
 # The scripts in the order in which the page runs them: each one uses those before it.
 SCRIPTS = (
     *("network", "sequences", "state", "draw", "guess", "writing", "cell"),
-    *("reading", "answer", "experiments", "networks", "page"),
+    *("reading", "answer", "experiments", "background", "networks", "page"),
 )
+MAX_BYTES = 170_000  # of the networks
 # The arguments of the cell, by their names in JavaScript.
 SETTINGS = {
     "innerSteps": "inner_steps",
@@ -68,27 +69,28 @@ def _encode(weights) -> str:
 
 
 def write_page(
-    networks: list[dict], config: Config, sample: str, caption: str, path: str | pathlib.Path
+    networks: list[dict], sample: str, caption: str, path: str | pathlib.Path
 ) -> pathlib.Path:
     """Writes the page. Returns the path of the file.
 
     Args:
         networks: the results of `network_data`. The first one is the network of the page; the last
-            part compares it with the others.
-        config: the settings of the first one.
+            part compares it with the others, of which it has one if they are large.
         sample: the sequence that the page starts with.
         caption: of the first one, such as `"RNN-LN-FW, seed 0"`.
         path: of the file to write. Its directory is created if it is missing.
     """
-    task = config.make_task()
-    data = {"sample": sample, "rules": task.rules, "caption": caption, "networks": networks}
+    # The bundled network for comparison is left out where the page would load slowly with it.
+    if sum(len(json.dumps(one)) for one in networks) > MAX_BYTES:
+        networks = networks[:2]
+    data = {"sample": sample, "caption": caption, "networks": networks}
     parts = {
-        "STYLE": _read("style.css"),
+        "STYLE": _shorten(_read("style.css")),
         # "</" would end the script.
         "DATA": json.dumps(data, ensure_ascii=False).replace("</", "<\\/"),
         "SCRIPT": "\n".join(_as_script(_read(f"{name}.js")) for name in SCRIPTS),
     }
-    page = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read("page.html"))
+    page = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _shorten(_read("page.html")))
     return style.write(path, lambda file, format: file.write(page.encode()))
 
 
@@ -100,4 +102,10 @@ def _read(name: str) -> str:
 def _as_script(module: str) -> str:
     """Returns a module without `import` and `export`: a page without requests has one script."""
     module = re.sub(r"^import [^;]*;\n", "", module, flags=re.MULTILINE)
-    return re.sub(r"^export ", "", module, flags=re.MULTILINE)
+    return _shorten(re.sub(r"^export ", "", module, flags=re.MULTILINE))
+
+
+def _shorten(source: str) -> str:
+    """Returns a source without indentation and without lines that are comments."""
+    lines = map(str.strip, source.splitlines())
+    return "\n".join(line for line in lines if line and not re.match(r"//|/\*.*\*/$", line))

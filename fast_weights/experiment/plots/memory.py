@@ -47,7 +47,9 @@ def plot_memory(
     last = trace.positions[-1]
     _draw_attention(left, trace, trace.attention[last], length=410)
     left.set(
-        ylabel=r"$\eta \, \lambda^{\mathrm{age}} \, (v \cdot h)$",
+        ylabel=r"$\alpha \ldots \alpha \, (k \cdot q)$"
+        if trace.has_heads
+        else r"$\eta \, \lambda^{\mathrm{age}} \, (v \cdot h)$",
         title=f"attention of the query {trace.symbols[last]}",
     )
     _draw_prediction(right, trace)
@@ -62,18 +64,18 @@ def _draw_strip(figure, trace: "SequenceTrace", rows: int, columns: int, fontsiz
         image = axes.imshow(trace.fast_weights[t], **scale)
         axes.set_title(trace.symbols[t], fontsize=fontsize, family="monospace")
         axes.set(xticks=[], yticks=[])
-    panels[0].set_ylabel("A, H × H")
+    panels[0].set_ylabel("S of each head" if trace.has_heads else "A, H × H")
     style.add_color_bar(figure, image, "fast weight", ax=panels, fraction=0.02, pad=0.01)
 
 
 def _draw_attention(axes, trace: "SequenceTrace", attention, length: float) -> None:
-    """Draws a bar for the attention of each inner step to each symbol, (S, T)."""
-    inner_steps = len(attention)
+    """Draws a bar for the attention of each inner step or head to each symbol, (S, T)."""
+    inner_steps, kind = len(attention), "head" if trace.has_heads else "inner step"
     width = 0.8 / max(inner_steps, 1)
     for s, values in enumerate(attention):
         positions = np.arange(len(values)) + width * (s - (inner_steps - 1) / 2)
         shade = {"color": style.ACCENT, "alpha": 1 - 0.5 * s / inner_steps}
-        axes.bar(positions, values, width, label=f"inner step {s + 1}", **shade)
+        axes.bar(positions, values, width, label=f"{kind} {s + 1}", **shade)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlabel("symbol whose vector is read")
     style.label_symbols(axes.xaxis, trace.symbols, length)
@@ -136,7 +138,7 @@ def _draw_frame(figure, trace: "SequenceTrace", t: int) -> None:
     """Draws one step: A, the attention, the sequence, and the prediction if the step has one."""
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.6])
     image = left.imshow(trace.fast_weights[t], **style.color_scale(trace.fast_weights))
-    left.set(title="fast weights A", xticks=[], yticks=[])
+    left.set(title="memory S" if trace.has_heads else "fast weights A", xticks=[], yticks=[])
     style.add_color_bar(figure, image, "fast weight", ax=left, fraction=0.05)
     shares = shares_of(trace.attention[t])
     _draw_attention(right, trace, shares, length=290)

@@ -31,6 +31,7 @@ CURVES = {
     "A-LSTM": ("#8B6914", "-."),
     "LINEAR-ATTENTION": ("#56B4E9", ":"),
     "DELTA-RULE": ("#000000", ":"),
+    "GATED-DELTA-RULE": ("#000000", "-."),
 }
 # TensorBoard scales images without smoothing, which breaks letters and thin lines. Its Images page
 # scales them to a width of 350 pixels, and its Time Series page to a height of 215.

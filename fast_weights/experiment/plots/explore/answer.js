@@ -17,17 +17,68 @@ function centered(logits) {
 const sumOf = (rows) =>
   rows.reduce((sum, row) => sum.map((x, i) => x + row[i]), new Array(10).fill(0));
 
-export function showAnswer(model) {
-  const { network, settings, result, symbols, writes, answer, text } = model;
+// Returns what each vector that was written adds to the scores, and what does not come from A.
+function pushesOf({ network, settings, result, symbols, writes, text }) {
   const { slow, read, zero } = contributions(network, settings, result);
   const rows = read.map((part, t) => {
-    const { symbol } = writes[t];
+    const { symbol, strength } = writes[t];
     const isValue = kindOf(symbols[symbol]) === "value";
-    const isAsked = isValue && symbols[symbol - 1] === queryOf(text);
+    const key = isValue ? symbols[symbol - 1] : "";
     // Several keys can have one digit.
-    const name = `${isValue ? `<small>${symbols[symbol - 1]}</small>` : ""}${tile(symbols[symbol])}`;
-    return { name, part: centered(part), isAsked, digit: Number(symbols[symbol]) };
+    const label = `${isValue ? `<small>${key}</small>` : ""}${tile(symbols[symbol])}`;
+    const name = `<span class="tiles">${label}</span>`;
+    const isAsked = isValue && key === queryOf(text);
+    const digit = isValue ? symbols[symbol] : "";
+    return { name, key, digit, isAsked, isErased: strength === 0, part: centered(part) };
   });
+  return { rows, rest: sumOf([centered(slow), centered(zero)]), total: centered(result.logits) };
+}
+
+// Returns what decides between two digits: `right`, a digit that was asked for, and `rival`, the
+// best of the others. The `lead` of a vector is what it adds to the score of `right` minus what it
+// adds to that of `rival`. All leads and that of the `rest` add up to `lead` exactly.
+export function contest(model) {
+  const { rows, rest, total } = pushesOf(model);
+  const byScore = [...DIGITS].sort((a, b) => total[b] - total[a]);
+  const targets = targetsOf(model.text);
+  const right = byScore.find((digit) => targets.includes(digit));
+  const rival = byScore.find((digit) => digit !== right);
+  const leadOf = (part) => part[right] - part[rival];
+  const vectors = rows.map((row) => ({ ...row, lead: leadOf(row.part) }));
+  return { right, rival, vectors, rest: leadOf(rest), lead: leadOf(total) };
+}
+
+export const isFor = (digit) => (vector) => vector.digit === digit && !vector.isErased;
+export const leadOfAll = (vectors) => vectors.reduce((sum, { lead }) => sum + lead, 0);
+
+// Says in numbers why one digit wins over another.
+export function reasonOf(model, { right, rival, vectors, lead } = contest(model)) {
+  if (!model.settings.innerSteps) return "With S = 0, the network does not read its memory.";
+  const own = vectors.filter((one) => one.isAsked && isFor(right)(one));
+  const others = vectors.filter(isFor(rival));
+  const over = (amount) => {
+    const [high, low] = amount < 0 ? [rival, right] : [right, rival];
+    return `${tile(high)} over ${tile(low)} by ${format(Math.abs(amount), 1)}`;
+  };
+  const list = (found) => {
+    const names = found.map(({ name }) => name).join(" and ");
+    const start = found.length > 1 ? `The vectors of ${names} lift` : `The vector of ${names} lifts`;
+    return `${start} ${over(leadOfAll(found))}`;
+  };
+  const sum = others.length > 1 ? " together: with the same digit, they add up" : "";
+  return [
+    own.length ? `${list(own)}.` : "What was asked is not in the memory.",
+    others.length ? `${list(others)}${sum}.` : "",
+    `Everything else lifts ${over(lead - leadOfAll(own) - leadOfAll(others))}.`,
+    `In all, ${tile(lead < 0 ? rival : right)} wins by ${format(Math.abs(lead), 1)}.`,
+  ]
+    .filter(Boolean)
+    .join(" ");
+}
+
+export function showAnswer(model) {
+  const { result, answer } = model;
+  const { rows, rest, total } = pushesOf(model);
   const size = ({ part }) => Math.max(...part.map(Math.abs));
   let shown = rows;
   let others = [];
@@ -39,9 +90,7 @@ export function showAnswer(model) {
   const body = [...shown];
   if (others.length)
     body.push({ name: `${others.length} others`, part: sumOf(others.map((one) => one.part)) });
-  const rest = sumOf([centered(slow), centered(zero)]);
   body.push({ name: `<span class="term">not from <span class="A">A</span></span>`, part: rest });
-  const total = centered(result.logits);
   const top = Math.max(...body.map(size));
   const best = DIGITS.indexOf(answer);
   setHtml(
@@ -82,28 +131,17 @@ function heatCell(value, top) {
   return `<td class="${kind}" style="--share:${share}%">${format(value, 1)}</td>`;
 }
 
-// Says why the answer is what it is: which vector decides, or what outweighs the right one.
-function answerTakeaway(rows, total, best, { answer, probability, settings, text }) {
+// Says why the answer is what it is: which vector decides, or what beats the right one.
+function answerTakeaway(rows, total, best, model) {
+  const { answer, probability, settings, text } = model;
   const said = `The network answers ${tile(answer)} with probability ${format(probability)}.`;
   if (best < 0) return `${said} That is not even a digit.`;
   if (!settings.innerSteps) return `${said} It has not read its memory.`;
-  const targets = targetsOf(text);
-  const asked = rows.find(({ isAsked }) => isAsked);
+  if (!targetsOf(text).includes(answer)) return `${said} That is wrong. ${reasonOf(model)}`;
   const first = rows.reduce((found, row) => (row.part[best] > found.part[best] ? row : found));
-  if (targets.includes(answer) || !asked || asked.part[asked.digit] < 1) {
-    const others = total[best] - first.part[best];
-    return (
-      `${said} The vector written at ${first.name} adds ${format(first.part[best], 1)} ` +
-      `to the score of ${answer}. Everything else together changes it by ` +
-      `${format(others, 1)}.`
-    );
-  }
-  const right = asked.digit;
   return (
-    `${said} That is wrong, although the vector of ${asked.name} still adds ` +
-    `${format(asked.part[right], 1)} to the score of ${right}. Everything else ` +
-    `together changes the score of ${right} by ` +
-    `${format(total[right] - asked.part[right], 1)}, to ${format(total[right], 1)}, ` +
-    `and lifts that of ${answer} to ${format(total[best], 1)}.`
+    `${said} The vector written at ${first.name} adds ${format(first.part[best], 1)} ` +
+    `to the score of ${answer}. Everything else together changes it by ` +
+    `${format(total[best] - first.part[best], 1)}.`
   );
 }

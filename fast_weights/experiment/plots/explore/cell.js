@@ -109,6 +109,8 @@ export function showCell(model, state) {
     select("#cell-takeaway"),
     total > 0
       ? `${percent(top / total)} of it was written at ${tile(symbols[strongest.symbol])}.`
-      : "No symbol has written here: in every vector, one of the two units is zero.",
+      : parts.some(({ a, b }) => a * b > 0)
+        ? "Nothing is left of what was written here."
+        : "No symbol has written here: in every vector, one of the two numbers is zero.",
   );
 }

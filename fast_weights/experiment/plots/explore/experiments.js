@@ -1,36 +1,27 @@
 // Part 6: experiments with the memory. Every one can be undone.
 
-import { attention, dot, run } from "./network.js";
+import { contest, leadOfAll, reasonOf } from "./answer.js";
+import { dot } from "./network.js";
 import {
-  columns,
   describe,
   drawMatrix,
   format,
   kindOf,
-  percent,
   press,
   select,
   setHtml,
   tile,
 } from "./draw.js";
 import {
-  encode,
   pairsOf,
-  queryOf,
-  randomNumbers,
-  randomSequence,
   repeatKey,
   swapValues,
   targetsOf,
-  VOCABULARY,
   withPairs,
 } from "./sequences.js";
-import { compute, initialState, isChanged, SLIDERS, toAddress } from "./state.js";
+import { compute, initialState, isChanged, limitOf, SLIDERS, toAddress } from "./state.js";
 
-const MAX_PAIRS = 14; // of the curves
-const NUM_SEQUENCES = 100; // for each number of pairs
 const PALE = 0.4; // for cosines of other vectors than those of values
-const MILLISECONDS = 6; // of computing between two chances for the reader's next input
 
 export function setUpExperiments({ experiment, undo, reset, state, data }) {
   const sequence = (change) => () => {
@@ -62,12 +53,17 @@ export function setUpExperiments({ experiment, undo, reset, state, data }) {
     experiment({ erased: state().erased.includes(symbol) ? [] : [symbol] });
   });
   for (const input of select("#sliders").querySelectorAll("input")) {
-    const { max, step } = SLIDERS[input.name];
-    const trained = data.networks[0].settings[input.name];
-    Object.assign(input, { min: 0, max: Math.max(max, trained), step });
+    const { step } = SLIDERS[input.name];
+    const [network] = data.networks;
+    const trained = network.settings[input.name];
+    // With any step, the slider also stands at a trained value between two of its steps.
+    const isBetween = Math.abs(trained / step - Math.round(trained / step)) > 1e-6;
+    const max = limitOf(input.name, network);
+    Object.assign(input, { min: 0, max, step: isBetween ? "any" : step });
     input.addEventListener("input", () => {
-      const settings = { ...state().settings, [input.name]: Number(input.value) };
-      if (settings[input.name] === trained) delete settings[input.name];
+      const value = Math.round(Number(input.value) * 1000) / 1000;
+      const settings = { ...state().settings, [input.name]: value };
+      if (Math.abs(value - trained) < 0.0005) delete settings[input.name];
       experiment({ settings }, input.name);
     });
   }
@@ -86,9 +82,11 @@ export function setUpExperiments({ experiment, undo, reset, state, data }) {
   });
 }
 
-export function showExperiments(model, state) {
-  const { text, symbols, erased, settings, network } = model;
-  const before = compute(network, initialState(state.base));
+let before = null; // the run without any experiment
+export function showOutcome(model, state) {
+  const { network } = model;
+  if (before?.network !== network || before.text !== state.base)
+    before = compute(network, initialState(state.base));
   const outcome = ({ text, symbols, answer, probability }) =>
     `<span class="tiles">${symbols.map(tile).join("")}</span> → ${tile(answer)} ` +
     `${mark(text, answer)} <small>${format(probability)}</small>`;
@@ -98,7 +96,9 @@ export function showExperiments(model, state) {
     isChanged(state) ? outcome(model) : `<small>Nothing is changed yet.</small>`,
   );
   for (const id of ["#undo-here", "#reset"]) select(id).ariaDisabled = !isChanged(state);
+}
 
+export function showErase({ symbols, erased }) {
   const buttons = symbols.map(
     (symbol, t) =>
       `<button type="button" value="${t}" aria-label="Erase the write at ${symbol}, symbol ${t + 1}">${tile(symbol)}<span>` +
@@ -106,14 +106,18 @@ export function showExperiments(model, state) {
   );
   setHtml(select("#erase"), buttons.join(""));
   press(select("#erase").children, (button) => erased.includes(Number(button.value)));
+}
 
+export function showChanges({ text }) {
   const [first, second] = pairsOf(text);
   select("#swap").ariaDisabled = !second;
   if (second) setHtml(select("#swap"), `Swap ${tile(first[1])} and ${tile(second[1])}`);
   const repeated = repeatKey(text);
   select("#repeat").ariaDisabled = !second || repeated === text;
   setHtml(select("#repeat"), `Write ${[...repeated].map(tile).join("")}`);
+}
 
+export function showSliders({ settings, network }) {
   const trained = network.settings;
   setHtml(
     select("#trained-settings"),
@@ -126,69 +130,65 @@ export function showExperiments(model, state) {
     const note = value === trained[input.name] ? "as trained" : `trained: ${trained[input.name]}`;
     setHtml(input.nextElementSibling, `${value} <small>${note}</small>`);
   }
+}
+
+export const pairs = (count) => `${count} pair${count === 1 ? "" : "s"}`;
+const mark = (text, answer) => (targetsOf(text).includes(answer) ? "✓" : "✗");
+
+// The two digits between which the answer is decided, and what pushes to each: the longer bar wins.
+export function showVersus(model) {
+  const { text, answer, settings, network, writes, weights } = model;
+  const decision = contest(model);
+  const { right, rival, vectors, rest } = decision;
+  const pieces = [...vectors, { name: "", digit: "", key: "", lead: rest }];
+  // The pairs with one digit stand side by side.
+  const pulls = {};
+  for (const { digit, lead } of pieces) pulls[digit] = (pulls[digit] ?? 0) + lead;
+  const pull = ({ digit }) => Math.abs(pulls[digit]);
+  pieces.sort((a, b) => pull(b) - pull(a) || Math.abs(b.lead) - Math.abs(a.lead));
+  const sides = [right, rival].map((digit, i) => {
+    const found = pieces.filter(({ lead }) => (i ? lead < 0 : lead > 0));
+    return { digit, found, sum: Math.abs(leadOfAll(found)) };
+  });
+  const top = Math.max(...sides.map(({ sum }) => sum)) || 1;
+  const bars = sides.map(({ digit, found, sum }) => {
+    const blocks = found.map(({ key, digit: own, lead }) => {
+      const kind = own === right ? "right" : own === rival ? "rival" : "";
+      const width = (100 * Math.abs(lead)) / top;
+      return `<i class="${kind}" style="width:${format(width, 2)}%">${key}${own}</i>`;
+    });
+    return `<span>for ${tile(digit)}</span><div>${blocks.join("")}</div><b>${format(sum, 1)}</b>`;
+  });
+  setHtml(select("#versus"), bars.join(""));
+  describe(
+    select("#versus"),
+    sides.map(({ digit, sum }) => `All that pushes to ${digit}: ${format(sum, 1)}`).join(", "),
+  );
   const count = pairsOf(text).length;
   setHtml(select("#pair-count"), pairs(count));
   setHtml(select("#trained-pairs"), pairs(network.numPairs));
   select("#fewer").ariaDisabled = count === 1;
   select("#more").ariaDisabled = count === 26;
-  showVersus(model);
-  showCosines(model);
-}
-
-const pairs = (count) => `${count} pair${count === 1 ? "" : "s"}`;
-const mark = (text, answer) => (targetsOf(text).includes(answer) ? "✓" : "✗");
-
-// The attention to the asked value beside that to all other values.
-function showVersus({ symbols, writes, weights, text, answer, settings, network }) {
-  const query = queryOf(text);
-  const parts = { asked: 0, others: 0 };
-  const pieces = [];
-  writes.forEach(({ symbol }, t) => {
-    if (kindOf(symbols[symbol]) !== "value") return;
-    const isAsked = symbols[symbol - 1] === query;
-    parts[isAsked ? "asked" : "others"] += weights[t];
-    pieces.push({ symbol: symbols[symbol], isAsked, weight: weights[t] });
-  });
-  const top = Math.max(parts.asked, parts.others) || 1;
-  const bar = (isAsked, name) => {
-    const found = pieces.filter((piece) => piece.isAsked === isAsked);
-    const blocks = found.map(
-      ({ symbol, weight }) => `<i style="width:${format((100 * weight) / top, 2)}%">${symbol}</i>`,
-    );
-    return (
-      `<span>${name}</span>` +
-      `<div class="${isAsked ? "asked" : "others"}">${blocks.join("")}</div>` +
-      `<b>${format(parts[isAsked ? "asked" : "others"])}</b>`
-    );
-  };
-  setHtml(select("#versus"), bar(true, "asked value") + bar(false, "other values"));
-  describe(
-    select("#versus"),
-    `Attention to the asked value ${format(parts.asked)}, to all other values ` +
-      `together ${format(parts.others)}`,
-  );
-  const isRight = targetsOf(text).includes(answer);
-  const count = pairsOf(text).length;
-  const sides =
-    `The query gives ${format(parts.asked)} to the asked value and ` +
-    `${format(parts.others)} to the other ${count - 1} together.`;
-  let meaning = "The right value stands out.";
-  if (parts.asked === 0) meaning = "What was asked is not in the memory.";
-  else if (parts.others > parts.asked && isRight)
-    meaning = "That is more, but they push to different digits, so the answer is still right.";
-  else if (parts.others > parts.asked)
-    meaning =
-      "Each of them matches the query only a little. But the memory adds them all up, and together they outweigh the right one. Part 5 now shows what they do to each score.";
   const trainedWith =
-    count === network.numPairs
-      ? ""
-      : ` The network was trained with ${pairs(network.numPairs)} only.`;
-  const message =
-    settings.innerSteps && count > 1 ? `${sides} ${meaning}${trainedWith}` : trainedWith;
-  setHtml(select("#versus-takeaway"), `${tile(answer)} ${mark(text, answer)} ${message}`);
+    count === network.numPairs ? "" : `The network was trained with ${pairs(network.numPairs)}.`;
+  const matches = writes
+    .map((_, t) => ({ ...vectors[t], weight: weights[t] }))
+    .filter(({ digit, isErased }) => digit && !isErased)
+    .sort((a, b) => b.weight - a.weight)
+    .slice(0, 3)
+    .map(({ name, weight }) => `${name} ${format(weight)}`);
+  const attentions =
+    settings.innerSteps && matches.length
+      ? `The query gives most attention to the values of ${matches.join(", ")}.`
+      : "";
+  const message = [attentions, reasonOf(model, decision), trainedWith].filter(Boolean).join(" ");
+  setHtml(
+    select("#versus-takeaway"),
+    `The answer is ${tile(answer)} ${mark(text, answer)}. ${message}`,
+  );
 }
 
-function showCosines({ symbols, writes }) {
+export function showCosines({ symbols, writes }) {
   const lengths = writes.map(({ vector }) => Math.sqrt(dot(vector, vector)) || 1);
   const isValue = writes.map(({ symbol }) => kindOf(symbols[symbol]) === "value");
   const found = [];
@@ -206,123 +206,13 @@ function showCosines({ symbols, writes }) {
     place.style.setProperty("--count", writes.length);
     setHtml(place, labels);
   }
-  const mean = format(found.reduce((sum, x) => sum + x, 0) / found.length);
+  const mean = found.reduce((sum, x) => sum + x, 0) / found.length;
   describe(select("#cosines canvas"), `Cosines between the vectors of ${symbols.join(" ")}`);
   const count =
     found.length === 1 ? "There is 1 pair of values" : `There are ${found.length} pairs of values`;
   const text =
-    `The vectors of the values have a mean cosine of ${mean}. They are not ` +
-    `orthogonal, so reading one always reads a little of the others. ${count} to ` +
+    `The vectors of the values have a mean cosine of ${format(mean)}. They are not ` +
+    `orthogonal, so reading one also reads something of the others. ${count} to ` +
     "disturb each other.";
-  setHtml(select("#cosine-takeaway"), found.length ? text : "");
-}
-
-// What takes longer than a moment is computed in small parts while the reader does nothing.
-function computeInParts(parts, isWanted) {
-  const work = () => {
-    const start = performance.now();
-    while (parts.length && isWanted() && performance.now() - start < MILLISECONDS) parts.shift()();
-    if (parts.length && isWanted()) setTimeout(work);
-  };
-  setTimeout(work);
-}
-
-let newest = null; // the model whose erased writes are computed
-let known = { settings: "", results: [] }; // the curves of the last settings
-export function computeLater(model) {
-  newest = model;
-  computeInParts(eraseEach(model), () => newest === model);
-  const settings = JSON.stringify(model.settings);
-  if (settings === known.settings) return;
-  const found = { settings, results: [] };
-  known = found;
-  computeInParts(curves(model, found), () => known === found);
-}
-
-// Writes under each symbol the answer without its write.
-function eraseEach(model) {
-  const { symbols, network, text, settings, result } = model;
-  const answers = [];
-  return symbols.map((_, t) => () => {
-    const changed = compute(network, { text, erased: [t], settings });
-    const whole = t ? answers[0].whole : compute(network, { text, erased: [], settings });
-    answers.push({ t, whole, answer: changed.answer });
-    const place = select("#erase").children[t]?.lastElementChild;
-    if (!place) return;
-    place.textContent = changed.answer;
-    place.className = changed.answer === whole.answer ? "same" : "other";
-    if (t < symbols.length - 1) return;
-    const found = answers.filter(({ answer }) => answer !== whole.answer);
-    const names = found.map(
-      ({ t, answer }) =>
-        `${kindOf(text[t]) === "value" ? tile(text[t - 1]) : ""}${tile(text[t])} (it ` +
-        `becomes ${tile(answer)})`,
-    );
-    setHtml(
-      select("#erase-takeaway"),
-      found.length
-        ? `The answer ${tile(whole.answer)} depends on the write of ` +
-            `${names.join(" and of ")}. Without any other one, it stays.`
-        : `The answer ${tile(whole.answer)} does not depend on any single write.`,
-    );
-  });
-}
-
-// Mean results for each number of pairs, over the same sequences for all settings.
-function curves({ network, settings }, { results }) {
-  const random = randomNumbers(1);
-  const parts = [];
-  for (let count = 1; count <= MAX_PAIRS; count++) {
-    const sums = { correct: 0, asked: 0, others: 0 };
-    for (let i = 0; i < NUM_SEQUENCES; i++) {
-      parts.push(() => addSequence(sums, network, settings, randomSequence(count, random)));
-    }
-    parts.push(() => {
-      results.push(sums);
-      showCurves(results);
-    });
-  }
-  return parts;
-}
-
-function addSequence(sums, network, settings, text) {
-  const result = run(network, settings, encode(text));
-  const now = text.length - 1;
-  const { probabilities, steps, writes } = result;
-  const answer = VOCABULARY[probabilities.indexOf(Math.max(...probabilities))];
-  sums.correct += targetsOf(text).includes(answer) / NUM_SEQUENCES;
-  const queries = steps[now].queries;
-  if (!queries.length) return;
-  attention(queries[queries.length - 1], writes, now, settings).forEach((weight, t) => {
-    const { symbol } = writes[t];
-    if (kindOf(text[symbol]) !== "value") return;
-    sums[text[symbol - 1] === queryOf(text) ? "asked" : "others"] += weight / NUM_SEQUENCES;
-  });
-}
-
-function showCurves(found) {
-  const none = { correct: 0, asked: 0, others: 0 };
-  const results = Array.from({ length: MAX_PAIRS }, (_, i) => found[i] ?? none);
-  const top = Math.max(...found.map(({ asked, others }) => Math.max(asked, others)));
-  const label = (i) => `<small>${i + 1}</small>`;
-  const accuracy = results.map(({ correct }, i) => ({ value: correct, label: label(i) }));
-  const both = results.flatMap(({ asked, others }, i) => [
-    { value: asked, label: label(i), kind: "asked" },
-    { value: others, label: "", kind: "others" },
-  ]);
-  const list = (valueOf) => found.map((one, i) => `${i + 1} pairs: ${valueOf(one)}`).join(", ");
-  const attentions = ({ asked, others }) => `${format(asked)} and ${format(others)}`;
-  setHtml(select("#curve-accuracy"), columns(accuracy, { top: 1, showValues: false }));
-  setHtml(select("#curve-attention"), columns(both, { top, showValues: false }));
-  const names = ["Correct answers.", "Attention to the asked value and to the others."];
-  describe(select("#curve-accuracy"), `${names[0]} ${list(({ correct }) => percent(correct))}`);
-  describe(select("#curve-attention"), `${names[1]} ${list(attentions)}`);
-  setHtml(select("#curve-count"), `${NUM_SEQUENCES}`);
-  if (found.length < 10) return setHtml(select("#curve-takeaway"), "");
-  const summary = ({ asked, others, correct }) =>
-    `the asked value gets ${format(asked)} and the others ${format(others)} together: ` +
-    `${percent(correct)} correct`;
-  const text = `With three pairs, ${summary(found[2])}. With ten pairs, ${summary(found[9])}.`;
-  setHtml(select("#curve-takeaway"), text);
-  select("#curve-why").hidden = found[9].correct > 0.95;
+  setHtml(select("#cosine-takeaway"), mean > 0 ? text : "");
 }

@@ -18,7 +18,11 @@
 
 const relu = (vector) => vector.map((x) => Math.max(x, 0));
 const add = (a, b) => a.map((x, i) => x + b[i]);
-export const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
+export function dot(a, b) {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  return sum;
+}
 
 // Returns vector · matrix: (N,), (N, M) -> (M,).
 export function product(vector, matrix, columns) {

@@ -1,9 +1,18 @@
 // Puts the parts together: one state, one run of the network, seven pictures of it.
 
 import { showAnswer } from "./answer.js";
+import { computeLater, computeNow } from "./background.js";
 import { setUpCell, showCell } from "./cell.js";
 import { describe, drawMatrix, forgetColors, largest, select, setHtml, tile } from "./draw.js";
-import { computeLater, setUpExperiments, showExperiments } from "./experiments.js";
+import {
+  setUpExperiments,
+  showChanges,
+  showCosines,
+  showErase,
+  showOutcome,
+  showSliders,
+  showVersus,
+} from "./experiments.js";
 import { setUpGuess, showGuess } from "./guess.js";
 import { showNetworks } from "./networks.js";
 import { setUpReading, showReading } from "./reading.js";
@@ -17,7 +26,7 @@ const data = JSON.parse(select("#data").textContent);
 data.networks = data.networks.map(decode);
 
 const [network] = data.networks;
-let state = fromAddress(location.hash.slice(1), data.sample, network.units);
+let state = fromAddress(location.hash.slice(1), data.sample, network);
 let model = compute(network, state);
 let earlier = []; // the states before each experiment
 let lastKind = ""; // of experiment: a slider that is dragged is one
@@ -57,34 +66,43 @@ function undo() {
 }
 
 function reset() {
-  update(initialState(state.base));
+  const { text, base, erased, settings } = initialState(state.base);
+  update({ text, base, erased, settings });
 }
 
 // Each part is drawn again when what it shows has changed: at once if it is in view, or else soon, so
 // that a key press costs no more than what its reader sees.
 const parts = [
+  { id: "hero", draw: () => showHero(model) },
   { id: "guess", draw: () => showGuess(model) },
   { id: "writing", draw: () => showWriting(model, state), needs: ["step"] },
   { id: "cell", draw: () => showCell(model, state), needs: ["cell", "unfold"] },
   { id: "reading", draw: () => showReading(model, state), needs: ["view"] },
   { id: "answer", draw: () => showAnswer(model) },
-  { id: "experiments", draw: () => showExperiments(model, state), needs: ["base"] },
-  { id: "networks", draw: () => showNetworks(model, data) },
+  { id: "outcome", draw: () => showOutcome(model, state), needs: ["base"] },
+  { id: "erasing", draw: () => showErase(model) },
+  { id: "changes", draw: () => showChanges(model) },
+  { id: "sliders", draw: () => showSliders(model) },
+  { id: "pairs", draw: () => showVersus(model) },
+  { id: "interference", draw: () => showCosines(model) },
+  // The other networks do not take part in the experiments with the memory.
+  { id: "networks", draw: () => showNetworks(model, data), source: () => model.text },
 ].map((part) => ({
   needs: [],
+  source: () => model,
   ...part,
   element: select(`#${part.id}`),
   isInView: true,
   drawn: {},
 }));
 
-function isOutOfDate({ drawn, needs }) {
-  return drawn.model !== model || needs.some((name) => drawn.state[name] !== state[name]);
+function isOutOfDate({ drawn, needs, source }) {
+  return drawn.source !== source() || needs.some((name) => drawn.state[name] !== state[name]);
 }
 
 function draw(part) {
   if (!isOutOfDate(part)) return;
-  part.drawn = { model, state };
+  part.drawn = { source: part.source(), state };
   part.draw();
 }
 
@@ -106,21 +124,20 @@ const observer = new IntersectionObserver((entries) => {
     const part = parts.find(({ element }) => element === target);
     part.isInView = isIntersecting;
     // The bar keeps the answer back until the reader has guessed or read on.
-    const isPassed = part === parts[0] && boundingClientRect.bottom < 0;
+    const isPassed = part.id === "guess" && boundingClientRect.bottom < 0;
     if (isPassed) document.documentElement.dataset.passed = "";
   }
 });
 for (const { element } of parts) observer.observe(element);
 
 function showBar() {
-  const { symbols, answer, erased, text, settings, memory } = model;
+  const { symbols, answer, erased, text, settings } = model;
   const tiles = symbols.map((symbol, t) =>
     erased.includes(t) ? `<s>${tile(symbol)}</s>` : tile(symbol),
   );
-  setHtml(select("#bar-sequence"), tiles.join(""));
+  setHtml(select("#bar-sequence"), `<span>${tiles.join("")}</span>`);
   describe(select("#bar-sequence"), `The sequence ${symbols.join(" ")}`);
   setHtml(select("#bar-answer"), tile(answer));
-  drawMatrix(select("#hero"), memory, network.units, largest(memory));
   select("#undo").hidden = !isChanged(state);
   for (const place of document.querySelectorAll(".query-symbol"))
     setHtml(place, tile(queryOf(text)));
@@ -128,6 +145,10 @@ function showBar() {
     setHtml(place, symbols.map(tile).join(""));
   for (const place of document.querySelectorAll(".units")) setHtml(place, `${network.units}`);
   document.documentElement.dataset.recurrence = settings.recurrence;
+}
+
+function showHero({ memory }) {
+  drawMatrix(select("#hero"), memory, network.units, largest(memory));
 }
 
 function redraw() {
@@ -149,8 +170,9 @@ select("#glossary").addEventListener(
 window.addEventListener("hashchange", () => {
   const address = location.hash.slice(1);
   if (document.getElementById(address)) return; // a link within the page
-  state = fromAddress(address, data.sample, network.units);
+  state = fromAddress(address, data.sample, network);
   model = compute(network, state);
+  [earlier, lastKind] = [[], ""];
   show();
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw());
@@ -160,6 +182,7 @@ for (const [event, isPrinted] of [
   ["afterprint", false],
 ]) {
   window.addEventListener(event, () => {
+    if (isPrinted) computeNow();
     document.documentElement.classList.toggle("on-paper", isPrinted);
     redraw();
   });

@@ -44,13 +44,26 @@ export function showReading(model, { view }) {
       `${writes.map(({ symbol }, t) => `${symbols[symbol]} ${format(weights[t])}`).join(", ")}`,
   );
   const total = weights.reduce((sum, x) => sum + x, 0);
-  const note = settings.innerSteps
-    ? `Height: η<span class="lambda">λ</span><sup>age</sup>(<span class="h">h</span> · ` +
-      `<span class="v">v</span>). The query reads the vector of ${tile(symbols[best])} ` +
-      `most strongly: ${percent(top / total)} of the total. ` +
-      `${bindingNote(model, best)}`
-    : "With S = 0, no step reads A.";
+  let note = `Height: η<span class="lambda">λ</span><sup>age</sup>(<span class="h">h</span> · `;
+  note += `<span class="v">v</span>). `;
+  if (top > 0)
+    note +=
+      `The query reads the vector of ${tile(symbols[best])} most strongly: ` +
+      `${percent(top / total)} of the total. ${bindingNote(model, best)}`;
+  else note += "Nothing that is left in A matches the query.";
+  if (!settings.innerSteps) note = "With S = 0, no step reads A.";
   setHtml(select("#reading-takeaway"), note);
+  const isPreliminary = settings.innerSteps === 1;
+  const isWritten = isPreliminary && settings.recurrence === "original";
+  const h = `<span class="h">h</span>`;
+  let which = "";
+  if (isWritten)
+    which =
+      `With S = 1, this ${h} is the <span class="v">v</span> of the query step, so the query ` +
+      "also reads its own write: the last bar.";
+  else if (isPreliminary) which = `With S = 1, this ${h} is the p of the query step.`;
+  else if (settings.innerSteps) which = `This ${h} is that of the last read.`;
+  setHtml(select("#which-h"), which);
   showSum(model, view);
   select("#reading").dataset.text = text;
 }
@@ -109,11 +122,12 @@ function showSum(
     head + line("matrix", read, isMatrix) + line("attention", summed, !isMatrix),
   );
   const difference = largest(read.map((x, i) => Math.abs(x - summed[i])));
-  const amount = difference === 0 ? "0" : difference.toExponential(0);
+  const amount =
+    difference === 0 ? "0" : `${difference.toExponential(0)}, the rounding of the computer`;
   setHtml(
     select("#sum-takeaway"),
     `The largest of the ${units} numbers. The largest difference of all ${units} is ` +
-      `${amount}, the rounding of the computer. So one matrix of a fixed size does ` +
+      `${amount}. So one matrix of a fixed size does ` +
       "what attention to all symbols does, and the network need not keep the symbols.",
   );
 }

@@ -25,12 +25,16 @@ export function isSequence(text, isExperiment = false) {
   return hasForm && isDistinct && keys.includes(queryOf(text));
 }
 
-// Returns what is wrong with a typed sequence, in the words of test.py, or "".
-export function errorOf(text, { rules, sample }) {
+// Returns what is wrong with a typed sequence, in the words of test.py, or "". The page takes any
+// number of pairs.
+export function errorOf(text, { sample }) {
   const unknown = [...text].filter((symbol) => !VOCABULARY.includes(symbol)).join("");
   if (unknown) return `a symbol must be one of a to ?. Received: '${unknown}'`;
   if (isSequence(text)) return "";
-  return `a sample must be ${rules}, such as ${sample}. Received: '${text}'`;
+  return (
+    "a sample must be 1 to 26 letter-digit pairs with distinct letters, then ??, then one of " +
+    `the letters, such as ${sample}. Received: '${text}'`
+  );
 }
 
 // Swaps the values of the first two pairs, if there are two.

@@ -43,8 +43,11 @@ export function toAddress(state, sample) {
   return found.toString();
 }
 
+// Returns the largest value of a slider, which has that of the training.
+export const limitOf = (name, { settings }) => Math.max(SLIDERS[name].max, settings[name]);
+
 // Returns the state of an address. What is missing or invalid is as at the start.
-export function fromAddress(address, sample, units) {
+export function fromAddress(address, sample, network) {
   const given = new URLSearchParams(address);
   const choose = (name, isValid, otherwise) => {
     const value = given.get(name);
@@ -58,11 +61,12 @@ export function fromAddress(address, sample, units) {
   const base = choose("from", isExperiment, sample);
   const text = choose("sequence", isExperiment, base);
   const start = { ...initialState(text), base };
-  const cell = integers("cell", units);
+  const cell = integers("cell", network.units);
   const settings = {};
-  for (const [name, { key, max, step }] of Object.entries(SLIDERS)) {
+  for (const [name, { key, step }] of Object.entries(SLIDERS)) {
     const value = Number(given.get(key) ?? NaN);
-    if (value >= 0 && value <= max && (step < 1 || Number.isInteger(value))) settings[name] = value;
+    const isInRange = value >= 0 && value <= limitOf(name, network);
+    if (isInRange && value !== network.settings[name] && (step < 1 || Number.isInteger(value))) settings[name] = value;
   }
   return {
     ...start,

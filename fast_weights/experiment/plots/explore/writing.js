@@ -134,7 +134,7 @@ export function showWriting({ steps, settings, symbols, network, erased, delay }
 
 function writingTakeaway(symbols, full) {
   const mean = (kind) => {
-    const found = full.filter((_, t) => kindOf(symbols[t]) === kind);
+    const found = full.filter((x, t) => x > 0 && kindOf(symbols[t]) === kind);
     return found.reduce((sum, x) => sum + x, 0) / found.length;
   };
   const ratio = mean("value") / mean("key");
