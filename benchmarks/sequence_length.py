@@ -39,7 +39,6 @@ CHUNK_SIZES = (8, 12, 16, 24, 32, 48, 64)
 # Around the length up to which a sequence is a single chunk.
 SHORT_LENGTHS = (33, 65, 129, 257)
 FAST, GRU, LSTM, CELL = "FastWeights", "GRU", "LSTM", "FastWeightsCell"
-
 # `FastWeights` that does not compile itself.
 UNCOMPILED = f"{FAST} uncompiled"
 NUM_LENGTHS = 20
@@ -247,9 +246,7 @@ def in_process(function: Callable, *arguments):
 def measure(case: Case) -> Record:
     """Returns the times of the layers, and in tables of both their memory."""
     record = in_process(measure_times, case)
-    names = ("lengths", "plain_layers", "default_memory")
-    with_memory = [one for name in names for one in CASES[name]]
-    if case in with_memory and (not case.step or case in CASES["default_memory"]):
+    if case in CASES["lengths"] + CASES["plain_layers"] + CASES["default_memory"]:
         record["mib"] = {name: in_process(measure_memory, case, name) for name in case.layers}
     return record
 

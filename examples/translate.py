@@ -88,7 +88,7 @@ def repetitions(rng, task, longest, number):
     return sources, [[START, *one] for one in answers], [[*one, END] for one in answers]
 
 
-def make(rng, task, size, number):
+def make(rng, task, size, number, lengths):
     """Returns a batch, `(encoder inputs, decoder inputs), targets`.
 
     Args:
@@ -96,13 +96,12 @@ def make(rng, task, size, number):
         task: a value of --task.
         size: the number of pairs, or the length of the longest sequence to repeat.
         number: the number of sequences.
+        lengths: those of the encoder's and of the decoder's inputs, with padding.
     """
     kind = dictionaries if task in ("lookup", "translate") else repetitions
-    lists, lengths = kind(rng, task, size, number), lengths_of(task, size)
-    source, given, targets = (
-        rows_of(one, length) for one, length in zip(lists, (*lengths, lengths[1]), strict=True)
-    )
-    return (source, given), targets
+    source, given, targets = kind(rng, task, size, number)
+    encoder, decoder = lengths
+    return (rows_of(source, encoder), rows_of(given, decoder)), rows_of(targets, decoder)
 
 
 def lengths_of(task, size):
@@ -124,12 +123,7 @@ def batches(record, size):
         # After half of the updates, all batches are of the full size.
         share = 2 * (update + 1) / record["updates"] if record["growing"] else 1
         now = max(1, min(size, round(share * size)))
-        (source, given), targets = make(rng, record["task"], now, BATCH_SIZE)
-        widths = [(0, 0)], [(0, lengths[0] - source.shape[1])], [(0, lengths[1] - given.shape[1])]
-        yield (
-            (np.pad(source, widths[0] + widths[1]), np.pad(given, widths[0] + widths[2])),
-            np.pad(targets, widths[0] + widths[2]),
-        )
+        yield make(rng, record["task"], now, BATCH_SIZE, lengths)
 
 
 def accuracies(model, task, size):
@@ -137,7 +131,8 @@ def accuracies(model, task, size):
 
     For `lookup`, the decoder reads the words to look up. Otherwise, it reads its own output.
     """
-    (source, given), targets = make(np.random.default_rng(10**6), task, size, NUM_TEST)
+    rng = np.random.default_rng(10**6)
+    (source, given), targets = make(rng, task, size, NUM_TEST, lengths_of(task, size))
     if task == "lookup":
         logits, *_ = model.decoder(given.shape[1]).predict_on_batch(
             [given, *as_list(model.encoder.predict_on_batch(source))]

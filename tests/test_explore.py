@@ -250,13 +250,14 @@ def test_page_is_one_small_file():
 @pytest.mark.parametrize(
     "flags",
     [
+        ["--model_name=DELTA-RULE"],  # which has another memory
         ["--model_name=GRU-LN"],
         ["--format=pdf"],
         ["--log_epochs"],
         ["--sample=g5"],
         ["--seed=5"],
     ],
-    ids=lambda flags: flags[0],
+    ids=" ".join,
 )
 def test_invalid_flags_are_refused(tmp_path, monkeypatch, call, flags):
     """Catches a flag that is ignored, and a traceback."""

@@ -167,8 +167,8 @@ def test_error_rates_count_the_nearest_pronunciation():
 def test_targets_are_the_translations(task):
     """Catches a target that the encoder's inputs do not give, and a decoder that is shown it."""
     translate = example("translate")
-    (sources, given), targets = translate.make(np.random.default_rng(2), task, 5, 7)
-    assert translate.lengths_of(task, 5) == (sources.shape[1], given.shape[1])
+    rng, lengths = np.random.default_rng(2), translate.lengths_of(task, 5)
+    (sources, given), targets = translate.make(rng, task, 5, 7, lengths)
     for source, before, target in zip(sources, given, targets, strict=True):
         if task == "lookup":
             words = before
