@@ -149,6 +149,7 @@ def test_two_devices_equal_one(tmp_path, tiny, options):
         assert_same_run(one, two)
 
 
+@pytest.mark.slow
 def test_two_workers_equal_one_device(tmp_path, tiny):
     """Catches two writers, a worker on another share, and a checkpoint for one device only."""
     config, one = tiny(model_name="CONTROL", **SETTINGS), RunDirectory(tmp_path / "one", "CONTROL")
@@ -164,18 +165,16 @@ def test_two_workers_equal_one_device(tmp_path, tiny):
     assert_same_run(one, two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("victim", "number", "compares"),
+    ("victim", "number"),
     [
-        (1, signal.SIGKILL, False),
-        *(
-            pytest.param(victim, number, True, marks=pytest.mark.slow)
-            for victim in (0, 1)
-            for number in [signal.SIGKILL] * 3 + [signal.SIGTERM] * 2
-        ),
+        (victim, number)
+        for victim in (0, 1)
+        for number in [signal.SIGKILL] * 3 + [signal.SIGTERM] * 2
     ],
 )
-def test_death_of_a_worker_ends_the_others(tmp_path, victim, number, compares):
+def test_death_of_a_worker_ends_the_others(tmp_path, victim, number):
     """Catches a worker that waits for ever, and a resumed run that differs from a whole one."""
     with start_workers(tmp_path, "--num_epochs=3000", "--model_name=CONTROL") as both:
         next(line for line in both[0].stdout if " 2/3000" in line)
@@ -186,14 +185,13 @@ def test_death_of_a_worker_ends_the_others(tmp_path, victim, number, compares):
     run_dir = run_directory(tmp_path, "CONTROL")
     completed = run_dir.checkpoint_epochs()[0]
     assert completed >= 2
-    if compares:
-        for directory in (tmp_path, tmp_path / "whole"):
-            epochs = f"--num_epochs={completed + 20}"
-            for worker in run_workers(directory, epochs, "--model_name=CONTROL"):
-                assert worker.returncode == 0, worker.stderr
-        whole = run_directory(tmp_path / "whole", "CONTROL")
-        assert records(run_dir) == records(whole)
-        assert checkpoint_arrays(run_dir) == checkpoint_arrays(whole)
+    for directory in (tmp_path, tmp_path / "whole"):
+        epochs = f"--num_epochs={completed + 20}"
+        for worker in run_workers(directory, epochs, "--model_name=CONTROL"):
+            assert worker.returncode == 0, worker.stderr
+    whole = run_directory(tmp_path / "whole", "CONTROL")
+    assert records(run_dir) == records(whole)
+    assert checkpoint_arrays(run_dir) == checkpoint_arrays(whole)
 
 
 @pytest.mark.slow
@@ -231,6 +229,7 @@ def test_differences_between_workers_are_named(tmp_path, tiny_config):
     assert not run_directory(tmp_path).is_trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("port_is_taken", [False, True])
 def test_worker_without_a_connection_is_named(tmp_path, port_is_taken):
     """Catches a wait without end for a worker that never comes, or at a port in use."""

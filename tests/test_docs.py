@@ -37,10 +37,13 @@ def python_of(text):
     return "\n".join(kept)
 
 
+MARKS = {"export": needs_litert, "examples": pytest.mark.slow}
+
+
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, marks=[needs_litert] if page.stem == "export" else [])
+        pytest.param(page, marks=MARKS.get(page.stem, []))
         for page in PAGES
         if "```python" in read(page)
     ],
