@@ -249,13 +249,10 @@ def quiet_import(log_level: str = "2") -> Iterator[None]:
             errors.
     """
     # A notebook keeps the settings of a Keras that it has imported. `train` checks them.
-    is_first = "keras" not in sys.modules
-    if is_first:
+    if "keras" not in sys.modules:
         _fix_environment()
     with _hidden_lines(log_level):
         yield
-        if is_first and "keras" in sys.modules:
-            sys.modules["keras"].config.set_floatx("float32")  # keras.json can have another
 
 
 @contextlib.contextmanager
@@ -290,7 +287,9 @@ def _fix_environment() -> None:
     """Replaces variables that would change what a run computes, or end it."""
     # Keras imports Matplotlib. Figures are files, so they need no other backend.
     os.environ["MPLBACKEND"] = "agg"
-    for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
+    # Keras then reads no keras.json, which can have other types, or end the import.
+    os.environ["KERAS_HOME"] = os.devnull
+    for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED"):
         os.environ.pop(name, None)
     chosen = os.environ.get("KERAS_BACKEND") or "tensorflow"
     os.environ["KERAS_BACKEND"] = "tensorflow"
