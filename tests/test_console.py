@@ -1,6 +1,7 @@
 """The scripts' side of the terminal: exit status, flags, log, and what TensorFlow prints."""
 
 import importlib.util
+import itertools
 import os
 import runpy
 import subprocess
@@ -123,12 +124,12 @@ def test_streams_need_not_work():
     cases = {">&-": 0, "2>&-": 0, "<&- >&- 2>&-": 0}
     if os.path.exists("/dev/full"):
         cases |= {">/dev/full": 2, "2>/dev/full": 0, "--help >/dev/full": 0}
-    for redirection, status in cases.items():
+    for (redirection, status), unbuffered in itertools.product(cases.items(), ("", "1")):
         command = ["sh", "-c", f'"$0" -c "$1" {redirection}', sys.executable, script]
         env = {
             **os.environ,
             "PYTHONIOENCODING": "ascii",
-            "PYTHONUNBUFFERED": "",
+            "PYTHONUNBUFFERED": unbuffered,
             "PYTHONPATH": str(ROOT),
         }
         done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT)

@@ -185,7 +185,7 @@ def _parse(argv):
     _complete_streams()
     try:
         return FLAGS(argv)
-    except SystemExit:  # absl has printed the help, and would exit with status 1
+    except (SystemExit, OSError):  # absl has printed the help, and would exit with status 1
         _finish(sys.stdout)
         sys.exit(0)
     except flags.Error as error:
