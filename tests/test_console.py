@@ -112,6 +112,14 @@ def test_settings_of_keras_are_replaced(monkeypatch, tmp_path, settings):
     assert os.environ["MPLBACKEND"] == "agg"
 
 
+def test_plugin_is_run_with_these_settings(monkeypatch, tmp_path, call):
+    """Catches a plugin whose import of Keras ends or has other settings."""
+    (tmp_path / "my.py").write_text("import os; assert os.environ['MPLBACKEND'] == 'agg'")
+    monkeypatch.setenv("MPLBACKEND", "module://missing")
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    call("train.py", "--plugin", str(tmp_path / "my.py"), "--nope", status=1)
+
+
 def test_durations():
     """Catches hours that are given in seconds."""
     texts = {42: "42 s", 100: "2 min", 2600: "43 min", 6000: "1 h 40", 86_400: "24 h 00"}
