@@ -25,9 +25,6 @@ console.define_directory_flags()
 flags.DEFINE_bool(
     "restart", False, "move the earlier run of this model and seed to previous/ and start over"
 )
-flags.DEFINE_string(
-    "init_from", None, "directory of another run, whose newest weights a new run starts from"
-)
 flags.DEFINE_integer(
     "summary_every",
     SUMMARY_EVERY,
@@ -78,7 +75,6 @@ def main():
         FLAGS.data_dir,
         progress=not FLAGS.quiet,
         restart=FLAGS.restart,
-        init_from=FLAGS.init_from,
         summary_every=FLAGS.summary_every,
         stop_at_accuracy=math.inf if FLAGS.stop_at_accuracy is None else FLAGS.stop_at_accuracy,
         distribution_strategy=FLAGS.distribution_strategy,

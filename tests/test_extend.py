@@ -54,7 +54,7 @@ def test_plugin_adds_a_task(call, tmp_path, monkeypatch):
     )
     monkeypatch.setitem(TASKS, "plugin", None)  # removed at the end
     settings = [one for one in TINY if "num_pairs" not in one]
-    settings += ["--plugin=my_task.py", "--task=plugin", "--model_name=CONTROL"]
+    settings += ["--plugin", "my_task.py", "--task=plugin", "--model_name=CONTROL"]
     with without_xla():
         call("train.py", *settings, "--num_epochs=1")
         flags = ["--init_from=checkpoints/CONTROL", "--checkpoint_dir=other", "--num_epochs=1"]

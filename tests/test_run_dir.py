@@ -1,7 +1,9 @@
 """The directory of a run: its files, its lock and its configuration."""
 
+import contextlib
 import dataclasses
 import errno
+import itertools
 import os
 import re
 import subprocess
@@ -36,15 +38,20 @@ def test_runs_are_found(tmp_path):
     """Catches a seed that continues another's run, and a run that `plot.py` does not find."""
     assert RunDirectory(tmp_path, "GRU-LN", 2).path == tmp_path / "GRU-LN" / "seed-2"
     assert RunDirectory(tmp_path, "GRU-LN").path == tmp_path / "GRU-LN"
+    top, other = tmp_path / "runs", tmp_path / "other"
     runs = [
-        RunDirectory(tmp_path, "GRU-LN"),
-        RunDirectory(tmp_path, "GRU-LN", 12),
-        RunDirectory(tmp_path / "sweep/1e-3", "RNN-LN"),
+        RunDirectory(top, "GRU-LN"),
+        RunDirectory(top, "GRU-LN", 12),
+        RunDirectory(top / "sweep/1e-3", "RNN-LN"),
     ]
-    for path in [*(one.path for one in runs), tmp_path / "GRU-LN/previous"]:
+    for path in [*(one.path for one in runs), top / "GRU-LN/previous", other]:
         path.mkdir(parents=True, exist_ok=True)
         (path / "results.jsonl").touch()
-    assert find_runs(tmp_path) == runs
+    # A linked run, a second name of a run, and a circle.
+    for name, target in {"RNN": other, "A": top / "GRU-LN", "B": top}.items():
+        (top / name).symlink_to(target)
+    runs.insert(2, RunDirectory(top, "RNN"))
+    assert sorted(find_runs(top), key=str) == runs
     assert find_runs(tmp_path / "missing") == []
 
 
@@ -207,6 +214,21 @@ def test_restart_moves_the_run(trained):
     trained.make_room(restart=True)
     moved = {f"previous/{name}" for name in before}
     assert _files(trained.path) == moved | {"previous-2/ckpt-9.npz"}
+
+
+def test_interrupted_restart_deletes_nothing(trained, monkeypatch):
+    """Catches a kill between two moves, after which the next training deletes the rest."""
+
+    def interrupt(*paths):
+        raise InterruptedError
+
+    before = {path.name for path in trained.path.iterdir()}
+    moves = itertools.cycle([os.replace, interrupt])
+    monkeypatch.setattr(os, "replace", lambda *paths: next(moves)(*paths))
+    for restart in [True, False] * len(before):
+        with contextlib.suppress(InterruptedError):
+            trained.make_room(restart)
+    assert {path.name for path in trained.path.rglob("*") if path.is_file()} == before
 
 
 def _files(path):

@@ -77,7 +77,6 @@ def test_flags_of_train_have_an_effect(tmp_path, monkeypatch, call):
     monkeypatch.setattr(training, "train", train)
     call("train.py", status=2)
     given = {"restart": True, "summary_every": 3, "stop_at_accuracy": 0.5, "num_devices": 2}
-    given["init_from"] = "another"
     others = [f"--{name}={value}" for name, value in given.items()]
     others += ["--distribution_strategy=mirrored", "--data_dir=d", "--checkpoint_dir=c", "--quiet"]
     call(
@@ -86,13 +85,16 @@ def test_flags_of_train_have_an_effect(tmp_path, monkeypatch, call):
         "--seed=7",
         "--network=paper",
         "--units=4",
+        "--init_from=another",
         *others,
         status=2,
     )
     (args, kwargs), (other_args, other_kwargs) = calls
     assert args == (Config(), RunDirectory("checkpoints", "RNN-LN-FW"), "data")
     assert (kwargs["restart"], kwargs["progress"], kwargs["num_devices"]) == (False, True, None)
-    config = Config.with_defaults(model_name="GRU", seed=7, network="paper", units=4)
+    config = Config.with_defaults(
+        model_name="GRU", seed=7, network="paper", units=4, init_from="another"
+    )
     assert other_args == (config, RunDirectory("c", "GRU", seed=7), "d")
     assert other_kwargs == {**given, "distribution_strategy": "mirrored", "progress": False}
 
@@ -175,6 +177,8 @@ def early(call, tmp_path, monkeypatch):
     """Calls scripts in a directory with runs, and fails if one gets as far as TensorFlow."""
     monkeypatch.chdir(tmp_path)
     for place, name, config, checkpoint in [
+        ("checkpoints/RNN-LN-FW", "seed-1", Config(), False),
+        ("checkpoints/RNN-LN-FW", "previous", Config(), False),
         ("checkpoints", "RNN-LN-FW", Config(num_pairs=2, inner_steps=0), True),
         ("checkpoints", "GRU-LN", Config(), True),  # renamed
         ("recall", "RNN-LN-FW", Config(task="multi-query-recall"), False),
@@ -228,12 +232,14 @@ def test_bad_sample_is_refused_before_tensorflow_loads(early, script, sample):
     ("script", "flags", "words"),
     [
         ("train.py", ["RNN-LN"], ["RNN-LN"]),
-        ("train.py", ["--units=6"], ["units=6", "--restart"]),  # of another run than the one here
+        ("train.py", ["--units=6"], ["units=6", "--checkpoint_dir"]),  # of another run
         ("test.py", ["--seed=2"], ["train.py --model_name=RNN-LN-FW --seed=2"]),
         ("test.py", ["--evaluate", "--sample=g5o8??g"], ["--evaluate", "--sample"]),
         ("test.py", ["--evaluate", "--split=test"], ["--num_test"]),
         ("test.py", ["--model_name=GRU-LN"], ["--model_name=RNN-LN-FW"]),
-        ("test.py", ["--checkpoint_dir=checkpoints/RNN-LN-FW"], ["--checkpoint_dir="]),
+        ("test.py", ["--checkpoint_dir=checkpoints/RNN-LN-FW"], ["/checkpoints\n"]),
+        ("test.py", ["--checkpoint_dir=checkpoints/RNN-LN-FW/seed-1"], ["/checkpoints\n"]),
+        ("test.py", ["--checkpoint_dir=checkpoints/RNN-LN-FW/previous"], ["=DIRECTORY\n"]),
         ("test.py", ["--checkpoint_dir=recall"], ["recall", "train.py --model_name=RNN-LN-FW"]),
         ("plot.py", ["--checkpoint_dir=recall", "--figure=memory"], ["recall", "train.py"]),
         ("plot.py", ["--checkpoint_dir=recall", "--with_bundled"], ["--with_bundled"]),

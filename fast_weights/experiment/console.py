@@ -3,6 +3,7 @@
 This module loads neither Keras nor TensorFlow, so `--help` and an invalid flag take no time.
 """
 
+import argparse
 import contextlib
 import dataclasses
 import errno
@@ -10,7 +11,6 @@ import gc
 import logging
 import os
 import pathlib
-import re
 import runpy
 import signal
 import sys
@@ -45,10 +45,13 @@ def define_config_flags(*names: str) -> None:
             delattr(FLAGS, flag.name)
     _scripts.add(sys.argv[0])
     flags.DEFINE_multi_string("plugin", [], "Python file that adds entries to MODELS and TASKS")
-    for path in [one.partition("=")[2] for one in sys.argv if re.match("--?plugin=", one)]:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--plugin", "-plugin", action="append", default=[])
+    for path in map(os.path.expanduser, parser.parse_known_args()[0].plugin):
         if not os.path.isfile(path):
             sys.exit(f"error: --plugin must be the name of a file. Received: {path}")
-        runpy.run_path(path)
+        with quiet_import():  # a plugin can import Keras
+            runpy.run_path(path)
     for field in dataclasses.fields(Config):
         if names and field.name not in names:
             continue
@@ -60,6 +63,8 @@ def define_config_flags(*names: str) -> None:
             flags.DEFINE_enum(field.name, field.default, list(field.metadata["choices"]), help)
         elif field.type is bool:
             flags.DEFINE_bool(field.name, field.default, help)
+        elif field.type == str | None:
+            flags.DEFINE_string(field.name, field.default, help)
         elif field.type in (int, int | None):
             flags.DEFINE_integer(field.name, field.default, help, **bounds)
         else:
@@ -88,10 +93,12 @@ def run_dir() -> RunDirectory:
     """
     path = pathlib.Path(FLAGS.checkpoint_dir).absolute()
     if (path / "config.json").exists():
+        parent = path.parents[path.name.startswith("seed-")]
+        advice = f"Use --checkpoint_dir={parent}"
+        if path.name.startswith("previous"):
+            advice = "Move it to DIRECTORY/MODEL_NAME, and use --checkpoint_dir=DIRECTORY"
         raise UserError(
-            f"--checkpoint_dir must be a directory of runs, but {path} is a run. Use "
-            f"--checkpoint_dir={path.parent}, or for a run in previous/, move it to "
-            f"DIRECTORY/{FLAGS.model_name}, and use --checkpoint_dir=DIRECTORY"
+            f"--checkpoint_dir must be a directory of runs, but {path} is a run. {advice}"
         )
     return RunDirectory(FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed)
 
@@ -115,8 +122,9 @@ def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
         _set_up_logging()
         if not in_notebook:
             _exit_on_interrupt(on_interrupt)
-        for name in ("data_dir", "checkpoint_dir", "output_dir"):
-            if name in FLAGS:  # a shell does not expand the ~ in --output_dir=~/figures
+        for name in ("data_dir", "checkpoint_dir", "output_dir", "init_from"):
+            # A shell does not expand the ~ in --output_dir=~/figures.
+            if name in FLAGS and FLAGS[name].value:
                 FLAGS[name].value = os.path.expanduser(FLAGS[name].value)
         try:
             if len(argv) > 1:
@@ -185,7 +193,7 @@ def _parse(argv):
     _complete_streams()
     try:
         return FLAGS(argv)
-    except SystemExit:  # absl has printed the help, and would exit with status 1
+    except (SystemExit, OSError):  # absl has printed the help, and would exit with status 1
         _finish(sys.stdout)
         sys.exit(0)
     except flags.Error as error:
@@ -249,13 +257,10 @@ def quiet_import(log_level: str = "2") -> Iterator[None]:
             errors.
     """
     # A notebook keeps the settings of a Keras that it has imported. `train` checks them.
-    is_first = "keras" not in sys.modules
-    if is_first:
+    if "keras" not in sys.modules:
         _fix_environment()
     with _hidden_lines(log_level):
         yield
-        if is_first and "keras" in sys.modules:
-            sys.modules["keras"].config.set_floatx("float32")  # keras.json can have another
 
 
 @contextlib.contextmanager
@@ -290,7 +295,9 @@ def _fix_environment() -> None:
     """Replaces variables that would change what a run computes, or end it."""
     # Keras imports Matplotlib. Figures are files, so they need no other backend.
     os.environ["MPLBACKEND"] = "agg"
-    for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
+    # Keras then reads no keras.json, which can have other types, or end the import.
+    os.environ["KERAS_HOME"] = os.devnull
+    for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED"):
         os.environ.pop(name, None)
     chosen = os.environ.get("KERAS_BACKEND") or "tensorflow"
     os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -230,7 +230,8 @@ class RunDirectory:
         """Moves the files of the run to `previous/`, or to the first `previous-N/` that is free."""
         names = itertools.chain(["previous"], (f"previous-{i}" for i in itertools.count(2)))
         previous = next(path for path in map(self.path.joinpath, names) if not path.exists())
-        for path in _files_of_run(self.path):
+        # The checkpoints come last: without one, the rest of a run may be deleted.
+        for path in reversed(_files_of_run(self.path)):
             target = previous / path.relative_to(self.path)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, target)
@@ -278,13 +279,21 @@ def find_runs(directory) -> list[RunDirectory]:
 
 
 def _directories(directory) -> Iterator[pathlib.Path]:
-    """Yields a directory and all directories below it. Raises `OSError` if one cannot be read."""
+    """Yields a directory and all below it, each once. Raises `OSError` if one cannot be read."""
+    visited = set()
 
     def report(error):
         raise error
 
     if os.path.exists(directory):
-        for path, _, _ in os.walk(directory, onerror=report, followlinks=True):
+        for path, names, _ in os.walk(directory, onerror=report, followlinks=True):
+            # Links can form a circle. They come last, after what has its own name here.
+            links = {name for name in names if os.path.islink(os.path.join(path, name))}
+            names.sort(key=links.__contains__)
+            if (target := os.path.realpath(path)) in visited:
+                names.clear()
+                continue
+            visited.add(target)
             yield pathlib.Path(path)
 
 
@@ -334,7 +343,6 @@ def check_same_run(run_dir: RunDirectory, stored: Config, config: Config) -> Non
     ]
     if differences:
         raise UserError(
-            f"cannot resume {run_dir} with other settings. Omit them to resume, give "
-            f"{option('restart', True)} to start over, or choose another "
+            f"cannot resume {run_dir} with other settings. Omit them to resume, or choose another "
             f"{option('checkpoint_dir')}. Received: {'; '.join(differences)}"
         )

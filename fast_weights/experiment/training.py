@@ -42,7 +42,6 @@ def train(
     metrics: Sequence[keras.metrics.Metric] = (),
     progress: bool = False,
     restart: bool = False,
-    init_from: str | pathlib.Path | None = None,
     summary_every: int = SUMMARY_EVERY,
     stop_at_accuracy: float = math.inf,
     distribution_strategy: str = "off",
@@ -64,7 +63,6 @@ def train(
             in the logs of the callbacks. They cannot be used with several devices.
         progress: whether to print a table with a row for each epoch. Default `False`.
         restart: whether to move an earlier run in `run_dir` to `previous/` and start over.
-        init_from: the directory of another run, whose weights a new run starts from.
         summary_every: number of epochs between two TensorBoard snapshots of the weights and
             the memory. Snapshots are also written before training and at the end.
         stop_at_accuracy: a fraction. Training ends after an epoch with at least this validation
@@ -109,10 +107,10 @@ def train(
         epoch, has_ended = 0, False
         if is_chief:
             stack.enter_context(run_dir.lock())
+            if config.init_from and (restart or not run_dir.is_trained):
+                checkpoint.initialize(model, config.init_from)
             run_dir.make_room(restart)
             epoch = _restore(run_dir, config, model)
-            if init_from and not epoch:
-                checkpoint.initialize(model, init_from)
             has_ended = epoch >= config.num_epochs or _has_reached(run_dir, stop_at_accuracy)
         if replicas:
             epoch, has_ended = replicas.follow_chief(model, epoch, has_ended)

@@ -228,7 +228,8 @@ def _check_description(text: str) -> str:
         chief, others = cluster.get("chief", []), cluster.get("worker", [])
         workers, kinds = [*chief, *others], {*cluster, task["type"]} - {"chief", "worker"}
         index = int(task["index"]) + (len(chief) if task["type"] == "worker" else 0)
-        is_valid = 0 <= index < len(workers) == len(set(workers))
+        addresses = {one for one in workers if isinstance(one, str)}
+        is_valid = 0 <= index < len(workers) == len(addresses)
     except (AttributeError, KeyError, TypeError, ValueError):
         is_valid, kinds = False, set()
     if kinds:
