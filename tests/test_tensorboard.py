@@ -205,9 +205,12 @@ def test_trial_is_named_after_its_settings():
     assert _trial_name(Config("GRU-LN", seed=4)) == "GRU-LN, seed 4"
 
 
-def test_graph_has_a_scope_for_each_layer(run_dir):
-    """Catches a single closed box on the Graphs page, and layers without one."""
+def test_graph_has_a_scope_for_each_layer_and_step(run_dir):
+    """Catches a single closed box on the Graphs page, and layers and steps without one."""
     graph = tf.compat.v1.GraphDef.FromString(events(run_dir)[".", "graph"][0][1])
-    scopes = {re.sub(r"_\d+$", "", node.name.split("/")[0]) for node in graph.node}
+    names = [node.name for node in graph.node]
+    scopes = {re.sub(r"_\d+$", "", name.split("/")[0]) for name in names}
     assert {"tokens", "rnn", "logits"} <= scopes
     assert len(scopes) < 9
+    parts = {name.split("/")[2] for name in names if "/step_2/" in name}
+    assert {"write", "read", "normalize"} <= parts
