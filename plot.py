@@ -2,7 +2,7 @@
 
 python plot.py
 python plot.py --model_name=GRU-LN --with_bundled
-python plot.py --figure=memory --sample=g5o8k1??g
+python plot.py --figure=memory --sample='g5o8k1??g'
 python plot.py --figure=explore
 """
 
@@ -12,6 +12,7 @@ import fast_weights.experiment.requirements  # noqa: F401  ends here if somethin
 import dataclasses
 import pathlib
 import re
+import statistics
 import zlib
 
 from absl import flags
@@ -53,7 +54,7 @@ USED_BY = {
     "format": ("curves", "memory", "attention", "weights"),
 }
 # The most characters of the settings, and of a sample, in a file name. A system's limit is 255.
-MAX_NAME = 60
+MAX_NAME = 30
 BUNDLED_DIR = pathlib.Path(__file__).parent / "docs/results"
 
 
@@ -111,10 +112,12 @@ def curves():
         name: [results.read(path) for path in sorted(BUNDLED_DIR.glob(f"{name}-seed*.jsonl"))]
         for name in (BLOG_MODELS if FLAGS.with_bundled else ())
     }
-    from fast_weights.experiment.plots import plot_curves
+    with console.quiet_import():
+        from fast_weights.experiment.plots import plot_curves
 
+    labels = _by_label(runs, configs, bundled)
     yield from plot_curves(
-        _by_label(runs, configs, bundled),
+        labels,
         FLAGS.output_dir,
         FLAGS.format,
         FLAGS.log_epochs,
@@ -122,6 +125,8 @@ def curves():
         # The blog's accuracies hold for its own settings.
         mark_published=not any(config.changes() for config in configs.values()),
     )
+    if len(labels) > 1:
+        _print_table(labels)
     trained = {run_dir.model_name for run_dir in at_top}
     if at_top and has_default_task and "model_name" not in selected:
         for name in sorted({*BLOG_MODELS} - trained):
@@ -148,6 +153,16 @@ def _by_label(runs, configs, bundled):
             label += f", {run_dir}"
         found.setdefault(label, {})[run_dir.seed] = runs[run_dir]
     return {label: list(seeds.values()) for label, seeds in found.items()}
+
+
+def _print_table(labels):
+    """Prints the seeds, the epochs and the best validation accuracy of each label."""
+    width = max(map(len, labels))
+    print(f"{'':{width}}  seeds  epochs  best accuracy")
+    for label, seeds in labels.items():
+        epochs = max(len(one) for one in seeds)
+        best = statistics.mean(max(record.val_accuracy for record in one) for one in seeds)
+        print(f"{label:{width}}  {len(seeds):5}  {epochs:6}  {best:13.2%}")
 
 
 def _order(config):

@@ -1,12 +1,13 @@
 """Queries a trained model: prints its prediction for a sequence, or its accuracy.
 
-python test.py --model_name=RNN-LN-FW --sample=g5o8k1??g
+python test.py --model_name=RNN-LN-FW --sample='g5o8k1??g'
 """
 
 import fast_weights.experiment.requirements  # noqa: F401  ends here if something is missing
 
 # isort: split
 import math
+import sys
 
 from absl import flags
 
@@ -21,6 +22,7 @@ console.define_directory_flags()
 flags.DEFINE_multi_string(
     "sample", [], "sequence to predict, such as g5o8k1??g; may be given several times"
 )
+flags.DEFINE_bool("probabilities", False, "also print the most likely answers")
 flags.DEFINE_bool("evaluate", False, "print the accuracy on the sequences of --split instead")
 flags.DEFINE_enum("split", "validation", ["validation", "test"], "the sequences of --evaluate")
 
@@ -59,8 +61,27 @@ def main():
                 print(f"  query of {task.group} {group}: {share}")
         return
     for sample in samples:
-        prediction = evaluation.predict_text(model, task, sample)
-        print(f"INPUT: {sample}\nPREDICTION: {prediction}")
+        _print_prediction(evaluation.predict_answers(model, task, sample), task, sample)
+    while not FLAGS.sample and sys.stdin.isatty() and sys.stdout.isatty():
+        try:
+            sample = input("Another sequence, or Enter to end: ").strip()
+            if not sample:
+                return
+            _print_prediction(evaluation.predict_answers(model, task, sample), task, sample)
+        except EOFError:
+            return
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+
+
+def _print_prediction(answers, task, sample):
+    """Prints the most likely answers to one sequence, and to each query if there are several."""
+    predicted = task.separator.join(next(iter(likely)) for _, likely in answers)
+    print(f"INPUT: {sample}\nPREDICTION: {predicted}")
+    if len(answers) > 1 or FLAGS.probabilities:
+        for query, likely in answers:
+            shares = [f"{symbol} ({share:.1%})" for symbol, share in likely.items()]
+            print(f"  {query}: {', '.join(shares)}")
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def main():
         distribution_strategy=FLAGS.distribution_strategy,
         num_devices=FLAGS.num_devices,
     )
-    if records is None:  # in a worker other than the chief
+    if not records and has_workers:  # a worker other than the chief
         return
     epoch = run_dir.checkpoint_epochs()[0]
     if not FLAGS.quiet:

@@ -1,6 +1,8 @@
 """The callbacks alone. `test_docs.py` runs them with a model of a user's own."""
 
+import contextlib
 import io
+import os
 import types
 
 import keras
@@ -75,6 +77,26 @@ def test_table_has_the_best_accuracy_and_the_time_left():
     assert [" ".join(row[8:]) for row in rows] == ["?", "6 s", "6 s", "4 s", "0 s"]
     assert "\r" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_table_cannot_end_a_training(caplog):
+    """Catches a training that ends with the program that reads its table."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with contextlib.suppress(BrokenPipeError), os.fdopen(writer, "w") as stream:
+        table(stream, seconds=(1, 2, 3, 4, 5))
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("variables", [{"COLUMNS": "40"}, {"TERM": "dumb"}])
+def test_terminal_that_cannot_show_the_bar(monkeypatch, variables):
+    """Catches a line for each step in a narrow terminal, and escape sequences in a dumb one."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    text = table(Terminal(), seconds=(1, 2, 3, 4, 5))
+    assert "[##" not in text
+    if "TERM" in variables:
+        assert "\x1b" not in text
 
 
 def test_terminal_without_a_known_number_of_steps():

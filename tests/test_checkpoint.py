@@ -12,6 +12,7 @@ from fast_weights.experiment.checkpoint import load_model, restore_newest, varia
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import build_model
 from fast_weights.experiment.run_dir import RunDirectory
+from fast_weights.experiment.training import train
 
 
 def arrays(model):
@@ -164,6 +165,59 @@ def test_checkpoint_of_another_model_is_refused(model, run_dir, name, change):
     with pytest.raises(UserError):
         restore_newest(run_dir.path, model)
     np.testing.assert_equal(arrays(model), before)
+
+
+def test_model_of_fit_is_saved(tmp_path, tiny_config, model):
+    """Catches weights that `test.py` does not find, and a run that is overwritten."""
+    run_dir = RunDirectory(tmp_path, tiny_config.model_name)
+    checkpoint.save_model(run_dir, model, tiny_config)
+    loaded, config = load_model(run_dir)
+    assert config == tiny_config
+    np.testing.assert_equal(loaded.get_weights(), model.get_weights())
+    with pytest.raises(UserError):
+        checkpoint.save_model(run_dir, model, tiny_config)
+
+
+def test_other_shapes_keep_their_values(tiny, model, run_dir):
+    """Catches weights that are not taken over, and a model that takes none without an error."""
+    other = build_model(tiny(task="multi-query-recall", vocabulary_size=8))
+    logits = other.get_layer("logits").get_weights()[0]
+    checkpoint.initialize(other, run_dir.path)
+    expected, found = (one.get_layer("rnn").cell.recurrent_kernel for one in (model, other))
+    np.testing.assert_equal(found.numpy(), expected.numpy())
+    np.testing.assert_equal(other.get_layer("logits").get_weights()[0], logits)
+    unlike = build_model(
+        tiny(model_name="LSTM", units=3, task="multi-query-recall", vocabulary_size=8)
+    )
+    for path in (run_dir.path, run_dir.path / "missing"):
+        with pytest.raises(UserError):
+            checkpoint.initialize(unlike, path)
+
+
+@pytest.mark.parametrize("changes", [{"learning_rate": 2e-2}, {"units": 6}, {"decay_rate": 0.5}])
+def test_edited_settings_are_refused(tiny, model, run_dir, changes):
+    """Catches settings that a run states but does not use, and an error that hides the edit."""
+    checkpoint.save(run_dir.path, model, 1, 2, tiny())
+    assert load_model(run_dir)[1] == tiny()
+    run_dir.write_config(tiny(**changes, num_epochs=9))
+    ((name, value),) = changes.items()
+    with pytest.raises(UserError, match=f"{name}={value}") as caught:
+        load_model(run_dir)
+    assert "restart" not in str(caught.value)
+    assert "num_epochs" not in str(caught.value)
+
+
+@pytest.mark.parametrize("set", [keras.config.set_floatx, keras.config.set_dtype_policy])
+def test_other_types_are_refused(tiny_config, run_dir, set):
+    """Catches a model whose types depend on a setting that its configuration does not hold."""
+    try:
+        set("float16")
+        for call in (lambda: train(tiny_config, run_dir), lambda: load_model(run_dir)):
+            with pytest.raises(UserError, match="float16"):
+                call()
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
 
 
 def test_unreadable_checkpoint_is_not_called_corrupt(model, run_dir):

@@ -192,13 +192,14 @@ def test_normalizations(normalization, unroll):
     assert case.names == (names if normalization == "none" else [*names, "gamma", "beta"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
         {"recurrence": "paper", "inner_steps": 2},
-        pytest.param({"unroll": True}, marks=pytest.mark.slow),
-        pytest.param({"activation": "elu"}, marks=pytest.mark.slow),
-        pytest.param({"normalization": "batch"}, marks=pytest.mark.slow),
+        {"unroll": True},
+        {"activation": "elu"},
+        {"normalization": "batch"},
     ],
     ids=str,
 )

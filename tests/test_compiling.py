@@ -66,7 +66,9 @@ def loaded(model):
         return keras.models.load_model(f"{directory}/model.keras", compile=False)
 
 
-@pytest.mark.parametrize("copy", [wrapped, keras.models.clone_model, loaded])
+@pytest.mark.parametrize(
+    "copy", [pytest.param(wrapped, marks=pytest.mark.slow), keras.models.clone_model, loaded]
+)
 def test_loop_is_compiled_in_copies_of_a_layer(copy):
     """Catches a layer that is not compiled in a wrapper, or in a cloned or a loaded model."""
     model = copy(spied_model()[0])
@@ -147,7 +149,8 @@ def call_and_export(model):
         (STEPS_OF_KERAS["fit"], {"layer": {"jit_compile": False}}),
         (fit_any_length, {"length": None}),  # XLA would compile again for each length
         (fit_deterministically, {}),  # Keras itself turns XLA off
-        (fit_with_two_tapes, {}),  # which cannot differentiate a compiled function
+        # They cannot differentiate a compiled function.
+        pytest.param(fit_with_two_tapes, {}, marks=pytest.mark.slow),
         (STEPS_OF_KERAS["fit"], {"layer": {"unroll": True, "activation": abs}}),  # may lack in XLA
         (call_and_export, {}),  # a saved program must not need XLA
     ],
@@ -168,7 +171,7 @@ def test_loop_is_left_alone(use, settings):
         ({"stateful": True}, True),
         # The backend differentiates these, and its gradient cannot leave a compiled program.
         ({"normalization": "none"}, False),
-        ({"activation": "gelu"}, True),
+        pytest.param({"activation": "gelu"}, True, marks=pytest.mark.slow),
     ],
     ids=str,
 )

@@ -16,6 +16,8 @@ def other(number, field):
         return list(field.metadata["choices"])[-1]
     if field.type is bool:
         return not field.default
+    if field.type == str | None:
+        return str(number)
     return number / 1000 if field.type is float else number
 
 
@@ -46,10 +48,10 @@ def test_json_keeps_every_setting():
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
 def test_bad_value_is_named(field):
     """Catches a missing lower bound or type, and an error that does not name the setting."""
-    bad = [[], None if field.default is not None else "none"]
+    bad = [[], None if field.default is not None else 2.5]
     if field.metadata["choices"]:
         bad.append("other")
-    elif field.type is not bool:
+    elif field.metadata["low"] is not None:
         bad += [field.metadata["low"] - 1, True, "50"]
         bad += [float("nan")] if field.type is float else [2.5]
     for value in bad:

@@ -1,6 +1,9 @@
 """The scripts' side of the terminal: exit status, flags, log, and what TensorFlow prints."""
 
+import importlib.util
+import itertools
 import os
+import runpy
 import subprocess
 import sys
 
@@ -93,7 +96,51 @@ def test_backend_that_the_scripts_replace(monkeypatch, caplog, backend, notes):
     assert [record.args for record in caplog.records] == notes
 
 
+@pytest.mark.parametrize("settings", ['{"floatx": "float64"}', '{"epsilon": 1}', "[]"])
+def test_settings_of_keras_are_replaced(monkeypatch, tmp_path, settings):
+    """Catches a run that depends on keras.json or on the environment, or that they end."""
+    (tmp_path / "keras.json").write_text(settings)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_MAX_STEPS_PER_EPOCH", "1")
+    monkeypatch.setenv("MPLBACKEND", "module://missing")
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    with console.quiet_import():
+        # Runs what Keras runs when it is imported for the first time.
+        found = runpy.run_path(importlib.util.find_spec("keras.src.backend.config").origin)
+    assert found["floatx"]() == "float32"
+    assert found["max_steps_per_epoch"]() is None
+    assert os.environ["MPLBACKEND"] == "agg"
+
+
+def test_plugin_is_run_with_these_settings(monkeypatch, tmp_path, call):
+    """Catches a plugin whose import of Keras ends or has other settings."""
+    (tmp_path / "my.py").write_text("import os; assert os.environ['MPLBACKEND'] == 'agg'")
+    monkeypatch.setenv("MPLBACKEND", "module://missing")
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    call("train.py", "--plugin", str(tmp_path / "my.py"), "--nope", status=1)
+
+
 def test_durations():
     """Catches hours that are given in seconds."""
     texts = {42: "42 s", 100: "2 min", 2600: "43 min", 6000: "1 h 40", 86_400: "24 h 00"}
     assert {seconds: console.format_duration(seconds) for seconds in texts} == texts
+
+
+def test_streams_need_not_work():
+    """Catches a traceback for a closed or full stream, or for a name that cannot be printed."""
+    script = SCRIPT.format("print('na\\udcefve \\u2192', flush=True)")
+    cases = {">&-": 0, "2>&-": 0, "<&- >&- 2>&-": 0}
+    if os.path.exists("/dev/full"):
+        cases |= {">/dev/full": 2, "2>/dev/full": 0, "--help >/dev/full": 0}
+    for (redirection, status), unbuffered in itertools.product(cases.items(), ("", "1")):
+        command = ["sh", "-c", f'"$0" -c "$1" {redirection}', sys.executable, script]
+        env = {
+            **os.environ,
+            "PYTHONIOENCODING": "ascii",
+            "PYTHONUNBUFFERED": unbuffered,
+            "PYTHONPATH": str(ROOT),
+        }
+        done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT)
+        assert done.returncode == status, (redirection, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr

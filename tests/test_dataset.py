@@ -40,6 +40,14 @@ def test_streams_of_a_seed_are_independent_and_reproducible():
     assert_equal([training], dataset.generate(dataclasses.replace(config, seed=2, data_seed=1))[:1])
 
 
+def test_task_knows_the_split(monkeypatch):
+    """Catches finite data of one split in the place of another's."""
+    seen = []
+    monkeypatch.setattr(AssociativeRetrieval, "generate", lambda self, *_: seen.append(self.split))
+    dataset.generate(CONFIG)
+    assert seen == ["training", "validation", "test"]
+
+
 def test_missing_data_is_generated_once(tmp_path, caplog):
     """Catches a file that is generated again, or that holds other sequences than were used."""
     caplog.set_level(logging.INFO)

@@ -149,6 +149,7 @@ def test_two_devices_equal_one(tmp_path, tiny, options):
         assert_same_run(one, two)
 
 
+@pytest.mark.slow
 def test_two_workers_equal_one_device(tmp_path, tiny):
     """Catches two writers, a worker on another share, and a checkpoint for one device only."""
     config, one = tiny(model_name="CONTROL", **SETTINGS), RunDirectory(tmp_path / "one", "CONTROL")
@@ -164,18 +165,16 @@ def test_two_workers_equal_one_device(tmp_path, tiny):
     assert_same_run(one, two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("victim", "number", "compares"),
+    ("victim", "number"),
     [
-        (1, signal.SIGKILL, False),
-        *(
-            pytest.param(victim, number, True, marks=pytest.mark.slow)
-            for victim in (0, 1)
-            for number in [signal.SIGKILL] * 3 + [signal.SIGTERM] * 2
-        ),
+        (victim, number)
+        for victim in (0, 1)
+        for number in [signal.SIGKILL] * 3 + [signal.SIGTERM] * 2
     ],
 )
-def test_death_of_a_worker_ends_the_others(tmp_path, victim, number, compares):
+def test_death_of_a_worker_ends_the_others(tmp_path, victim, number):
     """Catches a worker that waits for ever, and a resumed run that differs from a whole one."""
     with start_workers(tmp_path, "--num_epochs=3000", "--model_name=CONTROL") as both:
         next(line for line in both[0].stdout if " 2/3000" in line)
@@ -186,14 +185,13 @@ def test_death_of_a_worker_ends_the_others(tmp_path, victim, number, compares):
     run_dir = run_directory(tmp_path, "CONTROL")
     completed = run_dir.checkpoint_epochs()[0]
     assert completed >= 2
-    if compares:
-        for directory in (tmp_path, tmp_path / "whole"):
-            epochs = f"--num_epochs={completed + 20}"
-            for worker in run_workers(directory, epochs, "--model_name=CONTROL"):
-                assert worker.returncode == 0, worker.stderr
-        whole = run_directory(tmp_path / "whole", "CONTROL")
-        assert records(run_dir) == records(whole)
-        assert checkpoint_arrays(run_dir) == checkpoint_arrays(whole)
+    for directory in (tmp_path, tmp_path / "whole"):
+        epochs = f"--num_epochs={completed + 20}"
+        for worker in run_workers(directory, epochs, "--model_name=CONTROL"):
+            assert worker.returncode == 0, worker.stderr
+    whole = run_directory(tmp_path / "whole", "CONTROL")
+    assert records(run_dir) == records(whole)
+    assert checkpoint_arrays(run_dir) == checkpoint_arrays(whole)
 
 
 @pytest.mark.slow
@@ -231,6 +229,7 @@ def test_differences_between_workers_are_named(tmp_path, tiny_config):
     assert not run_directory(tmp_path).is_trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("port_is_taken", [False, True])
 def test_worker_without_a_connection_is_named(tmp_path, port_is_taken):
     """Catches a wait without end for a worker that never comes, or at a port in use."""
@@ -276,9 +275,8 @@ def test_devices_that_do_not_exist_are_refused(
         "",
         "{}",
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": [5001]}, "task": {"type": "worker", "index": 0}}',
         '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
-        '{"cluster": {"worker": ["a:70000"]}, "task": {"type": "worker", "index": 0}}',
-        '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
         '{"cluster": {"ps": ["a:1"], "worker": ["a:2"]}, "task": {"type": "ps", "index": 0}}',
     ],
 )
@@ -286,6 +284,47 @@ def test_wrong_cluster_is_named(text):
     """Catches a cluster that TensorFlow waits for in vain."""
     with pytest.raises(UserError):
         workers._check_description(text)
+
+
+@pytest.mark.parametrize("address", ["a", "a:70000", "http://a:1", "me@a:1", "::1:5", "[a:1", ""])
+def test_wrong_address_is_named(address):
+    """Catches a wait without end, or a traceback, for an address that gRPC cannot use."""
+    with pytest.raises(UserError, match=re.escape(repr(address))):
+        workers._check_addresses(["127.0.0.1:1", address])
+
+
+def test_addresses_bypass_a_proxy(monkeypatch, caplog):
+    """Catches workers that a proxy separates, and a host that is missing without a word."""
+    monkeypatch.setenv("no_grpc_proxy", "")
+    workers._check_addresses(["127.0.0.1:1", "[::1]:2", "no-such-host.invalid:3"])
+    assert os.environ["no_grpc_proxy"] == "127.0.0.1,::1,no-such-host.invalid"  # noqa: SIM112
+    (warning,) = caplog.records
+    assert "no-such-host.invalid:3" in warning.args
+
+
+def test_chief_is_the_first_worker():
+    """Catches a description of Kubeflow that is refused, and two workers with one index."""
+    for kind, index, expected in (("chief", 0, 0), ("worker", 1, 2)):
+        cluster, task = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}, {"type": kind, "index": index}
+        text = workers._check_description(json.dumps({"cluster": cluster, "task": task}))
+        assert json.loads(text) == {
+            "cluster": {"worker": ["a:1", "b:1", "c:1"]},
+            "task": {"type": "worker", "index": expected},
+        }
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("cpn-[10-11]-[01-01]", "cpn-10-01 cpn-11-01"),
+        ("c1r[01-02]n3,x", "c1r01n3 c1r02n3 x"),
+        ("n[8-10,12]", "n8 n9 n10 n12"),
+        ("a-1,b", "a-1 b"),
+    ],
+)
+def test_lists_of_slurm(text, names):
+    """Catches a list with two ranges or a suffix, for which TensorFlow's resolver fails."""
+    assert list(workers._hosts(text)) == names.split()
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,13 @@ def python_of(text):
     return "\n".join(kept)
 
 
+MARKS = {"export": needs_litert, "examples": pytest.mark.slow}
+
+
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, marks=[needs_litert] if page.stem == "export" else [])
+        pytest.param(page, marks=MARKS.get(page.stem, []))
         for page in PAGES
         if "```python" in read(page)
     ],
@@ -136,6 +139,15 @@ def test_commands_have_valid_flags(execute, monkeypatch, script):
         command = command.replace("$rate", "1e-3").replace("contains-z", "multi-query-recall")
         execute(script)
         assert FLAGS([script, *shlex.split(command, comments=True)]) == [script]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_run_in_zsh(page):
+    """Catches a comment or a pattern, which zsh refuses where bash does not."""
+    for block in re.findall(r"^```sh\n(.*?)^```", read(page), re.MULTILINE | re.DOTALL):
+        if not block.startswith("#!"):
+            plain = re.sub(r"'[^']*'|\"(\\.|[^\"])*\"", "", block)
+            assert not set("?*#[") & set(plain), block
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "docs/tour.ipynb"], ids=lambda page: page.stem)

@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 from cases import FEATURES, LAYERS, STEPS, costly, inputs_of, layer_of, needs_litert, randomize
 
+# The page on exports, which runs in the default suite, exports a layer in each format.
+pytestmark = pytest.mark.slow
 costly_layers = costly(LAYERS, always=["FastWeights-chunks"])
 # In the default suite, one looped and one unrolled model.
 costly_unrolled = pytest.mark.parametrize(

@@ -31,7 +31,9 @@ def contains_z(monkeypatch):
     monkeypatch.setitem(TASKS, "contains-z", names["ContainsZ"])
 
 
-@pytest.mark.parametrize("task", ["multi-query-recall", "contains-z"])
+@pytest.mark.parametrize(
+    "task", ["multi-query-recall", pytest.param("contains-z", marks=pytest.mark.slow)]
+)
 def test_scripts_take_a_model_and_a_task(contains_z, call, tmp_path, monkeypatch, task):
     """Catches a part of the program that knows only the models and the tasks of this project."""
     monkeypatch.setitem(MODELS, "SIMPLE", ModelEntry(keras.layers.SimpleRNN))
@@ -42,6 +44,25 @@ def test_scripts_take_a_model_and_a_task(contains_z, call, tmp_path, monkeypatch
     assert "PREDICTION: " in call("test.py", "--model_name=SIMPLE").stdout
     assert "accuracy.png" in call("plot.py", "--model_name=SIMPLE").stdout
     assert "-SIMPLE-" in call("plot.py", "--model_name=SIMPLE", "--figure=weights").stdout
+
+
+def test_plugin_adds_a_task(call, tmp_path, monkeypatch):
+    """Catches a flag that is read after the choices, and weights that are not taken over."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_task.py").write_text(
+        f"{TASK}\nfrom fast_weights.experiment.tasks import TASKS\nTASKS['plugin'] = ContainsZ\n"
+    )
+    monkeypatch.setitem(TASKS, "plugin", None)  # removed at the end
+    settings = [one for one in TINY if "num_pairs" not in one]
+    settings += ["--plugin", "my_task.py", "--task=plugin", "--model_name=CONTROL"]
+    with without_xla():
+        call("train.py", *settings, "--num_epochs=1")
+        flags = ["--init_from=checkpoints/CONTROL", "--checkpoint_dir=other", "--num_epochs=1"]
+        note = call("train.py", *settings, *flags).stderr
+    assert "Weights from checkpoints/CONTROL. Not found there: none" in note
+    flags = ["--plugin=my_task.py", "--model_name=CONTROL", "--sample=helloz", "--probabilities"]
+    *_, answer = call("test.py", *flags).stdout.splitlines()
+    assert re.fullmatch(r"  z: \S \(\S+%\), \S \(\S+%\), \S \(\S+%\)", answer)
 
 
 @pytest.mark.parametrize("model_name", ["RNN-LN-FW", "A-LSTM", "LSTM"])

@@ -95,12 +95,13 @@ def test_learning_rates_are_the_best():
             assert best.learning_rate == rate
 
 
+# These pages measure exported models and bundled weights.
+MARKS = {"export": [needs_litert, pytest.mark.slow], "memory": [pytest.mark.slow]}
+
+
 @pytest.mark.parametrize(
     "path",
-    [
-        pytest.param(path, marks=[needs_litert] if path.stem == "export" else [])
-        for path in fill_pages.PAGES
-    ],
+    [pytest.param(path, marks=MARKS.get(path.stem, [])) for path in fill_pages.PAGES],
     ids=lambda path: path.stem,
 )
 def test_page_is_filled(path):

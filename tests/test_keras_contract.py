@@ -103,7 +103,7 @@ def test_stacked_cells_in_half_precision():
     assert np.isfinite(loss)
 
 
-@cases.costly(SETTINGS, always=["LayerNormGRUCell", "FastWeightsCell"])
+@cases.costly(SETTINGS, always=["FastWeightsCell"])
 @pytest.mark.parametrize("jit_compile", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_fit_evaluate_predict(name, jit_compile):
     """Catches a step that XLA cannot compile, and a weight that `fit` does not train."""

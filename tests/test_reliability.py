@@ -193,6 +193,7 @@ def space_for(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.slow
 def test_full_disk_ends_with_message(tmp_path, tiny):
     """Catches a traceback, a checkpoint lost to its successor, and a run that cannot resume."""
     config, run_dir = tiny(model_name="CONTROL", num_epochs=4), RunDirectory(tmp_path, "CONTROL")

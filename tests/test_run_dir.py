@@ -1,7 +1,9 @@
 """The directory of a run: its files, its lock and its configuration."""
 
+import contextlib
 import dataclasses
 import errno
+import itertools
 import os
 import re
 import subprocess
@@ -36,15 +38,20 @@ def test_runs_are_found(tmp_path):
     """Catches a seed that continues another's run, and a run that `plot.py` does not find."""
     assert RunDirectory(tmp_path, "GRU-LN", 2).path == tmp_path / "GRU-LN" / "seed-2"
     assert RunDirectory(tmp_path, "GRU-LN").path == tmp_path / "GRU-LN"
+    top, other = tmp_path / "runs", tmp_path / "other"
     runs = [
-        RunDirectory(tmp_path, "GRU-LN"),
-        RunDirectory(tmp_path, "GRU-LN", 12),
-        RunDirectory(tmp_path / "sweep/1e-3", "RNN-LN"),
+        RunDirectory(top, "GRU-LN"),
+        RunDirectory(top, "GRU-LN", 12),
+        RunDirectory(top / "sweep/1e-3", "RNN-LN"),
     ]
-    for path in [*(one.path for one in runs), tmp_path / "GRU-LN/previous"]:
+    for path in [*(one.path for one in runs), top / "GRU-LN/previous", other]:
         path.mkdir(parents=True, exist_ok=True)
         (path / "results.jsonl").touch()
-    assert find_runs(tmp_path) == runs
+    # A linked run, a second name of a run, and a circle.
+    for name, target in {"RNN": other, "A": top / "GRU-LN", "B": top}.items():
+        (top / name).symlink_to(target)
+    runs.insert(2, RunDirectory(top, "RNN"))
+    assert sorted(find_runs(top), key=str) == runs
     assert find_runs(tmp_path / "missing") == []
 
 
@@ -152,6 +159,27 @@ def test_second_training_is_refused(tmp_path, run_dir):
         pass
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_file_system_without_locks_is_named(run_dir, monkeypatch, number):
+    """Catches an error without a remedy, and a lock that outlives its process."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UserError, match="--checkpoint_dir"), run_dir.lock():
+        pass
+
+
+def test_link_to_a_missing_directory_is_named(tmp_path):
+    """Catches an error that does not name the link."""
+    (tmp_path / "GRU").symlink_to(tmp_path / "missing")
+    run_dir = RunDirectory(tmp_path, "GRU")
+    with pytest.raises(UserError, match=re.escape(str(run_dir))), run_dir.lock():
+        pass
+
+
 def test_lock_deletes_what_a_killed_process_left(run_dir):
     """Catches partial files that pile up, and the deletion of those of another seed."""
     (run_dir.path / "seed-1").mkdir()
@@ -184,7 +212,23 @@ def test_restart_moves_the_run(trained):
     assert _files(trained.path) == {f"previous/{name}" for name in before}
     trained.checkpoint_path(9).touch()
     trained.make_room(restart=True)
-    assert _files(trained.path) == {"previous/ckpt-9.npz"}
+    moved = {f"previous/{name}" for name in before}
+    assert _files(trained.path) == moved | {"previous-2/ckpt-9.npz"}
+
+
+def test_interrupted_restart_deletes_nothing(trained, monkeypatch):
+    """Catches a kill between two moves, after which the next training deletes the rest."""
+
+    def interrupt(*paths):
+        raise InterruptedError
+
+    before = {path.name for path in trained.path.iterdir()}
+    moves = itertools.cycle([os.replace, interrupt])
+    monkeypatch.setattr(os, "replace", lambda *paths: next(moves)(*paths))
+    for restart in [True, False] * len(before):
+        with contextlib.suppress(InterruptedError):
+            trained.make_room(restart)
+    assert {path.name for path in trained.path.rglob("*") if path.is_file()} == before
 
 
 def _files(path):

@@ -16,6 +16,7 @@ from processes import ROOT, TINY, WITHOUT_TENSORFLOW, assert_refused, records, r
 
 from fast_weights.experiment import console, evaluation, results, training
 from fast_weights.experiment.config import Config
+from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.run_dir import RunDirectory
 
 # What a newcomer has: TensorFlow prints all it wants.
@@ -68,16 +69,32 @@ def test_flags_of_train_have_an_effect(tmp_path, monkeypatch, call):
     """Catches a flag that does not reach `train`, and a seed that shares another's directory."""
     monkeypatch.chdir(tmp_path)
     calls = []
-    monkeypatch.setattr(training, "train", lambda *args, **kwargs: calls.append((args, kwargs)))
-    call("train.py")
+
+    def train(*args, **kwargs):
+        calls.append((args, kwargs))
+        raise UserError("called")
+
+    monkeypatch.setattr(training, "train", train)
+    call("train.py", status=2)
     given = {"restart": True, "summary_every": 3, "stop_at_accuracy": 0.5, "num_devices": 2}
     others = [f"--{name}={value}" for name, value in given.items()]
     others += ["--distribution_strategy=mirrored", "--data_dir=d", "--checkpoint_dir=c", "--quiet"]
-    call("train.py", "--model_name=GRU", "--seed=7", "--network=paper", "--units=4", *others)
+    call(
+        "train.py",
+        "--model_name=GRU",
+        "--seed=7",
+        "--network=paper",
+        "--units=4",
+        "--init_from=another",
+        *others,
+        status=2,
+    )
     (args, kwargs), (other_args, other_kwargs) = calls
     assert args == (Config(), RunDirectory("checkpoints", "RNN-LN-FW"), "data")
     assert (kwargs["restart"], kwargs["progress"], kwargs["num_devices"]) == (False, True, None)
-    config = Config.with_defaults(model_name="GRU", seed=7, network="paper", units=4)
+    config = Config.with_defaults(
+        model_name="GRU", seed=7, network="paper", units=4, init_from="another"
+    )
     assert other_args == (config, RunDirectory("c", "GRU", seed=7), "d")
     assert other_kwargs == {**given, "distribution_strategy": "mirrored", "progress": False}
 
@@ -147,7 +164,7 @@ def test_figure_is_written(copy, call, flags, suffixes):
 @pytest.mark.parametrize("script", ["train.py", "test.py", "plot.py"])
 def test_help_needs_no_tensorflow(tmp_path, script):
     """Catches help that takes seconds, and help without the flags of the script."""
-    done = run(script, tmp_path, "--help", status=1, env=WITHOUT_TENSORFLOW)
+    done = run(script, tmp_path, "--help", env=WITHOUT_TENSORFLOW)
     assert done.stderr == ""
     for name in ("checkpoint_dir", "model_name", "seed"):
         assert f"--{name}" in done.stdout
@@ -160,6 +177,8 @@ def early(call, tmp_path, monkeypatch):
     """Calls scripts in a directory with runs, and fails if one gets as far as TensorFlow."""
     monkeypatch.chdir(tmp_path)
     for place, name, config, checkpoint in [
+        ("checkpoints/RNN-LN-FW", "seed-1", Config(), False),
+        ("checkpoints/RNN-LN-FW", "previous", Config(), False),
         ("checkpoints", "RNN-LN-FW", Config(num_pairs=2, inner_steps=0), True),
         ("checkpoints", "GRU-LN", Config(), True),  # renamed
         ("recall", "RNN-LN-FW", Config(task="multi-query-recall"), False),
@@ -213,12 +232,14 @@ def test_bad_sample_is_refused_before_tensorflow_loads(early, script, sample):
     ("script", "flags", "words"),
     [
         ("train.py", ["RNN-LN"], ["RNN-LN"]),
-        ("train.py", ["--units=6"], ["units=6", "--restart"]),  # of another run than the one here
+        ("train.py", ["--units=6"], ["units=6", "--checkpoint_dir"]),  # of another run
         ("test.py", ["--seed=2"], ["train.py --model_name=RNN-LN-FW --seed=2"]),
         ("test.py", ["--evaluate", "--sample=g5o8??g"], ["--evaluate", "--sample"]),
         ("test.py", ["--evaluate", "--split=test"], ["--num_test"]),
         ("test.py", ["--model_name=GRU-LN"], ["--model_name=RNN-LN-FW"]),
-        ("test.py", ["--checkpoint_dir=checkpoints/RNN-LN-FW"], ["--checkpoint_dir="]),
+        ("test.py", ["--checkpoint_dir=checkpoints/RNN-LN-FW"], ["/checkpoints\n"]),
+        ("test.py", ["--checkpoint_dir=checkpoints/RNN-LN-FW/seed-1"], ["/checkpoints\n"]),
+        ("test.py", ["--checkpoint_dir=checkpoints/RNN-LN-FW/previous"], ["=DIRECTORY\n"]),
         ("test.py", ["--checkpoint_dir=recall"], ["recall", "train.py --model_name=RNN-LN-FW"]),
         ("plot.py", ["--checkpoint_dir=recall", "--figure=memory"], ["recall", "train.py"]),
         ("plot.py", ["--checkpoint_dir=recall", "--with_bundled"], ["--with_bundled"]),

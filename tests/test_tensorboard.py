@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import re
+import sys
+import time
 import types
 
 import keras
@@ -14,6 +16,7 @@ from processes import without_xla
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from fast_weights.experiment import callbacks, dataset, evaluation, results
+from fast_weights.experiment.callbacks import tensorboard
 from fast_weights.experiment.callbacks.tensorboard import _trial_name
 from fast_weights.experiment.checkpoint import load_model
 from fast_weights.experiment.config import Config
@@ -50,6 +53,27 @@ def run_dir(tmp_path_factory, tiny):
                 file.write(incomplete)
         train(config, run_dir, directory, summary_every=2)
     return run_dir
+
+
+def test_new_files_sort_after_the_others(tmp_path, monkeypatch):
+    """Catches steps that TensorBoard drops because the clock was set back."""
+    times = {"0000000007.c": 7, "0000000099.b": 99, "0000000100.a": 100, "0000000250.b": 250}
+    for name in times:
+        (tmp_path / f"events.out.tfevents.{name}").write_text(name)
+    monkeypatch.setattr(time, "time", lambda: 100.5)
+    tensorboard._put_in_the_past(tmp_path)
+    paths = sorted(tmp_path.iterdir())
+    assert [path.read_text() for path in paths] == list(times)
+    assert all(path.name < "events.out.tfevents.0000000100" for path in paths)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text on other systems")
+def test_directory_needs_no_utf8(tmp_path, tiny):
+    """Catches a traceback for a name that is not UTF-8, after the settings have been written."""
+    run_dir = RunDirectory(tmp_path / os.fsdecode(b"caf\xe9"), "CONTROL")
+    with without_xla():
+        train(tiny(model_name="CONTROL", num_epochs=1), run_dir, tmp_path)
+    assert len(list(run_dir.path.glob("**/*.tfevents.*"))) == 4
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +148,7 @@ def test_scalars_are_those_of_the_records(run_dir, found):
 def test_accuracies_are_the_best_and_by_group(learned):
     """Catches an epoch of 99% that is written again, another group, and NaN in a curve."""
     found = events(learned)
-    assert found["trial", "epochs_to_99_percent"] == [(2, 2.0)]
+    assert found["validation", "epochs_to_99_percent"] == [(2, 2.0)]
     best = np.maximum.accumulate(ACCURACIES)
     np.testing.assert_allclose([one for _, one in found["trial", "best_accuracy"]], best, 1e-6)
     by_pair = [one for _, one in found["validation", "accuracy_by_pair/pair_1"]]
@@ -177,13 +201,16 @@ def test_hyperparameters_are_the_settings(run_dir):
 def test_trial_is_named_after_its_settings():
     """Catches a trial that hides what makes it special, and an extended run that is another."""
     config = Config(learning_rate=0.01, inner_steps=2, num_epochs=3)
-    assert _trial_name(config) == "RNN-LN-FW, seed 0, inner_steps=2, learning_rate=0.01"
+    assert _trial_name(config) == "inner_steps=2, learning_rate=0.01, RNN-LN-FW, seed 0"
     assert _trial_name(Config("GRU-LN", seed=4)) == "GRU-LN, seed 4"
 
 
-def test_graph_has_a_scope_for_each_layer(run_dir):
-    """Catches a single closed box on the Graphs page, and layers without one."""
+def test_graph_has_a_scope_for_each_layer_and_step(run_dir):
+    """Catches a single closed box on the Graphs page, and layers and steps without one."""
     graph = tf.compat.v1.GraphDef.FromString(events(run_dir)[".", "graph"][0][1])
-    scopes = {re.sub(r"_\d+$", "", node.name.split("/")[0]) for node in graph.node}
+    names = [node.name for node in graph.node]
+    scopes = {re.sub(r"_\d+$", "", name.split("/")[0]) for name in names}
     assert {"tokens", "rnn", "logits"} <= scopes
     assert len(scopes) < 9
+    parts = {name.split("/")[2] for name in names if "/step_2/" in name}
+    assert {"write", "read", "normalize"} <= parts

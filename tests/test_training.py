@@ -138,8 +138,11 @@ def test_callbacks_and_metrics_of_keras(control, run_dir):
 def test_restart_starts_over(control, copy):
     """Catches the settings, records or checkpoints of the earlier run in the new one."""
     other = dataclasses.replace(control, num_epochs=1, learning_rate=1e-3)
-    with pytest.raises(UserError):
-        training.train(other, copy, copy.checkpoint_dir)
+    missing = dataclasses.replace(control, init_from="missing")
+    for refused, restart in [(other, False), (missing, True)]:
+        with pytest.raises(UserError):
+            training.train(refused, copy, copy.checkpoint_dir, restart=restart)
+        assert copy.is_trained
     assert copy.read_config() == control
     found = training.train(other, copy, copy.checkpoint_dir, restart=True)
     assert [record.epoch for record in found] == [1]

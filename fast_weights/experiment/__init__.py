@@ -17,8 +17,10 @@ _MODULES = {
     "load_or_generate": "dataset",
     "mean_attention": "evaluation",
     "plot_memory": "plots",
+    "predict_answers": "evaluation",
     "predict_text": "evaluation",
     "resolve_config": "run_dir",
+    "save_model": "checkpoint",
     "trace_sequence": "evaluation",
     "train": "training",
 }

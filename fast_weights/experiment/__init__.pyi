@@ -1,7 +1,7 @@
 """The public names as a type checker sees them. `__init__.py` imports them on first use."""
 
 from fast_weights.experiment.blocks import BlockModel
-from fast_weights.experiment.checkpoint import load_model
+from fast_weights.experiment.checkpoint import load_model, save_model
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.dataset import load_or_generate
 from fast_weights.experiment.errors import (
@@ -11,6 +11,7 @@ from fast_weights.experiment.errors import (
 from fast_weights.experiment.evaluation import (
     evaluate,
     mean_attention,
+    predict_answers,
     predict_text,
     trace_sequence,
 )
@@ -34,8 +35,10 @@ __all__ = [
     "load_or_generate",
     "mean_attention",
     "plot_memory",
+    "predict_answers",
     "predict_text",
     "resolve_config",
+    "save_model",
     "trace_sequence",
     "train",
 ]

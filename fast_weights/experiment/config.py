@@ -132,6 +132,9 @@ class Config:
         high=1e3,
     )
     num_test: int = _setting(0, "test sequences", low=0)
+    init_from: str | None = _setting(
+        None, "directory of another run, whose newest weights the run starts from"
+    )
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

@@ -3,12 +3,15 @@
 This module loads neither Keras nor TensorFlow, so `--help` and an invalid flag take no time.
 """
 
+import argparse
 import contextlib
 import dataclasses
+import errno
 import gc
 import logging
 import os
 import pathlib
+import runpy
 import signal
 import sys
 import tempfile
@@ -25,6 +28,8 @@ FLAGS = flags.FLAGS
 logger = logging.getLogger(__name__)
 # absl lists a flag under the module that defines it: here, the script that calls this module.
 flags.disclaim_key_flags()
+# A name of a file need not be text, and not every encoding has all characters.
+ERRORS = "backslashreplace"
 # The scripts that defined flags in this process. absl knows a script by its path.
 _scripts: set[str] = set()
 
@@ -32,12 +37,21 @@ _scripts: set[str] = set()
 def define_config_flags(*names: str) -> None:
     """Defines a flag for each setting of `Config`, or for the given ones.
 
-    In a notebook, the flags of the script that ran before are removed first.
+    In a notebook, the flags of the script that ran before are removed first. The files of
+    `--plugin` are run before the flags are defined, so that they can add models and tasks.
     """
     for script in _scripts:
         for flag in list(FLAGS.flags_by_module_dict().get(script, ())):
             delattr(FLAGS, flag.name)
     _scripts.add(sys.argv[0])
+    flags.DEFINE_multi_string("plugin", [], "Python file that adds entries to MODELS and TASKS")
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--plugin", "-plugin", action="append", default=[])
+    for path in map(os.path.expanduser, parser.parse_known_args()[0].plugin):
+        if not os.path.isfile(path):
+            sys.exit(f"error: --plugin must be the name of a file. Received: {path}")
+        with quiet_import():  # a plugin can import Keras
+            runpy.run_path(path)
     for field in dataclasses.fields(Config):
         if names and field.name not in names:
             continue
@@ -49,6 +63,8 @@ def define_config_flags(*names: str) -> None:
             flags.DEFINE_enum(field.name, field.default, list(field.metadata["choices"]), help)
         elif field.type is bool:
             flags.DEFINE_bool(field.name, field.default, help)
+        elif field.type == str | None:
+            flags.DEFINE_string(field.name, field.default, help)
         elif field.type in (int, int | None):
             flags.DEFINE_integer(field.name, field.default, help, **bounds)
         else:
@@ -77,9 +93,12 @@ def run_dir() -> RunDirectory:
     """
     path = pathlib.Path(FLAGS.checkpoint_dir).absolute()
     if (path / "config.json").exists():
+        parent = path.parents[path.name.startswith("seed-")]
+        advice = f"Use --checkpoint_dir={parent}"
+        if path.name.startswith("previous"):
+            advice = "Move it to DIRECTORY/MODEL_NAME, and use --checkpoint_dir=DIRECTORY"
         raise UserError(
-            f"--checkpoint_dir must be a directory of runs, but {path} is a run. "
-            f"Use --checkpoint_dir={path.parent}"
+            f"--checkpoint_dir must be a directory of runs, but {path} is a run. {advice}"
         )
     return RunDirectory(FLAGS.checkpoint_dir, FLAGS.model_name, FLAGS.seed)
 
@@ -103,8 +122,9 @@ def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
         _set_up_logging()
         if not in_notebook:
             _exit_on_interrupt(on_interrupt)
-        for name in ("data_dir", "checkpoint_dir", "output_dir"):
-            if name in FLAGS:  # a shell does not expand the ~ in --output_dir=~/figures
+        for name in ("data_dir", "checkpoint_dir", "output_dir", "init_from"):
+            # A shell does not expand the ~ in --output_dir=~/figures.
+            if name in FLAGS and FLAGS[name].value:
                 FLAGS[name].value = os.path.expanduser(FLAGS[name].value)
         try:
             if len(argv) > 1:
@@ -113,17 +133,17 @@ def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
                 )
             main()
             sys.stdout.flush()
-        except BrokenPipeError:  # the program that reads the output has ended, such as `head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python reports it again at exit
-            return 141  # what a shell reports for SIGPIPE
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+            return _fail(str(error))
         except OSError as error:
-            if error.filename is None:  # not an error of a file, so a defect
-                raise
-            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-            return 2
+            if error.filename is None and error.errno not in (errno.EPIPE, errno.ENOSPC):
+                raise  # not an error of a file or of the output, so a defect
+            _finish(sys.stdout)
+            if error.errno == errno.EPIPE:  # the program that reads has ended, such as `head`
+                return 141  # what a shell reports for SIGPIPE
+            return _fail(f"{error.filename or 'standard output'}: {error.strerror}")
+        finally:
+            _finish(sys.stderr)
         return 0
 
     try:
@@ -137,6 +157,31 @@ def run(main: Callable[[], None], on_interrupt: str = "Interrupted.") -> None:
             raise
 
 
+def _fail(reason: str) -> int:
+    """Prints an error, if standard error can be written, and returns the exit status 2."""
+    with contextlib.suppress(OSError):
+        print(f"error: {reason}", file=sys.stderr)
+    return 2
+
+
+def _finish(stream) -> None:
+    """Flushes a stream. If that fails, discards the rest, which Python would report at exit."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _complete_streams() -> None:
+    """Makes the standard streams writable: those that are closed, and for any name of a file."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(number, "w" if number else "r", errors=ERRORS))  # noqa: SIM115
+        elif number and hasattr(getattr(sys, name), "reconfigure"):  # not in a notebook
+            getattr(sys, name).reconfigure(errors=ERRORS)
+
+
 def _in_notebook() -> bool:
     """Returns whether the script runs in IPython, with `%run`."""
     ipython = sys.modules.get("IPython")
@@ -145,10 +190,17 @@ def _in_notebook() -> bool:
 
 def _parse(argv):
     """Parses the flags, or exits with status 1. For an unknown flag, absl suggests another."""
+    _complete_streams()
     try:
         return FLAGS(argv)
+    except (SystemExit, OSError):  # absl has printed the help, and would exit with status 1
+        _finish(sys.stdout)
+        sys.exit(0)
     except flags.Error as error:
         reason = str(error)
+    for field in dataclasses.fields(Config):
+        if f"flag '{field.name}'" in reason and field.name not in FLAGS:
+            reason = f"--{field.name} is a setting of train.py. This script uses that of the run"
     end = "" if reason.endswith("?") else "."
     print(f"error: {reason}{end} To list all flags: --help", file=sys.stderr)
     sys.exit(1)
@@ -163,8 +215,7 @@ def _exit_on_interrupt(message: str) -> None:
     absent and the system releases the lock. In a notebook, this handler would end the kernel.
     """
     # A shell that starts a script in the background makes it ignore Ctrl-C.
-    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not is_default:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         return
     stderr = os.dup(2)  # `quiet_import` redirects descriptor 2
 
@@ -205,7 +256,16 @@ def quiet_import(log_level: str = "2") -> Iterator[None]:
         log_level: the value for `TF_CPP_MIN_LOG_LEVEL` if it is not set. Default `"2"`: only
             errors.
     """
-    _select_tensorflow()
+    # A notebook keeps the settings of a Keras that it has imported. `train` checks them.
+    if "keras" not in sys.modules:
+        _fix_environment()
+    with _hidden_lines(log_level):
+        yield
+
+
+@contextlib.contextmanager
+def _hidden_lines(log_level):
+    """Hides what is written to file descriptor 2 in the block, unless an import fails."""
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", log_level) < "2":  # the user wants to see them
         yield
         return
@@ -231,10 +291,14 @@ def quiet_import(log_level: str = "2") -> Iterator[None]:
             gc.enable()
 
 
-def _select_tensorflow() -> None:
-    """Makes TensorFlow the backend of Keras, unless Keras is already imported, as in a notebook."""
-    if "keras" in sys.modules:
-        return
+def _fix_environment() -> None:
+    """Replaces variables that would change what a run computes, or end it."""
+    # Keras imports Matplotlib. Figures are files, so they need no other backend.
+    os.environ["MPLBACKEND"] = "agg"
+    # Keras then reads no keras.json, which can have other types, or end the import.
+    os.environ["KERAS_HOME"] = os.devnull
+    for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED"):
+        os.environ.pop(name, None)
     chosen = os.environ.get("KERAS_BACKEND") or "tensorflow"
     os.environ["KERAS_BACKEND"] = "tensorflow"
     if chosen != "tensorflow":

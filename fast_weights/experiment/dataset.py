@@ -67,9 +67,11 @@ def _settings(config: Config) -> dict[str, int]:
 
 def generate(config: Config) -> Splits:
     """Returns the splits, from independent streams of one seed."""
-    task = config.make_task()
+    task, splits = config.make_task(), []
     streams = map(np.random.default_rng, np.random.SeedSequence(_settings(config)["seed"]).spawn(3))
-    return Splits(*map(task.generate, _sizes(config), streams))
+    for task.split, size, stream in zip(Splits._fields, _sizes(config), streams, strict=True):
+        splits.append(task.generate(size, stream))
+    return Splits(*splits)
 
 
 def _sizes(config: Config) -> tuple[int, int, int]:

@@ -31,6 +31,28 @@ def predict_text(model: keras.Model, task: Task, text: str) -> str:
     return task.decode(_probabilities(model, task, task.encode_sample(text)).argmax(axis=1))
 
 
+def predict_answers(
+    model: keras.Model, task: Task, text: str, number: int = 3
+) -> list[tuple[str, dict[str, float]]]:
+    """Returns each query of one sequence, with the probabilities of its most likely answers.
+
+    Args:
+        model: from tokens to logits.
+        task: the task that the model was trained on.
+        text: a sequence of the task, such as `g5o8k1??g`.
+        number: of answers to each query, the most likely one first. Default 3.
+
+    Raises:
+        UserError: if the text is not such a sequence.
+    """
+    tokens = task.encode_sample(text)
+    queries = [task.vocabulary[token] for token in tokens[task.answer_positions(tokens)]]
+    return [
+        (query, {task.vocabulary[i]: float(row[i]) for i in np.argsort(-row)[:number]})
+        for query, row in zip(queries, _probabilities(model, task, tokens), strict=True)
+    ]
+
+
 def _probabilities(model: keras.Model, task: Task, tokens: np.ndarray) -> np.ndarray:
     """Returns the probability of each symbol as an answer to a sequence, (T,) -> (Q, V)."""
     logits = model(tokens[None], training=False)[0]

@@ -7,7 +7,7 @@
 | `results.jsonl` | one record per epoch |
 | `lock` | held while a process trains |
 | `events.out.tfevents.*`, `training/`, `validation/`, `trial/` | TensorBoard |
-| `previous/` | the files of the run that `--restart` replaced |
+| `previous/`, `previous-2/`, … | the files of the runs that `--restart` replaced |
 | `seed-N/` | the same for a seed other than 0 |
 
 Nothing here needs Keras or TensorFlow.
@@ -15,6 +15,8 @@ Nothing here needs Keras or TensorFlow.
 
 import contextlib
 import dataclasses
+import errno
+import itertools
 import logging
 import os
 import pathlib
@@ -145,8 +147,8 @@ class RunDirectory:
             config = Config.from_json(storage.read_text(self.config_path))
         except UserError as error:
             raise type(error)(
-                f"{error}. Restore {self.config_path}, or train again with "
-                f"{option('restart', True)}"
+                f"{error}. Restore {self.config_path}, give the {option('plugin')} that the run "
+                f"was trained with, or choose another {option('checkpoint_dir')}"
             ) from error
         if (config.model_name, config.seed) != (self.model_name, self.seed):
             raise UserError(
@@ -167,17 +169,32 @@ class RunDirectory:
         The operating system releases the lock when the process ends, however it ends.
 
         Raises:
-            UserError: if another process holds the lock.
+            UserError: if another process holds the lock, or the file system has no locks.
         """
         import filelock  # from the extra [experiment], because only training needs it
 
-        self.path.mkdir(parents=True, exist_ok=True)
         try:
-            lock = filelock.FileLock(self.path / "lock", timeout=0).acquire()
+            self.path.mkdir(parents=True, exist_ok=True)
+            # A lock that is a mere file would outlive a killed process.
+            path = self.path / "lock"
+            lock = filelock.FileLock(path, timeout=0, fallback_to_soft=False).acquire()
         except filelock.Timeout:
             raise UserError(
                 f"another process is training in {self}. Wait until it ends, or choose "
                 f"another {option('checkpoint_dir')}"
+            ) from None
+        except FileExistsError as error:
+            raise UserError(
+                f"{error.filename} is not a directory, or it is a link to a missing one. Delete "
+                f"it, or choose another {option('checkpoint_dir')}"
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            raise UserError(
+                f"the file system of {self.path.absolute()} does not support locks "
+                f"({error.strerror}). Choose a {option('checkpoint_dir')} on another file system, "
+                "such as a local disk"
             ) from None
         with lock:
             # A killed process can leave files that it was writing.
@@ -210,10 +227,11 @@ class RunDirectory:
             _delete(_files_of_run(self.path))
 
     def _set_aside(self) -> pathlib.Path:
-        """Moves the files of the run to `previous/`, and deletes those of the run before it."""
-        previous = self.path / "previous"
-        _delete(_files_of_run(previous))
-        for path in _files_of_run(self.path):
+        """Moves the files of the run to `previous/`, or to the first `previous-N/` that is free."""
+        names = itertools.chain(["previous"], (f"previous-{i}" for i in itertools.count(2)))
+        previous = next(path for path in map(self.path.joinpath, names) if not path.exists())
+        # The checkpoints come last: without one, the rest of a run may be deleted.
+        for path in reversed(_files_of_run(self.path)):
             target = previous / path.relative_to(self.path)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, target)
@@ -251,7 +269,7 @@ def find_runs(directory) -> list[RunDirectory]:
     """Returns all runs with results in a directory and below it, without those set aside."""
     found = []
     for path in sorted(_directories(directory)):
-        if path.name == "previous" or not (path / "results.jsonl").exists():
+        if re.fullmatch(r"previous(-\d+)?", path.name) or not (path / "results.jsonl").exists():
             continue
         seed = re.fullmatch(r"seed-(\d+)", path.name, re.ASCII)
         model_path = path.parent if seed else path
@@ -261,13 +279,21 @@ def find_runs(directory) -> list[RunDirectory]:
 
 
 def _directories(directory) -> Iterator[pathlib.Path]:
-    """Yields a directory and all directories below it. Raises `OSError` if one cannot be read."""
+    """Yields a directory and all below it, each once. Raises `OSError` if one cannot be read."""
+    visited = set()
 
     def report(error):
         raise error
 
     if os.path.exists(directory):
-        for path, _, _ in os.walk(directory, onerror=report, followlinks=True):
+        for path, names, _ in os.walk(directory, onerror=report, followlinks=True):
+            # Links can form a circle. They come last, after what has its own name here.
+            links = {name for name in names if os.path.islink(os.path.join(path, name))}
+            names.sort(key=links.__contains__)
+            if (target := os.path.realpath(path)) in visited:
+                names.clear()
+                continue
+            visited.add(target)
             yield pathlib.Path(path)
 
 
@@ -317,7 +343,6 @@ def check_same_run(run_dir: RunDirectory, stored: Config, config: Config) -> Non
     ]
     if differences:
         raise UserError(
-            f"cannot resume {run_dir} with other settings. Omit them to resume, give "
-            f"{option('restart', True)} to start over, or choose another "
+            f"cannot resume {run_dir} with other settings. Omit them to resume, or choose another "
             f"{option('checkpoint_dir')}. Received: {'; '.join(differences)}"
         )

@@ -46,7 +46,7 @@ def train(
     stop_at_accuracy: float = math.inf,
     distribution_strategy: str = "off",
     num_devices: int | None = None,
-) -> list[EpochRecord] | None:
+) -> list[EpochRecord]:
     """Trains a model up to `config.num_epochs`, from its last checkpoint if there is one.
 
     Args:
@@ -74,7 +74,7 @@ def train(
 
     Returns:
         The records of all epochs, including those before an interruption. A worker other than the
-        chief writes no files and returns `None`.
+        chief writes no files and returns an empty list.
 
     Raises:
         OSError: if a file cannot be read or written.
@@ -89,6 +89,7 @@ def train(
             "is imported; in a notebook, restart the kernel first. Received: the backend "
             f"{keras.config.backend()}"
         )
+    checkpoint.check_float32()
     if metrics and distribution_strategy != "off":
         raise UserError(
             "`metrics` cannot be used with several devices. Omit it, or train on one device. "
@@ -106,6 +107,8 @@ def train(
         epoch, has_ended = 0, False
         if is_chief:
             stack.enter_context(run_dir.lock())
+            if config.init_from and (restart or not run_dir.is_trained):
+                checkpoint.initialize(model, config.init_from)
             run_dir.make_room(restart)
             epoch = _restore(run_dir, config, model)
             has_ended = epoch >= config.num_epochs or _has_reached(run_dir, stop_at_accuracy)
@@ -130,7 +133,7 @@ def train(
                 callbacks=used,
                 verbose=0,
             )
-        return results.read(run_dir.results_path) if is_chief else None
+        return results.read(run_dir.results_path) if is_chief else []
 
 
 def _build(config: Config, replicas: Replicas | None, metrics) -> BlockModel:
@@ -147,7 +150,7 @@ def _writing_callbacks(run_dir, config, splits, summary_every, progress) -> list
     board = ours.TensorBoard(run_dir.path, config, splits.validation, records, summary_every)
     table = [ours.ProgressTable(records)] if progress else []
     # The checkpoint follows records and events: on resume, those newer than it are replaced.
-    return [records, board, ours.Checkpoint(run_dir.path), *table]
+    return [records, board, ours.Checkpoint(run_dir.path, config=config), *table]
 
 
 def _restore(run_dir: RunDirectory, config: Config, model: keras.Model) -> int:
@@ -155,7 +158,7 @@ def _restore(run_dir: RunDirectory, config: Config, model: keras.Model) -> int:
     epoch = 0
     if run_dir.is_trained:
         check_same_run(run_dir, run_dir.read_config(), config)
-        epoch = checkpoint.restore_newest(run_dir.path, model)
+        epoch = checkpoint.restore_newest(run_dir.path, model, config)
         run_dir.check_records(epoch)
     results.truncate(run_dir.results_path, epoch)
     if epoch > config.num_epochs:
@@ -181,4 +184,5 @@ def _write_settings(run_dir: RunDirectory, config: Config, epoch: int) -> None:
     num_epochs = max(planned, config.num_epochs)
     run_dir.write_config(dataclasses.replace(config, num_epochs=num_epochs))
     if epoch:
-        logger.info("Resuming after epoch %d from %s", epoch, run_dir)
+        kept = "".join(f", {name}={value}" for name, value in config.changes().items())
+        logger.info("Resuming after epoch %d from %s%s", epoch, run_dir, kept)

@@ -6,6 +6,7 @@ and passes values between them. It reports a worker that is missing or has stopp
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -50,6 +52,7 @@ def connect_workers(settings: dict, splits: Splits) -> tf.distribute.Strategy:
     """
     resolver = _cluster()
     workers = resolver.cluster_spec().as_dict()["worker"]
+    _check_addresses(workers)
     _set_time_limits(len(workers))
     logger.info("Waiting up to %d s for the workers at %s", CONNECT_SECONDS, ", ".join(workers))
     # TensorFlow's handler of SIGTERM would let training continue. While TensorFlow connects the
@@ -124,10 +127,17 @@ def _cluster() -> tf.distribute.cluster_resolver.ClusterResolver:
         UserError: if there is no description of a cluster, or if it is invalid.
     """
     if "TF_CONFIG" in os.environ:
-        _check_description(os.environ["TF_CONFIG"])
+        os.environ["TF_CONFIG"] = _check_description(os.environ["TF_CONFIG"])
         return tf.distribute.cluster_resolver.TFConfigClusterResolver()
     if "SLURM_STEP_NUM_TASKS" in os.environ:
-        return _read_slurm()
+        try:
+            return _read_slurm()
+        except (KeyError, RuntimeError, ValueError) as error:
+            found = {name: one for name, one in os.environ.items() if name.startswith("SLURM_STEP")}
+            raise UserError(
+                "the description of this Slurm step cannot be used. Set TF_CONFIG for each task "
+                f"instead: {error!r}. Received: {found}"
+            ) from None
     raise UserError(
         "multi_worker_mirrored found no cluster: the environment variable TF_CONFIG is not set, "
         "and srun did not start this process. Set TF_CONFIG, or start the workers with srun"
@@ -136,6 +146,8 @@ def _cluster() -> tf.distribute.cluster_resolver.ClusterResolver:
 
 def _read_slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
     """Returns the resolver of the cluster whose workers are the tasks of this Slurm step."""
+    # TensorFlow's resolver knows one range in brackets, at the end of a name.
+    os.environ["SLURM_STEP_NODELIST"] = ",".join(_hosts(os.environ["SLURM_STEP_NODELIST"]))
     resolver = tf.distribute.cluster_resolver
     if os.environ.get("CUDA_VISIBLE_DEVICES", shutil.which("nvidia-smi")):
         slurm = resolver.SlurmClusterResolver()
@@ -155,27 +167,83 @@ def _read_slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
     )
 
 
-def _check_description(text: str) -> None:
-    """Raises a `UserError` unless a `TF_CONFIG` describes the workers and the index of this one."""
+def _hosts(text: str) -> Iterator[str]:
+    """Yields the names of a list of Slurm, such as `n[1-2,7],c[01-02]r3`."""
+    for one in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
+        parts = [
+            [
+                f"{n:0{len(low)}}"
+                for low, high in _ranges(part)
+                for n in range(int(low), int(high) + 1)
+            ]
+            if i % 2
+            else [part]
+            for i, part in enumerate(re.split(r"\[([^\]]*)\]", one))
+        ]
+        yield from map("".join, itertools.product(*parts))
+
+
+def _ranges(text):
+    """Yields the ends of the ranges of a list such as `1-2,7`."""
+    for part in text.split(","):
+        low, _, high = part.partition("-")
+        yield low, high or low
+
+
+def _check_addresses(workers) -> None:
+    """Raises a `UserError` for an address that cannot be one, and prepares the connection.
+
+    A name that cannot be resolved gets a warning, since a machine can start later.
+    """
+    hosts = []
+    for worker in workers:
+        found = re.fullmatch(r"(\[[\da-fA-F:.]+(?:%\w+)?\]|[^\s/@:\[\]]+):(\d+)", worker)
+        if not found or not 0 < int(found[2]) < 2**16:
+            raise UserError(
+                "the address of a worker must be HOST:PORT or [IPv6]:PORT, without a scheme or a "
+                f"user. Received: {worker!r:.100}"
+            )
+        hosts.append(found[1].strip("[]"))
+        try:
+            socket.getaddrinfo(hosts[-1], None)
+        except OSError as error:
+            logger.warning("The host of %s cannot be found yet: %s", worker, error.strerror)
+    # gRPC would connect through the proxy of https_proxy.
+    os.environ["no_grpc_proxy"] = ",".join(hosts)  # noqa: SIM112
+
+
+def _check_description(text: str) -> str:
+    """Returns a `TF_CONFIG` in which a chief is worker 0, as everywhere in this package.
+
+    Raises:
+        UserError: unless it describes the workers and the index of this one.
+    """
     example = (
         '{"cluster": {"worker": ["10.0.0.1:5001", "10.0.0.2:5001"]}, '
         '"task": {"type": "worker", "index": 0}}'
     )
     try:
         values = json.loads(text)
-        workers, task = values["cluster"]["worker"], values["task"]
-        is_valid = (
-            list(values["cluster"]) == [task["type"]] == ["worker"]
-            and 0 <= int(task["index"]) < len(workers) == len(set(workers))
-            and all(0 < int(worker.rsplit(":", 1)[1]) < 2**16 for worker in workers)
+        cluster, task = values["cluster"], values["task"]
+        chief, others = cluster.get("chief", []), cluster.get("worker", [])
+        workers, kinds = [*chief, *others], {*cluster, task["type"]} - {"chief", "worker"}
+        index = int(task["index"]) + (len(chief) if task["type"] == "worker" else 0)
+        addresses = {one for one in workers if isinstance(one, str)}
+        is_valid = 0 <= index < len(workers) == len(addresses)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        is_valid, kinds = False, set()
+    if kinds:
+        raise UserError(
+            "TF_CONFIG must describe only workers and a chief. Remove the other tasks. Received: "
+            f"{', '.join(sorted(kinds))}"
         )
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        is_valid = False
     if not is_valid:
         raise UserError(
             f"TF_CONFIG must be JSON such as {example}, with a different address for each worker "
             f"and the index of this one. Received: {text:.300}"
         )
+    task = {"type": "worker", "index": index}
+    return json.dumps({**values, "cluster": {"worker": workers}, "task": task})
 
 
 @contextlib.contextmanager

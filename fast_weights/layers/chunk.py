@@ -168,18 +168,23 @@ def unrolled_chunk(cell, weights, inputs, keep, hidden, memory):
     outputs, stored = [], []
     # The gradient of one `unstack` is one `stack`; that of C slices is a sum of C tensors.
     for t, x in enumerate(ops.unstack(inputs, axis=1)):
-        preliminary, new, slow_term = first_part(cell, weights, cell.project(x), hidden)
-        # The vectors written so far, (B, (t + 1)·H), so that no step reads zeros. Flat, so that
-        # XLA copies them instead of computing them again. Step 0 concatenates a single tensor:
-        # LiteRT rejects an empty second one, and no concatenation at all would change the order
-        # in which gradients are summed.
-        stored = ops.concatenate([stored, new] if t else [new], axis=1)
-        query = preliminary
-        for _ in range(cell.inner_steps):
-            written = ops.reshape(stored, (-1, t + 1, cell.units))
-            read = read_memory(query, written, factors[:, t, : t + 1], memory, start[:, t])
-            query = activate(cell, weights, slow_term + read)
-        hidden = query if keep is None else ops.where(keep[:, t, None] > 0, query, hidden)
+        # The scopes name the boxes of the graph in TensorBoard.
+        with keras.name_scope(f"step_{t + 1}"):
+            preliminary, new, slow_term = first_part(cell, weights, cell.project(x), hidden)
+            # The vectors written so far, (B, (t + 1)·H), so that no step reads zeros. Flat, so that
+            # XLA copies them instead of computing them again. Step 0 concatenates a single tensor:
+            # LiteRT rejects an empty second one, and no concatenation at all would change the order
+            # in which gradients are summed.
+            with keras.name_scope("write"):
+                stored = ops.concatenate([stored, new] if t else [new], axis=1)
+            query = preliminary
+            for _ in range(cell.inner_steps):
+                written = ops.reshape(stored, (-1, t + 1, cell.units))
+                with keras.name_scope("read"):
+                    read = read_memory(query, written, factors[:, t, : t + 1], memory, start[:, t])
+                with keras.name_scope("normalize"):
+                    query = activate(cell, weights, slow_term + read)
+            hidden = query if keep is None else ops.where(keep[:, t, None] > 0, query, hidden)
         outputs.append(hidden)
     return outputs, ops.reshape(stored, (-1, len(outputs), cell.units))
 

@@ -3,6 +3,7 @@
 import keras
 
 from fast_weights.experiment import checkpoint
+from fast_weights.experiment.config import Config
 
 # One to resume from, and one to fall back to.
 MAX_TO_KEEP = 2
@@ -20,12 +21,14 @@ class Checkpoint(keras.callbacks.Callback):
     Args:
         directory: the directory of the files, `ckpt-N.npz` after N epochs.
         max_to_keep: the number of files to keep. Default 2.
+        config: the settings, to be saved in the file. Default: none.
     """
 
-    def __init__(self, directory, max_to_keep: int = MAX_TO_KEEP):
+    def __init__(self, directory, max_to_keep: int = MAX_TO_KEEP, config: Config | None = None):
         super().__init__()
         self.directory = directory
         self.max_to_keep = max_to_keep
+        self.config = config
 
     def on_epoch_end(self, epoch, logs=None):
-        checkpoint.save(self.directory, self.model, epoch + 1, self.max_to_keep)
+        checkpoint.save(self.directory, self.model, epoch + 1, self.max_to_keep, self.config)

@@ -1,6 +1,8 @@
 """A callback that prints training as a table."""
 
+import logging
 import os
+import shutil
 import statistics
 import sys
 
@@ -10,7 +12,9 @@ from fast_weights.experiment.callbacks.records import Records
 from fast_weights.experiment.console import format_duration
 from fast_weights.experiment.results import EpochRecord
 
+logger = logging.getLogger(__name__)
 # Fits a terminal of 80 columns.
+WIDTH = 80
 HEADER = (
     f"{'':9}  {'training':>16}  {'validation':>25} {'gradient':>8}\n"
     f"{'epoch':>9}  {'loss':>6}  {'accuracy':>8}  {'loss':>6}  {'accuracy':>8}  {'best':>7}"
@@ -32,7 +36,8 @@ class ProgressTable(keras.callbacks.Callback):
         super().__init__()
         self._records = records
         self._stream = stream or sys.stdout
-        self._is_live = self._stream.isatty()
+        self._is_live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._can_write = True
         self._so_far = ""
         self._seconds: list[float] = []
 
@@ -40,7 +45,10 @@ class ProgressTable(keras.callbacks.Callback):
         self._epoch = epoch + 1
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._is_live and self.params["steps"]:  # unknown in an epoch from a generator
+        # The number of steps is unknown in an epoch from a generator. In a narrow terminal, the bar
+        # would leave a line at each step.
+        is_wide = shutil.get_terminal_size().columns >= WIDTH
+        if self._is_live and is_wide and self.params["steps"]:
             # Validation takes about as long as one more batch.
             fraction = (batch + 1) / (self.params["steps"] + 1)
             bar = "#" * round(30 * fraction)
@@ -62,8 +70,16 @@ class ProgressTable(keras.callbacks.Callback):
         self._write(f"{clear}{table_row(record, num_epochs, best, left)}\n")
 
     def _write(self, text):
-        self._stream.write(text)
-        self._stream.flush()
+        if not self._can_write:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError as error:  # such as `train.py | head`
+            self._can_write = False
+            logger.warning(
+                "Training continues without the table, which cannot be written: %s", error.strerror
+            )
 
 
 def table_row(record: EpochRecord, num_epochs: int, best: float, left: str) -> str:

@@ -12,8 +12,10 @@ TensorBoard shows them once.
 import contextlib
 import dataclasses
 import errno
+import os
 import pathlib
 import re
+import time
 
 import keras
 import numpy as np
@@ -69,10 +71,14 @@ class TensorBoard(keras.callbacks.Callback):
         """Before the first epoch, writes the settings and the graph."""
         if self._writers:
             return
+        paths = {run: pathlib.Path(self._directory, run) for run in (".", *TENSORBOARD_RUNS)}
+        for path in paths.values():
+            _put_in_the_past(path)
         with self._write_errors():
             self._writers = {
-                run: tf.summary.create_file_writer(str(pathlib.Path(self._directory, run)))
-                for run in (".", *TENSORBOARD_RUNS)
+                # Bytes: a name need not be valid UTF-8.
+                run: tf.summary.create_file_writer(os.fsencode(path))
+                for run, path in paths.items()
             }
         with self._events() as writers:
             with writers["."].as_default(step=0):
@@ -100,10 +106,11 @@ class TensorBoard(keras.callbacks.Callback):
                 tf.summary.scalar("loss", record.val_loss)
                 tf.summary.scalar("accuracy", record.val_accuracy)
                 self._write_groups(logs)
-            with writers["trial"].as_default(step=epoch):
-                tf.summary.scalar("best_accuracy", max(accuracies))
+                # HParams omits a trial that lacks a metric of another, so this is none of `trial`.
                 if accuracies[-1] >= LEARNED and max(accuracies[:-1], default=0) < LEARNED:
                     tf.summary.scalar("epochs_to_99_percent", epoch)
+            with writers["trial"].as_default(step=epoch):
+                tf.summary.scalar("best_accuracy", max(accuracies))
         is_last = self.model.stop_training or epoch == self.params["epochs"]
         if epoch % self._summary_every == 0 or is_last:
             self._write_snapshot(epoch, is_last)
@@ -174,6 +181,22 @@ class TensorBoard(keras.callbacks.Callback):
             raise OSError(errno.EIO, reason, str(self._directory)) from error
 
 
+def _put_in_the_past(directory: pathlib.Path) -> None:
+    """Renames the event files of a directory whose names have a time from now on.
+
+    TensorBoard reads the files of a run in the order of their names, and drops the steps of a file
+    that sorts before an earlier one, as after the clock was set back.
+    """
+    limit, targets = int(time.time()), {}
+    for path in sorted(directory.glob("events.out.tfevents.*"), reverse=True):
+        if match := re.fullmatch(r"(\D+)(\d+)(\..*)", path.name):
+            limit = min(limit - 1, int(match[2]))
+            targets[path] = path.with_name(f"{match[1]}{limit:010}{match[3]}")
+    for path, target in reversed(targets.items()):  # the oldest first, so none is overwritten
+        if target != path:
+            os.replace(path, target)
+
+
 def _probe_figures(trace: SequenceTrace) -> dict:
     """Returns the figures of one sequence by name."""
     figures = {"hidden_state": plots.hidden_figure(trace)}
@@ -209,13 +232,12 @@ def _trial_settings(config: Config) -> dict:
 
 
 def _trial_name(config: Config) -> str:
-    """Returns the model, the seed and the settings that differ from the defaults.
+    """Returns the settings that differ from the defaults, the model and the seed.
 
-    TensorBoard shows runs with the same name as one.
+    TensorBoard cuts long names at the end, and shows runs with the same name as one.
     """
-    parts = [config.model_name, f"seed {config.seed}"]
-    parts += [f"{name}={value}" for name, value in config.changes().items()]
-    return ", ".join(parts)
+    changes = [f"{name}={value}" for name, value in config.changes().items()]
+    return ", ".join([*changes, config.model_name, f"seed {config.seed}"])
 
 
 def _answers_table(trace: SequenceTrace) -> str:

@@ -65,6 +65,7 @@ class Task(abc.ABC):
         group: a noun for a group of answers, such as `"pair"`. Accuracy is also counted for each
             group. Empty if answers are not grouped.
         num_groups: the number of groups, 1 if answers are not grouped.
+        split: the split that `generate` is called for, `"training"`, `"validation"` or `"test"`.
 
     Raises:
         UserError: if a setting is invalid for the task.
@@ -78,6 +79,7 @@ class Task(abc.ABC):
     vocabulary: Sequence[str]
     length: int
     num_groups: int = 1
+    split: str = "training"
 
     @abc.abstractmethod
     def __init__(self, config: "Config"):
@@ -133,10 +135,9 @@ class Task(abc.ABC):
         symbols = text.split() if self.separator else text
         unknown = [symbol for symbol in symbols if symbol not in index]
         if unknown:
-            first, last = self.vocabulary[0], self.vocabulary[-1]
             raise UserError(
-                f"a symbol must be one of {first} to {last}. Received: "
-                f"{self.separator.join(unknown)!r:.80}"
+                f"a sample must be {self.rules}, such as {self.default_sample}. Received: "
+                f"{text!r:.80}, where {self.separator.join(unknown)!r:.80} is unknown"
             )
         return np.array([index[symbol] for symbol in symbols], dtype=np.int32)
 

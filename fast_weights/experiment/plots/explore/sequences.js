@@ -28,12 +28,12 @@ export function isSequence(text, isExperiment = false) {
 // Returns what is wrong with a typed sequence, in the words of test.py, or "". The page takes any
 // number of pairs.
 export function errorOf(text, { sample }) {
-  const unknown = [...text].filter((symbol) => !VOCABULARY.includes(symbol)).join("");
-  if (unknown) return `a symbol must be one of a to ?. Received: '${unknown}'`;
   if (isSequence(text)) return "";
+  const unknown = [...text].filter((symbol) => !VOCABULARY.includes(symbol)).join("");
   return (
     "a sample must be 1 to 26 letter-digit pairs with distinct letters, then ??, then one of " +
-    `the letters, such as ${sample}. Received: '${text}'`
+    `the letters, such as ${sample}. Received: '${text}'` +
+    (unknown && `, where '${unknown}' is unknown`)
   );
 }
 
