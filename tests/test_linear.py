@@ -14,7 +14,7 @@ from keras import ops
 
 from fast_weights import DeltaNet, GatedDeltaNet, GatedDeltaNetCell, LinearAttention
 from fast_weights.layers.chunked import into_chunks, out_of_chunks
-from fast_weights.layers.linear_chunk import inverse_of, run_chunks
+from fast_weights.layers.linear_chunk import decay_factors, inverse_of, run_chunks
 
 GOLDEN = pathlib.Path(__file__).parent / "golden/keras_hub/gated_delta_net.npz"
 LAYERS = [name for name in cases.LINEAR if name in cases.LAYERS]
@@ -111,6 +111,18 @@ def test_inverse_of_keys_that_are_alike():
         system = np.tri(size, k=-1, dtype="float32")
         expected = np.eye(size) - np.eye(size, k=-1)
         np.testing.assert_array_equal(array(inverse_of(ops.convert_to_tensor(system))), expected)
+
+
+def test_decays_near_zero_and_one():
+    """Catches a product of decays near 1 that loses its digits after a decay near 0."""
+    log_decays = -np.where(np.arange(32) % 5 == 0, 1e4, 0.01).astype("float32")[:, None]
+    decays, start, end, whole = decay_factors(ops.convert_to_tensor(log_decays), 32, "float32")
+    until = np.cumsum(log_decays.astype("float64"), axis=0)
+    expected = np.tri(32) * np.exp(np.minimum(until - until.T, 0))
+    np.testing.assert_allclose(array(decays), expected, rtol=1e-6)
+    np.testing.assert_allclose(array(end)[:, 0], expected[-1], rtol=1e-6)
+    np.testing.assert_allclose(array(start), np.exp(until), rtol=1e-6)
+    np.testing.assert_allclose(array(whole), np.exp(until[-1:]), rtol=1e-6)
 
 
 def golden():
