@@ -249,10 +249,10 @@ def test_sequence_is_cut_anywhere(name):
 
 
 @all_linear
-@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
-def test_half_precision_keeps_the_memory_in_float32(name, dtype):
+def test_half_precision_keeps_the_memory_in_float32(name):
     """Catches a memory, keys or values that chunks round, which the cell does not."""
-    layer = layer_of(name, dtype=dtype, return_state=True)
+    # Not bfloat16: in a loop, JAX may leave out the rounding of a projection.
+    layer = layer_of(name, dtype="mixed_float16", return_state=True)
     inputs = cases.inputs_of("float32", 33)
     results = layer(inputs)
     # `keras.layers.RNN` of the same policy would round the last states.
@@ -260,6 +260,23 @@ def test_half_precision_keeps_the_memory_in_float32(name, dtype):
     for one, expected in zip(results[1:], cell(inputs)[1:], strict=True):
         np.testing.assert_allclose(array(one), array(expected), 1e-4, 1e-4)
     assert {keras.backend.standardize_dtype(one.dtype) for one in results} == {"float32"}
+
+
+@all_linear
+def test_gradients_of_zeros_are_finite(name):
+    """Catches the length of a zero key, a division by a sum of no keys, and rows without steps."""
+    layer = layer_of(name, cell={"use_bias": False, "epsilon": 1e-6}, return_sequences=True)
+    mask = ops.convert_to_tensor([[True] * cases.STEPS, [False] * cases.STEPS])
+    weights = list(map(array, layer.trainable_weights))
+
+    def loss(inputs, *weights):
+        variables = list(zip(layer.trainable_variables, weights, strict=True))
+        with keras.StatelessScope(state_mapping=variables):
+            return ops.sum(ops.sin(layer(inputs, mask=mask)))
+
+    arguments = [np.zeros_like(cases.inputs_of()), *weights]
+    gradients = cases.gradients_of(loss, list(map(ops.convert_to_tensor, arguments)))
+    assert all(np.isfinite(array(one)).all() for one in gradients)
 
 
 @pytest.mark.slow
