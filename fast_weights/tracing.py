@@ -53,7 +53,8 @@ def trace_memory(
     `h A_t = Σ_τ attention[t, s, τ] v_τ`, where h is the vector with which inner step s reads
     A_t. An `initial_state` adds the term λ^n h A_0, where n is the number of steps so far that
     are not masked. For linear attention and the delta rules, it satisfies
-    `q_t S_t = Σ_τ attention[t, i, τ] u_τ` for each head i. Tracing leaves the layer unchanged.
+    `q_t S_t = Σ_τ attention[t, i, τ] u_τ` for each head i, and the denominator of linear attention
+    is `q_t · m_t = Σ_τ attention[t, i, τ]`. Tracing leaves the layer unchanged.
 
     Args:
         layer: a built `FastWeights`, `LinearAttention`, `DeltaNet` or `GatedDeltaNet`, a
@@ -147,7 +148,9 @@ def _trace_linear(cell, sequences, mask, states):
     )
     decays, *_ = decay_factors(log_decays, mask.shape[1], keys.dtype)
     attention = ops.matmul(queries, ops.swapaxes(keys, 2, 3)) * decays
-    return MemoryTrace(memory, hidden, vectors[2], ops.swapaxes(attention, 1, 2))
+    # Without the column m of linear attention, which would hide S in a figure.
+    memory, written = (one[..., : cell.value_size] for one in (memory, vectors[2]))
+    return MemoryTrace(memory, hidden, written, ops.swapaxes(attention, 1, 2))
 
 
 def _check(layer, sequences, mask):

@@ -30,7 +30,7 @@ SELECTED = (
     " or (gradients_equal and 2-True and Gated)"
 )
 # Takes a third of the time on JAX, which records the forward pass by itself.
-ON_TORCH = " or (second_derivatives and paper)"
+ON_TORCH = " or (second_derivatives and (paper or delta))"
 RUN = """
 import sys, pytest
 status = pytest.main(sys.argv[1:])

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from fast_weights.experiment import evaluation
+from fast_weights import LinearAttention, trace_memory
+from fast_weights.experiment import evaluation, plots
 from fast_weights.experiment.config import Config
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import build_model
@@ -58,6 +59,20 @@ def test_attention_is_by_the_symbol_whose_vector_is_read(tiny, recurrence):
         expected = np.zeros(7)
         expected[: len(vectors)] = 0.5 * 0.95**ages * (vectors @ preliminary[t])
         np.testing.assert_allclose(trace.attention[t, 0], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_heads_are_drawn_like_inner_steps(tiny, tmp_path):
+    """Catches heads that the figures of the memory mix up, and a model that they refuse."""
+    layer = LinearAttention(6, num_heads=2, value_size=4, name="rnn")
+    model = build_model(tiny(model_name="LINEAR-ATTENTION", units=6), layer)
+    trace = evaluation.trace_sequence(model, TASK, "g5o8??g")
+    expected = trace_memory(layer, np.eye(37, dtype="float32")[TASK.encode(trace.text)][None])
+    for head in range(2):
+        rows = trace.fast_weights[:, 3 * head : 3 * head + 3]
+        np.testing.assert_array_equal(rows, expected.fast_weights[0, :, head])
+        np.testing.assert_array_equal(trace.attention[:, head], expected.attention[0, :, head])
+    assert trace.fast_weights.shape == (7, 6, 4)
+    assert plots.plot_memory(trace, tmp_path / "memory.svg").read_text().count("head 2") == 1
 
 
 def test_mean_attention_is_the_mean_by_queried_pair(model, monkeypatch):

@@ -4,7 +4,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import FEATURES, LAYERS, STEPS, costly, inputs_of, layer_of, needs_litert, randomize
+from cases import (
+    FEATURES,
+    LAYERS,
+    STEPS,
+    array,
+    costly,
+    inputs_of,
+    layer_of,
+    needs_litert,
+    random_states,
+    randomize,
+)
 
 # The page on exports, which runs in the default suite, exports a layer in each format.
 pytestmark = pytest.mark.slow
@@ -45,6 +56,34 @@ def test_onnx(name, unroll, tmp_path):
     session = onnxruntime.InferenceSession(path)
     (outputs,) = session.run(None, {session.get_inputs()[0].name: inputs})
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+
+
+@costly(LAYERS, always=["GatedDeltaNet-chunks"])
+@pytest.mark.parametrize("kind", ["onnx", pytest.param("litert", marks=needs_litert)])
+def test_one_step_with_states(name, kind, tmp_path):
+    """Catches a state that an exported step drops, rounds or swaps with another."""
+    cell = layer_of(name, dtype="float32").cell
+    sizes = keras.tree.flatten(cell.state_size)
+    arguments = [keras.Input((size,)) for size in (FEATURES, *sizes)]
+    outputs, new_states = cell(arguments[0], arguments[1:])
+    model = keras.Model(arguments, [outputs, *new_states])
+    # One sequence, because LiteRT takes one at a time.
+    values = [inputs_of("float32")[:1, 0], *(state[:1] for state in random_states(cell))]
+    expected = model(values)
+    path = str(tmp_path / ("step.onnx" if kind == "onnx" else "step.tflite"))
+    model.export(path, format=kind, verbose=False)
+    if kind == "onnx":
+        onnxruntime = pytest.importorskip("onnxruntime")
+        session = onnxruntime.InferenceSession(path)
+        names = [one.name for one in session.get_inputs()]
+        results = session.run(None, dict(zip(names, values, strict=True)))
+    else:
+        with pytest.warns(UserWarning, match="deprecated"):
+            run_step = tf.lite.Interpreter(path).get_signature_runner()
+        found = run_step(**{one.name: value for one, value in zip(arguments, values, strict=True)})
+        results = [found[f"output_{i}"] for i in range(len(values))]
+    for result, wanted in zip(results, expected, strict=True):
+        np.testing.assert_allclose(result, array(wanted), rtol=1e-5, atol=1e-5)
 
 
 @needs_litert

@@ -1,9 +1,18 @@
-"""Second derivatives of `FastWeights`, through its custom gradient."""
+"""Second derivatives through the custom gradients of the layers."""
 
 import keras
 import numpy as np
 import pytest
-from cases import FLOAT32, HOLES, array, gradients_of, inputs_of, layer_of, random_states
+from cases import (
+    FLOAT32,
+    HOLES,
+    array,
+    gradients_of,
+    inputs_of,
+    layer_of,
+    random_states,
+    skip_masked_cell,
+)
 
 
 def second_derivatives(layer, arguments):
@@ -35,7 +44,25 @@ def test_second_derivatives(recurrence):
         arguments = [inputs_of(), *random_states(layer.cell), *map(array, layer.weights)]
         arguments = [argument.astype("float32") for argument in arguments]
         results.append(second_derivatives(layer, arguments))
-    for custom, automatic in zip(*results, strict=True):
+    assert_equal(*results)
+
+
+def test_second_derivatives_of_the_delta_rule():
+    """Catches the same in the gradients of the loop over chunks and of the inverse, and a term that
+    they take for a constant. The cell has no custom gradient.
+    """
+    skip_masked_cell("GatedDeltaNetCell")
+    results = []
+    # With two steps in a chunk, the gradient of the inverse would not depend on the inverse.
+    chunks = layer_of("GatedDeltaNet-chunks", cell={"chunk_size": 3})
+    for layer in (chunks, layer_of("GatedDeltaNetCell", unroll=True)):
+        arguments = [inputs_of(), *random_states(layer.cell), *map(array, layer.weights)]
+        results.append(second_derivatives(layer, arguments))
+    assert_equal(*results)
+
+
+def assert_equal(one, other):
+    for custom, automatic in zip(one, other, strict=True):
         expected = array(automatic)
         error = np.abs(array(custom) - expected).max()
         assert error < 10 * FLOAT32["rtol"] * np.abs(expected).max()

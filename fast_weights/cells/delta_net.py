@@ -32,14 +32,16 @@ class DeltaNetCell(LinearCell):
         key_size: positive integer, d_k, the size of a key of one head. Default `None`: H / n.
         value_size: positive integer, d_v, the size of a value of one head. Default `None`: H / n.
         feature_map: φ, one of `"l2"` (divided by its length) and `"sum"` (elu(x) + 1, divided by
-            its sum), with which S cannot grow without bounds; or `"elu"`, `"relu"`, `"softmax"`
-            and `"identity"`. Default `"l2"`, as in the second paper; the first has `"sum"`.
-            Queries are also divided by sqrt(d_k), as in the code of the second.
+            its sum), with which erasing never enlarges S; or `"elu"`, `"relu"`, `"softmax"` and
+            `"identity"`. Default `"l2"`, as in the second paper; the first divides by the sum, also
+            with other features than elu(x) + 1. Queries are also divided by sqrt(d_k), as in the
+            code of the second.
         convolution_size: integer of at least 0, K, the number of steps of the convolution, with
             this one. 0: no convolution, as in the first paper. Default 4, as in the second.
         use_output_gate: whether the cell has the output gate z_t. Default `False`.
         normalization: `"rms"` or `"none"`, the normalization of o_t. Default `"rms"`.
-        epsilon: float of at least 0, added to the mean square in RMS. Default 1e-6.
+        epsilon: float of at least 0, added to the mean square in RMS; with 0, a read of zeros
+            becomes NaN. Default 1e-6.
         activation: f, a Keras activation, after the convolution. Default `"silu"`.
         **kwargs: the other arguments of `LinearAttentionCell`, with its defaults, but not
             `use_denominator`.

@@ -59,7 +59,8 @@ class GatedDeltaNetCell(LinearCell):
             this one. 0: no convolution. Default 4, as in the paper's code.
         use_output_gate: whether the cell has the output gate z_t. Default `True`, as in the paper.
         normalization: `"rms"` or `"none"`, the normalization of o_t. Default `"rms"`.
-        epsilon: float of at least 0, added to the mean square in RMS. Default 1e-6.
+        epsilon: float of at least 0, added to the mean square in RMS; with 0, a read of zeros
+            becomes NaN. Default 1e-6.
         activation: f, a Keras activation, after the convolution. Default `"silu"`.
         **kwargs: the other arguments of `DeltaNetCell`, with its defaults. The initializers of A
             and d are fixed: A is uniform in (0, 16), and softplus(d) log-uniform in (0.001, 0.1),

@@ -125,7 +125,8 @@ class LinearCell(Float32States, Cell):
         convolution_size: integer of at least 0, K. 0: no convolution.
         use_output_gate: whether the cell has the output gate z.
         normalization: `"rms"` or `"none"`, the normalization of o_t.
-        epsilon: float of at least 0, added to the mean square in the normalization.
+        epsilon: float of at least 0, added to the mean square in the normalization; with 0, a read
+            of zeros becomes NaN.
         activation: f, a Keras activation.
         use_bias: whether the cell has b_x.
         **kwargs: the other arguments of `Cell`. W_x and W_o share the settings of `kernel`.

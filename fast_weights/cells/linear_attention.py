@@ -46,7 +46,8 @@ class LinearAttentionCell(LinearCell):
             this one. 0: no convolution. Default 4, as in the implementations of delta rules.
         use_output_gate: whether the cell has the output gate z_t. Default `False`.
         normalization: `"rms"` or `"none"`, the normalization of o_t. Default `"rms"`.
-        epsilon: float of at least 0, added to the mean square in RMS. Default 1e-6.
+        epsilon: float of at least 0, added to the mean square in RMS; with 0, a read of zeros
+            becomes NaN. Default 1e-6.
         activation: f, a Keras activation, after the convolution. Default `"silu"`.
         **kwargs: `kernel_initializer` (of W_x and W_o; default: Glorot uniform),
             `convolution_initializer` (default: uniform in ±1/sqrt(K)), `bias_initializer`

@@ -29,8 +29,6 @@ needs only two products per chunk, those of K S in (2) and of
 Everything else is computed for all chunks at once.
 """
 
-import math
-
 from keras import ops
 
 from fast_weights.layers.chunk import transpose
@@ -81,12 +79,12 @@ def decay_factors(log_decays, size, dtype):
     lower = ops.tri(size, dtype=dtype)
     if log_decays is None:
         return lower, 1, 1, None
-    # A product with a triangle, because `ops.cumsum` is slow under XLA.
-    age = ops.matmul(lower, log_decays)
-    # Select before `exp`: above the diagonal it may be infinite, and its gradient not a number.
-    gaps = ops.where(lower > 0, age - transpose(age), -math.inf)
-    total = age[..., -1:, :]
-    return ops.exp(gaps), ops.exp(age), ops.exp(total - age), ops.exp(total)
+    # Each gap is a sum of its own. As differences of sums from the start of the chunk, gaps of
+    # steps with α near 1 would lose their digits after a step with α near 0. Products with
+    # triangles, because `ops.cumsum` is slow under XLA.
+    gaps = ops.matmul(lower, log_decays * ops.tri(size, k=-1, dtype=dtype))
+    decays, start = ops.exp(gaps) * lower, ops.exp(ops.matmul(lower, log_decays))
+    return decays, start, transpose(decays[..., -1:, :]), start[..., -1:, :]
 
 
 def inverse_of(system):
