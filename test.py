@@ -22,7 +22,7 @@ console.define_directory_flags()
 flags.DEFINE_multi_string(
     "sample", [], "sequence to predict, such as g5o8k1??g; may be given several times"
 )
-flags.DEFINE_bool("probabilities", False, "also print the most likely answers")
+flags.DEFINE_bool("probabilities", False, "also print the most likely answers to each query")
 flags.DEFINE_bool("evaluate", False, "print the accuracy on the sequences of --split instead")
 flags.DEFINE_enum("split", "validation", ["validation", "test"], "the sequences of --evaluate")
 

@@ -47,7 +47,7 @@ def test_scripts_take_a_model_and_a_task(contains_z, call, tmp_path, monkeypatch
 
 
 def test_plugin_adds_a_task(call, tmp_path, monkeypatch):
-    """Catches a flag that is read after the choices, and weights that are not taken over."""
+    """Catches a plugin that runs after the flags are defined, and weights that are not copied."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_task.py").write_text(
         f"{TASK}\nfrom fast_weights.experiment.tasks import TASKS\nTASKS['plugin'] = ContainsZ\n"
@@ -59,7 +59,7 @@ def test_plugin_adds_a_task(call, tmp_path, monkeypatch):
         call("train.py", *settings, "--num_epochs=1")
         flags = ["--init_from=checkpoints/CONTROL", "--checkpoint_dir=other", "--num_epochs=1"]
         note = call("train.py", *settings, *flags).stderr
-    assert "Weights from checkpoints/CONTROL. Not found there: none" in note
+    assert "Weights from checkpoints/CONTROL. Left at their initial values: none" in note
     flags = ["--plugin=my_task.py", "--model_name=CONTROL", "--sample=helloz", "--probabilities"]
     *_, answer = call("test.py", *flags).stdout.splitlines()
     assert re.fullmatch(r"  z: \S \(\S+%\), \S \(\S+%\), \S \(\S+%\)", answer)

@@ -23,7 +23,7 @@ from fast_weights.experiment.run_dir import (
 logger = logging.getLogger(__name__)
 
 
-# The array of the settings, which are bytes of JSON: `config.json` can be edited.
+# The array that holds the settings, as bytes of JSON. A user can edit `config.json`.
 SETTINGS = "settings"
 
 
@@ -98,7 +98,10 @@ def save_model(run_dir: RunDirectory, model: keras.Model, config: Config) -> Non
     """
     with run_dir.lock():
         if run_dir.is_trained:
-            raise UserError(f"{run_dir} holds a run. Choose another {option('checkpoint_dir')}")
+            raise UserError(
+                "the model needs a directory without a run. Choose another "
+                f"{option('checkpoint_dir')}. Received: {run_dir}"
+            )
         run_dir.write_config(config)
         save(run_dir.path, model, config.num_epochs, 1, config)
 
@@ -106,14 +109,14 @@ def save_model(run_dir: RunDirectory, model: keras.Model, config: Config) -> Non
 def initialize(model: keras.Model, directory) -> None:
     """Sets the weights of a model that has not been trained to those of another run.
 
-    Weights of layers with another shape, as of another vocabulary, keep their values.
+    Weights whose shapes differ, for example because of another vocabulary, keep their values.
 
     Raises:
-        UserError: if the directory has no checkpoint, or no weight fits.
+        UserError: if the directory has no checkpoint, or no weight has the same name and shape.
     """
     if not (epochs := checkpoint_epochs(directory)):
         raise UserError(
-            f"{option('init_from')} needs the directory of a run. Received: {directory}"
+            f"{option('init_from')} must be a directory with a checkpoint. Received: {directory}"
         )
     values, variables = (
         storage.read_arrays(checkpoint_path(directory, epochs[0])),
@@ -125,11 +128,14 @@ def initialize(model: keras.Model, directory) -> None:
         if name in values and values[name].shape == tuple(one.shape)
     }
     if not fitting:
-        raise UserError(f"no weight of {directory} fits {model.name}")
+        raise UserError(
+            f"{option('init_from')} must be a run with a weight of the same name and shape as in "
+            f"this model. Choose a run of the same model. Received: {directory}"
+        )
     for name, variable in fitting.items():
         variable.assign(values[name])
     others = ", ".join(sorted(variables.keys() - fitting.keys())) or "none"
-    logger.info("Weights from %s. Not found there: %s", directory, others)
+    logger.info("Weights from %s. Left at their initial values: %s", directory, others)
 
 
 def load_model(run_dir: RunDirectory, network: str | None = None) -> tuple[keras.Model, Config]:
@@ -185,7 +191,7 @@ def load_epoch(
 
 
 def check_float32() -> None:
-    """Raises a `UserError` if Keras has other types, which a run does not record."""
+    """Raises a `UserError` if Keras uses another float type, which a run does not record."""
     names = {"floatx": keras.config.floatx(), "dtype_policy": keras.config.dtype_policy().name}
     wrong = [f"{name}={value}" for name, value in names.items() if value != "float32"]
     if wrong:

@@ -133,7 +133,7 @@ class Config:
     )
     num_test: int = _setting(0, "test sequences", low=0)
     init_from: str | None = _setting(
-        None, "directory of another run, whose newest weights the run starts from"
+        None, "directory of another run; training starts with its newest weights"
     )
 
     def __post_init__(self):

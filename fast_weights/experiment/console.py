@@ -28,7 +28,7 @@ FLAGS = flags.FLAGS
 logger = logging.getLogger(__name__)
 # absl lists a flag under the module that defines it: here, the script that calls this module.
 flags.disclaim_key_flags()
-# A name of a file need not be text, and not every encoding has all characters.
+# File names can contain bytes that are not text, and some encodings lack characters.
 ERRORS = "backslashreplace"
 # The scripts that defined flags in this process. absl knows a script by its path.
 _scripts: set[str] = set()
@@ -173,7 +173,7 @@ def _finish(stream) -> None:
 
 
 def _complete_streams() -> None:
-    """Makes the standard streams writable: those that are closed, and for any name of a file."""
+    """Opens closed standard streams, and lets output escape what its encoding lacks."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
@@ -200,7 +200,9 @@ def _parse(argv):
         reason = str(error)
     for field in dataclasses.fields(Config):
         if f"flag '{field.name}'" in reason and field.name not in FLAGS:
-            reason = f"--{field.name} is a setting of train.py. This script uses that of the run"
+            reason = (
+                f"--{field.name} is a setting of train.py. This script uses the setting of the run"
+            )
     end = "" if reason.endswith("?") else "."
     print(f"error: {reason}{end} To list all flags: --help", file=sys.stderr)
     sys.exit(1)
@@ -292,10 +294,10 @@ def _hidden_lines(log_level):
 
 
 def _fix_environment() -> None:
-    """Replaces variables that would change what a run computes, or end it."""
+    """Sets environment variables that could otherwise change the results of a run, or end it."""
     # Keras imports Matplotlib. Figures are files, so they need no other backend.
     os.environ["MPLBACKEND"] = "agg"
-    # Keras then reads no keras.json, which can have other types, or end the import.
+    # Keras then reads no keras.json, which could set another float type or end the import.
     os.environ["KERAS_HOME"] = os.devnull
     for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED"):
         os.environ.pop(name, None)

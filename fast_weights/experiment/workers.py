@@ -135,8 +135,8 @@ def _cluster() -> tf.distribute.cluster_resolver.ClusterResolver:
         except (KeyError, RuntimeError, ValueError) as error:
             found = {name: one for name, one in os.environ.items() if name.startswith("SLURM_STEP")}
             raise UserError(
-                "the description of this Slurm step cannot be used. Set TF_CONFIG for each task "
-                f"instead: {error!r}. Received: {found}"
+                f"cannot read the description of this Slurm step ({error!r}). Set TF_CONFIG for "
+                f"each task instead. Received: {found}"
             ) from None
     raise UserError(
         "multi_worker_mirrored found no cluster: the environment variable TF_CONFIG is not set, "
@@ -146,7 +146,7 @@ def _cluster() -> tf.distribute.cluster_resolver.ClusterResolver:
 
 def _read_slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
     """Returns the resolver of the cluster whose workers are the tasks of this Slurm step."""
-    # TensorFlow's resolver knows one range in brackets, at the end of a name.
+    # TensorFlow's resolver reads only one range in brackets, at the end of a name.
     os.environ["SLURM_STEP_NODELIST"] = ",".join(_hosts(os.environ["SLURM_STEP_NODELIST"]))
     resolver = tf.distribute.cluster_resolver
     if os.environ.get("CUDA_VISIBLE_DEVICES", shutil.which("nvidia-smi")):
@@ -168,7 +168,7 @@ def _read_slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
 
 
 def _hosts(text: str) -> Iterator[str]:
-    """Yields the names of a list of Slurm, such as `n[1-2,7],c[01-02]r3`."""
+    """Yields the host names of a Slurm list such as `n[1-2,7],c[01-02]r3`."""
     for one in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
         parts = [
             [
@@ -191,9 +191,9 @@ def _ranges(text):
 
 
 def _check_addresses(workers) -> None:
-    """Raises a `UserError` for an address that cannot be one, and prepares the connection.
+    """Raises a `UserError` for an invalid address, and makes gRPC connect without a proxy.
 
-    A name that cannot be resolved gets a warning, since a machine can start later.
+    Only logs a warning for a host that is not found, because its machine can start later.
     """
     hosts = []
     for worker in workers:
@@ -208,15 +208,15 @@ def _check_addresses(workers) -> None:
             socket.getaddrinfo(hosts[-1], None)
         except OSError as error:
             logger.warning("The host of %s cannot be found yet: %s", worker, error.strerror)
-    # gRPC would connect through the proxy of https_proxy.
+    # gRPC would connect through the proxy that https_proxy names.
     os.environ["no_grpc_proxy"] = ",".join(hosts)  # noqa: SIM112
 
 
 def _check_description(text: str) -> str:
-    """Returns a `TF_CONFIG` in which a chief is worker 0, as everywhere in this package.
+    """Checks a `TF_CONFIG`, and returns it with the chief as worker 0.
 
     Raises:
-        UserError: unless it describes the workers and the index of this one.
+        UserError: if it does not describe the workers and the index of this one.
     """
     example = (
         '{"cluster": {"worker": ["10.0.0.1:5001", "10.0.0.2:5001"]}, '
@@ -234,7 +234,7 @@ def _check_description(text: str) -> str:
         is_valid, kinds = False, set()
     if kinds:
         raise UserError(
-            "TF_CONFIG must describe only workers and a chief. Remove the other tasks. Received: "
+            "TF_CONFIG must describe only workers and a chief. Remove the other types. Received: "
             f"{', '.join(sorted(kinds))}"
         )
     if not is_valid:

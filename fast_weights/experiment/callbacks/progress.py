@@ -45,8 +45,8 @@ class ProgressTable(keras.callbacks.Callback):
         self._epoch = epoch + 1
 
     def on_train_batch_end(self, batch, logs=None):
-        # The number of steps is unknown in an epoch from a generator. In a narrow terminal, the bar
-        # would leave a line at each step.
+        # A generator does not know its number of steps. In a narrow terminal, the bar would leave a
+        # line at each step.
         is_wide = shutil.get_terminal_size().columns >= WIDTH
         if self._is_live and is_wide and self.params["steps"]:
             # Validation takes about as long as one more batch.
@@ -77,9 +77,7 @@ class ProgressTable(keras.callbacks.Callback):
             self._stream.flush()
         except OSError as error:  # such as `train.py | head`
             self._can_write = False
-            logger.warning(
-                "Training continues without the table, which cannot be written: %s", error.strerror
-            )
+            logger.warning("Training continues without the progress table: %s", error.strerror)
 
 
 def table_row(record: EpochRecord, num_epochs: int, best: float, left: str) -> str:
