@@ -1,4 +1,4 @@
-"""Trains `FastWeights` and `GRU` after embeddings of different sizes, on four short tasks.
+"""Trains `FastWeights` and `GRU` with embeddings of different sizes, on four tasks.
 
 python -m benchmarks.embeddings
 
@@ -19,8 +19,8 @@ VOCABULARY, LONGEST, NUM_PAIRS = 30, 24, 4  # 0 is padding
 NUM_TRAINING, NUM_VALIDATION, BATCH_SIZE, NUM_EPOCHS = 6_400, 2_048, 64, 15
 FEATURES, UNITS, LEARNING_RATE = 32, 64, 1e-3
 SEEDS = range(1)
-# Way to enlarge the inputs -> the largest initial embedding, the scale of the initial W_x relative
-# to its default, and whether a `LayerNormalization` precedes the layer.
+# Way to enlarge the inputs -> the bound of the initial embeddings, the scale of the initial W_x
+# relative to its default, and whether a `LayerNormalization` precedes the layer.
 WAYS = {
     "none": (0.05, 1.0, False),
     "embeddings of ±1": (1.0, 1.0, False),
@@ -95,7 +95,7 @@ def sequences(task: str, number: int, seed: int):
     """Returns tokens, (N, LONGEST), padded at the end, and labels of 0 or 1, (N,)."""
     rng = np.random.default_rng(seed)
     tokens = rng.integers(1, VOCABULARY, size=(number, LONGEST))
-    ends = rng.integers(LONGEST // 2, LONGEST, size=number)  # the place of the last symbol
+    ends = rng.integers(LONGEST // 2, LONGEST, size=number)  # the position of the last symbol
     labels = rng.permutation(np.arange(number) % 2)
     TASKS[task](rng, tokens, ends, labels)
     return tokens * (np.arange(LONGEST) <= ends[:, None]), labels
@@ -151,7 +151,7 @@ BENCHMARK = Measurement(
 
 @part("embeddings")
 def table_of_accuracies() -> str:
-    """Returns the validation accuracies after the last epoch (one seed)."""
+    """Returns a table of the validation accuracies after the last epoch."""
     rows = []
     for (layer, way), tasks in CASES.items():
         row = [layer, way]

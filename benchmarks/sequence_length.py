@@ -244,7 +244,7 @@ def in_process(function: Callable, *arguments):
 
 
 def measure(case: Case) -> Record:
-    """Returns the times of the layers, and in tables of both their memory."""
+    """Returns the times of the layers, and, for tables that show it, their memory."""
     record = in_process(measure_times, case)
     if case in CASES["lengths"] + CASES["plain_layers"] + CASES["default_memory"]:
         record["mib"] = {name: in_process(measure_memory, case, name) for name in case.layers}

@@ -33,9 +33,9 @@ class DeltaNetCell(LinearCell):
         value_size: positive integer, d_v, the size of a value of one head. Default `None`: H / n.
         feature_map: φ, one of `"l2"` (divided by its length) and `"sum"` (elu(x) + 1, divided by
             its sum), with which erasing never enlarges S; or `"elu"`, `"relu"`, `"softmax"` and
-            `"identity"`. Default `"l2"`, as in the second paper; the first divides by the sum, also
-            with other features than elu(x) + 1. Queries are also divided by sqrt(d_k), as in the
-            code of the second.
+            `"identity"`. Default `"l2"`, as in the second paper. The first paper divides by the
+            sum, also for features other than elu(x) + 1. Queries are also divided by sqrt(d_k), as
+            in the code of the second.
         convolution_size: integer of at least 0, K, the number of steps of the convolution, with
             this one. 0: no convolution, as in the first paper. Default 4, as in the second.
         use_output_gate: whether the cell has the output gate z_t. Default `False`.

@@ -11,7 +11,7 @@ import warnings
 PACKAGES = ("absl", "filelock", "keras", "matplotlib", "numpy", "tensorboard", "tensorflow")
 
 if "IPython" not in sys.modules:
-    # Python's own handler would print a traceback of an import. `console.run` replaces this one.
+    # During an import, Python's own handler would print a traceback. `console.run` replaces this.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     # With PYTHONWARNINGS=error, imports of other packages would fail.

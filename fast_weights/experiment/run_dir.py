@@ -175,7 +175,7 @@ class RunDirectory:
 
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            # A lock that is a mere file would outlive a killed process.
+            # The soft lock, a file, would remain after its process is killed.
             path = self.path / "lock"
             lock = filelock.FileLock(path, timeout=0, fallback_to_soft=False).acquire()
         except filelock.Timeout:
@@ -287,7 +287,7 @@ def _directories(directory) -> Iterator[pathlib.Path]:
 
     if os.path.exists(directory):
         for path, names, _ in os.walk(directory, onerror=report, followlinks=True):
-            # Links can form a circle. They come last, after what has its own name here.
+            # Links can form a cycle. Visit them last, so that runs are found under their own names.
             links = {name for name in names if os.path.islink(os.path.join(path, name))}
             names.sort(key=links.__contains__)
             if (target := os.path.realpath(path)) in visited:

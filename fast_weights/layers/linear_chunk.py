@@ -79,9 +79,9 @@ def decay_factors(log_decays, size, dtype):
     lower = ops.tri(size, dtype=dtype)
     if log_decays is None:
         return lower, 1, 1, None
-    # Each gap is a sum of its own. As differences of sums from the start of the chunk, gaps of
-    # steps with α near 1 would lose their digits after a step with α near 0. Products with
-    # triangles, because `ops.cumsum` is slow under XLA.
+    # Sum each gap separately. Differences of sums from the start of the chunk would lose the
+    # digits of steps with α near 1 that follow a step with α near 0. Products with triangles,
+    # because `ops.cumsum` is slow under XLA.
     gaps = ops.matmul(lower, log_decays * ops.tri(size, k=-1, dtype=dtype))
     decays, start = ops.exp(gaps) * lower, ops.exp(ops.matmul(lower, log_decays))
     return decays, start, transpose(decays[..., -1:, :]), start[..., -1:, :]

@@ -21,7 +21,7 @@ class Checkpoint(keras.callbacks.Callback):
     Args:
         directory: the directory of the files, `ckpt-N.npz` after N epochs.
         max_to_keep: the number of files to keep. Default 2.
-        config: the settings, to be saved in the file. Default: none.
+        config: the settings to save in each file. Default `None`: no settings.
     """
 
     def __init__(self, directory, max_to_keep: int = MAX_TO_KEEP, config: Config | None = None):

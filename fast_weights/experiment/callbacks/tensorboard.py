@@ -106,7 +106,7 @@ class TensorBoard(keras.callbacks.Callback):
                 tf.summary.scalar("loss", record.val_loss)
                 tf.summary.scalar("accuracy", record.val_accuracy)
                 self._write_groups(logs)
-                # HParams omits a trial that lacks a metric of another, so this is none of `trial`.
+                # Not in `trial`: HParams omits trials that lack a metric of another trial.
                 if accuracies[-1] >= LEARNED and max(accuracies[:-1], default=0) < LEARNED:
                     tf.summary.scalar("epochs_to_99_percent", epoch)
             with writers["trial"].as_default(step=epoch):
@@ -182,10 +182,10 @@ class TensorBoard(keras.callbacks.Callback):
 
 
 def _put_in_the_past(directory: pathlib.Path) -> None:
-    """Renames the event files of a directory whose names have a time from now on.
+    """Renames the event files of a directory whose names do not have a time in the past.
 
     TensorBoard reads the files of a run in the order of their names, and drops the steps of a file
-    that sorts before an earlier one, as after the clock was set back.
+    that sorts before an earlier file, for example after the clock was set back.
     """
     limit, targets = int(time.time()), {}
     for path in sorted(directory.glob("events.out.tfevents.*"), reverse=True):
