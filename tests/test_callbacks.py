@@ -80,7 +80,7 @@ def test_table_has_the_best_accuracy_and_the_time_left():
 
 
 def test_table_cannot_end_a_training(caplog):
-    """Catches a training that ends with the program that reads its table."""
+    """Catches a training that ends when the program that reads its table ends."""
     reader, writer = os.pipe()
     os.close(reader)
     with contextlib.suppress(BrokenPipeError), os.fdopen(writer, "w") as stream:

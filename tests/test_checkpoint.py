@@ -168,7 +168,7 @@ def test_checkpoint_of_another_model_is_refused(model, run_dir, name, change):
 
 
 def test_model_of_fit_is_saved(tmp_path, tiny_config, model):
-    """Catches weights that `test.py` does not find, and a run that is overwritten."""
+    """Catches weights that `load_model` does not find, and a run that is overwritten."""
     run_dir = RunDirectory(tmp_path, tiny_config.model_name)
     checkpoint.save_model(run_dir, model, tiny_config)
     loaded, config = load_model(run_dir)
@@ -179,7 +179,7 @@ def test_model_of_fit_is_saved(tmp_path, tiny_config, model):
 
 
 def test_other_shapes_keep_their_values(tiny, model, run_dir):
-    """Catches weights that are not taken over, and a model that takes none without an error."""
+    """Catches weights that are not copied, and a run without suitable weights that is used."""
     other = build_model(tiny(task="multi-query-recall", vocabulary_size=8))
     logits = other.get_layer("logits").get_weights()[0]
     checkpoint.initialize(other, run_dir.path)
@@ -196,7 +196,7 @@ def test_other_shapes_keep_their_values(tiny, model, run_dir):
 
 @pytest.mark.parametrize("changes", [{"learning_rate": 2e-2}, {"units": 6}, {"decay_rate": 0.5}])
 def test_edited_settings_are_refused(tiny, model, run_dir, changes):
-    """Catches settings that a run states but does not use, and an error that hides the edit."""
+    """Catches edited settings that a run does not use, and an error that does not name them."""
     checkpoint.save(run_dir.path, model, 1, 2, tiny())
     assert load_model(run_dir)[1] == tiny()
     run_dir.write_config(tiny(**changes, num_epochs=9))

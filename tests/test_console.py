@@ -98,7 +98,7 @@ def test_backend_that_the_scripts_replace(monkeypatch, caplog, backend, notes):
 
 @pytest.mark.parametrize("settings", ['{"floatx": "float64"}', '{"epsilon": 1}', "[]"])
 def test_settings_of_keras_are_replaced(monkeypatch, tmp_path, settings):
-    """Catches a run that depends on keras.json or on the environment, or that they end."""
+    """Catches settings in keras.json or the environment that change or end a run."""
     (tmp_path / "keras.json").write_text(settings)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setenv("KERAS_MAX_STEPS_PER_EPOCH", "1")
@@ -113,7 +113,7 @@ def test_settings_of_keras_are_replaced(monkeypatch, tmp_path, settings):
 
 
 def test_plugin_is_run_with_these_settings(monkeypatch, tmp_path, call):
-    """Catches a plugin whose import of Keras ends or has other settings."""
+    """Catches a plugin whose import of Keras fails or uses other settings."""
     (tmp_path / "my.py").write_text("import os; assert os.environ['MPLBACKEND'] == 'agg'")
     monkeypatch.setenv("MPLBACKEND", "module://missing")
     monkeypatch.delitem(sys.modules, "keras", raising=False)

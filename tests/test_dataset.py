@@ -41,7 +41,7 @@ def test_streams_of_a_seed_are_independent_and_reproducible():
 
 
 def test_task_knows_the_split(monkeypatch):
-    """Catches finite data of one split in the place of another's."""
+    """Catches a task that reads the data of another split."""
     seen = []
     monkeypatch.setattr(AssociativeRetrieval, "generate", lambda self, *_: seen.append(self.split))
     dataset.generate(CONFIG)

@@ -175,7 +175,7 @@ def test_two_workers_equal_one_device(tmp_path, tiny):
     ],
 )
 def test_death_of_a_worker_ends_the_others(tmp_path, victim, number):
-    """Catches a worker that waits for ever, and a resumed run that differs from a whole one."""
+    """Catches a worker that waits forever, and a resumed run that differs from a whole one."""
     with start_workers(tmp_path, "--num_epochs=3000", "--model_name=CONTROL") as both:
         next(line for line in both[0].stdout if " 2/3000" in line)
         time.sleep(random.random())
@@ -197,7 +197,7 @@ def test_death_of_a_worker_ends_the_others(tmp_path, victim, number):
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1], ids=["chief", "worker"])
 def test_death_while_compiling_ends_the_others(tmp_path, victim):
-    """Catches a worker that waits for ever for one that died before the first update."""
+    """Catches a worker that waits forever for one that died before the first update."""
     with start_workers(tmp_path, "--model_name=GRU-LN") as both:
         assert any("Compiling" in line for line in both[0].stderr), both[0].communicate()
         both[victim].kill()
@@ -294,7 +294,7 @@ def test_wrong_address_is_named(address):
 
 
 def test_addresses_bypass_a_proxy(monkeypatch, caplog):
-    """Catches workers that a proxy separates, and a host that is missing without a word."""
+    """Catches a connection through a proxy, and a missing host without a warning."""
     monkeypatch.setenv("no_grpc_proxy", "")
     workers._check_addresses(["127.0.0.1:1", "[::1]:2", "no-such-host.invalid:3"])
     assert os.environ["no_grpc_proxy"] == "127.0.0.1,::1,no-such-host.invalid"  # noqa: SIM112
@@ -303,7 +303,7 @@ def test_addresses_bypass_a_proxy(monkeypatch, caplog):
 
 
 def test_chief_is_the_first_worker():
-    """Catches a description of Kubeflow that is refused, and two workers with one index."""
+    """Catches a chief, as in Kubeflow, that is refused, and two workers with one index."""
     for kind, index, expected in (("chief", 0, 0), ("worker", 1, 2)):
         cluster, task = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}, {"type": kind, "index": index}
         text = workers._check_description(json.dumps({"cluster": cluster, "task": task}))
@@ -323,7 +323,7 @@ def test_chief_is_the_first_worker():
     ],
 )
 def test_lists_of_slurm(text, names):
-    """Catches a list with two ranges or a suffix, for which TensorFlow's resolver fails."""
+    """Catches a list with two ranges or a suffix, which TensorFlow's resolver cannot read."""
     assert list(workers._hosts(text)) == names.split()
 
 

@@ -154,7 +154,7 @@ def reference_length(vectors):
 
 
 def test_defaults_and_initial_weights():
-    """Catches a default or an initial weight that changes, and with it the results of users."""
+    """Catches a changed default or initial weight, which would change the results of users."""
     common = {"num_heads": 1, "convolution_size": 4, "normalization": "rms", "epsilon": 1e-6}
     common |= {"activation": "silu", "use_bias": False}
     for kind, own in (
@@ -250,7 +250,7 @@ def test_sequence_is_cut_anywhere(name):
 
 @all_linear
 def test_half_precision_keeps_the_memory_in_float32(name):
-    """Catches a memory, keys or values that chunks round, which the cell does not."""
+    """Catches a memory, keys or values that are rounded in chunks but not in the cell."""
     # Not bfloat16: in a loop, JAX may leave out the rounding of a projection.
     layer = layer_of(name, dtype="mixed_float16", return_state=True)
     inputs = cases.inputs_of("float32", 33)
@@ -264,7 +264,7 @@ def test_half_precision_keeps_the_memory_in_float32(name):
 
 @all_linear
 def test_gradients_of_zeros_are_finite(name):
-    """Catches the length of a zero key, a division by a sum of no keys, and rows without steps."""
+    """Catches NaN from keys of zeros, sums without keys, and rows without steps."""
     layer = layer_of(name, cell={"use_bias": False, "epsilon": 1e-6}, return_sequences=True)
     mask = ops.convert_to_tensor([[True] * cases.STEPS, [False] * cases.STEPS])
     weights = list(map(array, layer.trainable_weights))

@@ -161,7 +161,7 @@ def test_second_training_is_refused(tmp_path, run_dir):
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 def test_file_system_without_locks_is_named(run_dir, monkeypatch, number):
-    """Catches an error without a remedy, and a lock that outlives its process."""
+    """Catches an error that does not say what to do, and a lock that outlives its process."""
     fcntl = pytest.importorskip("fcntl")
 
     def refuse(*arguments):

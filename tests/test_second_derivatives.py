@@ -48,8 +48,8 @@ def test_second_derivatives(recurrence):
 
 
 def test_second_derivatives_of_the_delta_rule():
-    """Catches the same in the gradients of the loop over chunks and of the inverse, and a term that
-    they take for a constant. The cell has no custom gradient.
+    """Catches a wrong second derivative of the loop over chunks or of the inverse, such as a term
+    that is treated as a constant. The cell has no custom gradient.
     """
     skip_masked_cell("GatedDeltaNetCell")
     results = []

@@ -199,7 +199,7 @@ def test_hyperparameters_are_the_settings(run_dir):
 
 
 def test_trial_is_named_after_its_settings():
-    """Catches a trial that hides what makes it special, and an extended run that is another."""
+    """Catches a name without the changed settings, and an extended run with another name."""
     config = Config(learning_rate=0.01, inner_steps=2, num_epochs=3)
     assert _trial_name(config) == "inner_steps=2, learning_rate=0.01, RNN-LN-FW, seed 0"
     assert _trial_name(Config("GRU-LN", seed=4)) == "GRU-LN, seed 4"

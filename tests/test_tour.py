@@ -13,7 +13,7 @@ def cells(notebook):
 
 
 def test_kept_with_outputs():
-    """Catches outputs that are missing or of another order, warnings, and paths of one machine."""
+    """Catches outputs that are missing or out of order, warnings, and paths of one machine."""
     notebook = nbformat.read(PATH, as_version=4)
     nbformat.validate(notebook)
     counts = [cell.execution_count for cell in cells(notebook)]
