@@ -189,7 +189,7 @@ class RunDirectory:
                 f"it, or choose another {option('checkpoint_dir')}"
             ) from None
         except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP):
                 raise
             raise UserError(
                 f"the file system of {self.path.absolute()} does not support locks "
