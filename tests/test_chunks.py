@@ -137,7 +137,10 @@ class Case:
 
 # 11 steps are three chunks of 4, the last one padded by a step, or a single chunk. 3 steps are
 # three chunks of 1.
-@pytest.mark.parametrize(("length", "size"), [(3, 1), (LENGTH, 4), (LENGTH, 16)])
+@pytest.mark.parametrize(
+    ("length", "size"),
+    [pytest.param(3, 1, marks=pytest.mark.slow), (LENGTH, 4), (LENGTH, 16)],
+)
 def test_all_combinations(length, size):
     """Catches a term of the gradient that is lost or wrong for one combination of settings."""
     for steps, recurrence, masked in itertools.product(

@@ -79,6 +79,7 @@ def test_loop_is_compiled_in_copies_of_a_layer(copy):
     assert all(Spy.seen)
 
 
+@pytest.mark.slow
 def test_loop_is_compiled_under_a_strategy():
     """Catches a layer that is not compiled where TensorFlow distributes the steps."""
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
@@ -167,8 +168,8 @@ def test_loop_is_left_alone(use, settings):
     ("settings", "masked"),
     [
         ({}, True),
-        ({"unroll": True}, True),
-        ({"stateful": True}, True),
+        pytest.param({"unroll": True}, True, marks=pytest.mark.slow),
+        pytest.param({"stateful": True}, True, marks=pytest.mark.slow),
         # The backend differentiates these, and its gradient cannot leave a compiled program.
         ({"normalization": "none"}, False),
         pytest.param({"activation": "gelu"}, True, marks=pytest.mark.slow),

@@ -214,6 +214,7 @@ def test_death_while_connecting_ends_the_others(tmp_path):
     assert_refused(chief)
 
 
+@pytest.mark.slow
 def test_differences_between_workers_are_named(tmp_path, tiny_config):
     """Catches workers that train two models together, on other data or with other packages."""
     for path in (tmp_path / "data", tmp_path / "worker/data"):

@@ -37,7 +37,7 @@ def python_of(text):
     return "\n".join(kept)
 
 
-MARKS = {"export": needs_litert, "examples": pytest.mark.slow}
+MARKS = {"export": needs_litert, "examples": pytest.mark.slow, "extend": pytest.mark.slow}
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,8 @@ def contains_z(monkeypatch):
     monkeypatch.setitem(TASKS, "contains-z", names["ContainsZ"])
 
 
-@pytest.mark.parametrize(
-    "task", ["multi-query-recall", pytest.param("contains-z", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["multi-query-recall", "contains-z"])
 def test_scripts_take_a_model_and_a_task(contains_z, call, tmp_path, monkeypatch, task):
     """Catches a part of the program that knows only the models and the tasks of this project."""
     monkeypatch.setitem(MODELS, "SIMPLE", ModelEntry(keras.layers.SimpleRNN))

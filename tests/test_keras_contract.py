@@ -85,6 +85,7 @@ def test_stacked_cells(name):
     cases.assert_close(name, layer(inputs_of(), mask=cases.PADDED), expected)
 
 
+@pytest.mark.slow
 def test_stacked_cells_in_half_precision():
     """Catches states that change their dtype in the loop: the stack decides their dtype."""
     keras.config.set_dtype_policy("mixed_float16")

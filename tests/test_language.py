@@ -79,6 +79,7 @@ def test_steps_equal_teacher_forcing(name):
         assert np.array_equal(logits[:, 0].argmax(axis=1), expected[:, t].argmax(axis=1))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="needs JAX")
 def test_steps_equal_teacher_forcing_on_jax():
     """Catches an operation of the examples that JAX lacks."""

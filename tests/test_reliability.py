@@ -74,7 +74,7 @@ def while_saving(process, run_dir, rng):
 @pytest.mark.parametrize(
     ("model_name", "num_kills", "num_epochs"),
     [
-        ("CONTROL", 1, 30),
+        ("CONTROL", 1, 12),
         pytest.param("CONTROL", 40, 4_000, marks=pytest.mark.slow),
         pytest.param("RNN-LN-FW", 20, 1_500, marks=pytest.mark.slow),
     ],

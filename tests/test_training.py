@@ -53,13 +53,15 @@ def copy(trained, run_dir):
 PAPER = {"network": "paper", "learning_rate_schedule": "cosine", "weight_decay": 0.1}
 
 
+# By default, `test_reliability.py` resumes a killed run.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
         # With a learning rate that depends on the update, and test sequences.
         {"model_name": "IRNN", "shuffle": True, "num_test": 24, **PAPER},
-        *(pytest.param({"model_name": name}, marks=pytest.mark.slow) for name in BLOG_MODELS),
-        pytest.param({"model_name": "A-LSTM", "units": 6, **PAPER}, marks=pytest.mark.slow),
+        *({"model_name": name} for name in BLOG_MODELS),
+        {"model_name": "A-LSTM", "units": 6, **PAPER},
     ],
     ids=lambda changes: changes["model_name"],
 )
