@@ -230,7 +230,7 @@ def _check_description(text: str) -> str:
         index = int(task["index"]) + (len(chief) if task["type"] == "worker" else 0)
         addresses = {one for one in workers if isinstance(one, str)}
         is_valid = 0 <= index < len(workers) == len(addresses)
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         is_valid, kinds = False, set()
     if kinds:
         raise UserError(
