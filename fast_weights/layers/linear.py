@@ -35,7 +35,7 @@ class LinearLayer(ChunkedLayer):
         return self.activation is getattr(keras.activations, name, None)
 
     def default_chunk_size(self, length: int | None) -> int:
-        return 32
+        return 64
 
     def run(
         self,
@@ -136,7 +136,7 @@ class LinearAttention(LinearLayer):
             `True` if φ has no negative numbers.
         chunk_size: positive integer, C, the largest number of steps in a chunk. It changes
             time and memory, not the results. The layer cuts a sequence into chunks of nearly
-            equal size. Default `None`: 32.
+            equal size. Default `None`: 64.
         **kwargs: `return_sequences`, `return_state`, `go_backwards`, `stateful`,
             `unroll`, `zero_output_for_mask` (default: `False`) and
             `activity_regularizer`; `jit_compile=False` to leave XLA off unless
@@ -186,7 +186,7 @@ class DeltaNet(LinearLayer):
         feature_map: φ of queries and keys, see `DeltaNetCell`. Default `"l2"`.
         chunk_size: positive integer, C, the largest number of steps in a chunk. It changes
             time and memory, not the results. The layer cuts a sequence into chunks of nearly
-            equal size. Default `None`: 32.
+            equal size. Default `None`: 64.
         **kwargs: `return_sequences`, `return_state`, `go_backwards`, `stateful`,
             `unroll`, `zero_output_for_mask` (default: `False`) and
             `activity_regularizer`; `jit_compile=False` to leave XLA off unless
@@ -237,7 +237,7 @@ class GatedDeltaNet(LinearLayer):
         use_output_gate: whether a gate multiplies what a step reads. Default `True`.
         chunk_size: positive integer, C, the largest number of steps in a chunk. It changes
             time and memory, not the results. The layer cuts a sequence into chunks of nearly
-            equal size. Default `None`: 32.
+            equal size. Default `None`: 64.
         **kwargs: `return_sequences`, `return_state`, `go_backwards`, `stateful`,
             `unroll`, `zero_output_for_mask` (default: `False`) and
             `activity_regularizer`; `jit_compile=False` to leave XLA off unless

@@ -52,12 +52,14 @@ def run_chunks(queries, keys, values, strengths, log_decays, memory, unroll):
     decays, start, end, whole = decay_factors(log_decays, keys.shape[-2], keys.dtype)
     written, erased = values, None
     if strengths is not None:
-        # (2) L is only the part below the diagonal.
-        scores = ops.matmul(strengths * keys, transpose(keys)) * decays
+        # (2) L is only the part below the diagonal. β and g multiply the C × C matrices, which are
+        # smaller than the keys and the values, so the gradient keeps less.
+        scores = ops.matmul(keys, transpose(keys)) * (strengths * decays)
         size = keys.shape[-2]
         inverse = inverse_of(scores * ops.tri(size, k=-1, dtype=scores.dtype))
-        written = ops.matmul(inverse, strengths * values)
-        erased = ops.matmul(inverse, strengths * start * keys)
+        inverse = inverse * transpose(strengths)
+        written = ops.matmul(inverse, values)
+        erased = ops.matmul(inverse if log_decays is None else inverse * transpose(start), keys)
     if memory is None and keys.shape[0] == 1:
         before, last = None, ops.matmul(transpose(end * keys), written)[0]
     else:
