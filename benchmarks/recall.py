@@ -31,36 +31,36 @@ MODELS = {
 }
 
 
-def add(
-    study: Study, label: str, units: int, sizes: tuple[int, int], rate: float, seed: int = 0
-) -> Config:
-    """Adds the run of a model of `MODELS` with numbers of pairs and symbols, and returns it."""
+def add(study: Study, sizes: tuple[int, int], **settings) -> Config:
+    """Adds a run with numbers of pairs and symbols, and returns it."""
     num_pairs, length = sizes
-    model_name, _, recurrence = label.partition(", ")
-    return study.add(
-        model_name=model_name,
-        recurrence=recurrence or "original",
-        task="multi-query-recall",
-        num_pairs=num_pairs,
-        sequence_length=length,
-        units=units,
-        learning_rate=rate,
-        seed=seed,
-        num_epochs=20,
-        batch_size=64,
-        num_training=64_000,
-        num_validation=2_048,
-        shuffle=True,
-    )
+    defaults = {
+        "task": "multi-query-recall",
+        "num_pairs": num_pairs,
+        "sequence_length": length,
+        "num_epochs": 20,
+        "batch_size": 64,
+        "num_training": 64_000,
+        "num_validation": 2_048,
+        "shuffle": True,
+    }
+    return study.add(**{**defaults, **settings})
+
+
+def _add(label: str, units: int, sizes: tuple[int, int], rate: float, seed: int = 0) -> Config:
+    """Adds the run of a model of `MODELS`, and returns it."""
+    name, _, recurrence = label.partition(", ")
+    changes = {"recurrence": recurrence} if recurrence else {}
+    return add(STUDY, sizes, model_name=name, units=units, learning_rate=rate, seed=seed, **changes)
 
 
 # Size and label -> the runs with each learning rate; size, label and case -> those with each seed.
 TUNING, RUNS = {}, {}
 for label, sizes in MODELS.items():
     for size, (units, best) in zip(SIZES, sizes, strict=True):
-        TUNING[size, label] = [add(STUDY, label, units, CASES[0], rate) for rate in RATES]
+        TUNING[size, label] = [_add(label, units, CASES[0], rate) for rate in RATES]
         for case in CASES:
-            RUNS[size, label, case] = [add(STUDY, label, units, case, best, seed) for seed in SEEDS]
+            RUNS[size, label, case] = [_add(label, units, case, best, seed) for seed in SEEDS]
 
 
 def accuracies(cases: list[Config]) -> list[float]:

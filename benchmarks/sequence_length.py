@@ -39,6 +39,7 @@ CHUNK_SIZES = (8, 12, 16, 24, 32, 48, 64)
 # Around the length up to which a sequence is a single chunk.
 SHORT_LENGTHS = (33, 65, 129, 257)
 FAST, GRU, LSTM, CELL = "FastWeights", "GRU", "LSTM", "FastWeightsCell"
+LINEAR = ("LinearAttention", "DeltaNet", "GatedDeltaNet")
 # `FastWeights` that does not compile itself.
 UNCOMPILED = f"{FAST} uncompiled"
 NUM_LENGTHS = 20
@@ -120,6 +121,11 @@ CASES = {
     ],
     # The layers without fast weights.
     "plain_layers": [Case(513, 128, layers=(GRU, "LayerNormGRU", "LayerNormRNN", "Control"))],
+    # Linear attention and the delta rules: updates under XLA, then `fit` with Keras's defaults.
+    "linear": [
+        *(Case(length, 128, layers=(GRU, *LINEAR)) for length in LENGTHS[2:]),
+        _keras(2049, 16, step="fit", layers=(GRU, *LINEAR)),
+    ],
     "chunks": [
         _chunk_sizes(length, units, CHUNK_SIZES) for units in UNITS for length in (513, 2049)
     ],
@@ -246,7 +252,8 @@ def in_process(function: Callable, *arguments):
 def measure(case: Case) -> Record:
     """Returns the times of the layers, and, for tables that show it, their memory."""
     record = in_process(measure_times, case)
-    if case in CASES["lengths"] + CASES["plain_layers"] + CASES["default_memory"]:
+    names = ("lengths", "plain_layers", "default_memory", "linear")
+    if any(case in CASES[name] for name in names):
         record["mib"] = {name: in_process(measure_memory, case, name) for name in case.layers}
     return record
 
@@ -310,6 +317,18 @@ def table_of_steps() -> str:
         rows.append([*settings, "yes" if case.xla else "no", *times, _ratio(case, FAST)])
     heads = ["T", "B", "", "masks", "outputs", "XLA", "GRU ms", "FastWeights ms", "ratio"]
     return table(heads, rows)
+
+
+@part("linear")
+def table_of_linear_layers() -> str:
+    """Returns the time and the memory of linear attention and the delta rules beside GRU's."""
+    rows = []
+    for case in CASES["linear"]:
+        cells = [cell for name in case.layers for cell in _time_and_memory(case, name)]
+        how = "in `fit`, Keras's defaults" if case.step else "with XLA"
+        rows.append([case.length, how, *cells, *(_ratio(case, name) for name in LINEAR)])
+    heads = [head for name in (GRU, *LINEAR) for head in (f"{name} ms", "MiB")]
+    return table(["T", "update", *heads, *(f"{name} / GRU" for name in LINEAR)], rows)
 
 
 @part("many_lengths")

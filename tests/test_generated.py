@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cases import needs_litert
 
-from benchmarks import fill_pages, recall, reproduce_blog, reproduce_paper, variants
+from benchmarks import fill_pages, recall, recall_long, reproduce_blog, reproduce_paper, variants
 from benchmarks.study import RESULTS_DIR, Benchmark, Study
 from benchmarks.tables import PARTS
 from fast_weights.experiment import paper
@@ -84,8 +84,8 @@ def test_learning_rates_are_the_best():
         best = max(cases, key=lambda case: max(reproduce_paper.STUDY[case]["val_accuracy"]))
         assert best.learning_rate == rate
 
-    def score(case):
-        accuracies = recall.STUDY[case]["val_accuracy"]
+    def score(case, study=recall.STUDY):
+        accuracies = study[case]["val_accuracy"]
         has_learned = accuracies[-1] >= recall.STOP_AT
         return has_learned, -len(accuracies) if has_learned else accuracies[-1]
 
@@ -93,6 +93,11 @@ def test_learning_rates_are_the_best():
         for size, (_, rate) in zip(recall.SIZES, sizes, strict=True):
             best = max(recall.TUNING[size, label], key=score)
             assert best.learning_rate == rate
+    for label, (_, rate) in recall_long.NETWORKS.items():
+        scores = {
+            case.learning_rate: score(case, recall_long.STUDY) for case in recall_long.TUNING[label]
+        }
+        assert scores[rate] == max(scores.values())  # several rates can be the best
 
 
 # These pages measure exported models and bundled weights.
