@@ -30,18 +30,21 @@ LABELS = {
     "gru-attention": "GRU with an attention interface",
     "gru": "GRU",
     "lstm-attention": "LSTM with an attention interface",
+    "gru-additive": "GRU with additive attention",
+    "lstm": "LSTM",
     "only-A": "fast weights, only A handed over",
     "only-h": "fast weights, only h handed over",
 }
 # Network -> the learning rates to try, and the number of updates for each.
 RATES = dict.fromkeys(("gru-attention", "gru"), ((0.005, 0.01, 0.02), 4_000))
+RATES |= dict.fromkeys(("gru-additive", "lstm"), ((0.005, 0.01, 0.02), 2_000))
 # For these, the largest of the three rates was the best, so a larger one was tried, too.
 RATES |= {
     "fast-weights": ((0.005, 0.01, 0.02, 0.04), 4_000),
     "lstm-attention": ((0.005, 0.01, 0.02, 0.04), 2_000),
 }
-# Networks with one seed, whose learning rates were not tuned.
-OTHERS = ("only-A", "only-h")
+# Networks with one seed. Those that hand over one state have the learning rate of fast weights.
+OTHERS = ("gru-additive", "lstm", "only-A", "only-h")
 SEEDS = range(5)
 UPDATES = 8_000
 LARGE = {"fast-weights": 470, "gru-attention": 245}  # units for about 1,000,000 parameters
