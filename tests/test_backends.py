@@ -23,7 +23,7 @@ FILES = [
 BACKENDS = [name for name in ("jax", "torch") if importlib.util.find_spec(name)]
 # One cell of each kind, and the layer that cuts a sequence into chunks.
 SELECTED = (
-    "(sequence or backwards or zero_output or trace_equals) and not unrolled"
+    "(sequence_equals or backwards or trace_equals) and not unrolled"
     " and (GRUCell-standard or WeightsCell-paper or FastWeights-chunks)"
     " or (gradients_of_settings and linear and paper)"
     " or (sequence_equals and holes and GatedDeltaNet-chunks)"

@@ -139,7 +139,11 @@ class Case:
 # three chunks of 1.
 @pytest.mark.parametrize(
     ("length", "size"),
-    [pytest.param(3, 1, marks=pytest.mark.slow), (LENGTH, 4), (LENGTH, 16)],
+    [
+        (LENGTH, 4),
+        pytest.param(3, 1, marks=pytest.mark.slow),
+        pytest.param(LENGTH, 16, marks=pytest.mark.slow),
+    ],
 )
 def test_all_combinations(length, size):
     """Catches a term of the gradient that is lost or wrong for one combination of settings."""

@@ -145,7 +145,8 @@ def call_and_export(model):
 @pytest.mark.parametrize(
     ("use", "settings"),
     [
-        (STEPS_OF_KERAS["fit"], {"jit_compile": True}),  # of the whole model
+        # Of the whole model.
+        pytest.param(STEPS_OF_KERAS["fit"], {"jit_compile": True}, marks=pytest.mark.slow),
         (STEPS_OF_KERAS["predict"], {"run_eagerly": True}),  # to debug it
         (STEPS_OF_KERAS["fit"], {"layer": {"jit_compile": False}}),
         (fit_any_length, {"length": None}),  # XLA would compile again for each length
@@ -153,7 +154,8 @@ def call_and_export(model):
         # They cannot differentiate a compiled function.
         pytest.param(fit_with_two_tapes, {}, marks=pytest.mark.slow),
         (STEPS_OF_KERAS["fit"], {"layer": {"unroll": True, "activation": abs}}),  # may lack in XLA
-        (call_and_export, {}),  # a saved program must not need XLA
+        # A saved program must not need XLA.
+        pytest.param(call_and_export, {}, marks=pytest.mark.slow),
     ],
 )
 def test_loop_is_left_alone(use, settings):
@@ -171,7 +173,7 @@ def test_loop_is_left_alone(use, settings):
         pytest.param({"unroll": True}, True, marks=pytest.mark.slow),
         pytest.param({"stateful": True}, True, marks=pytest.mark.slow),
         # The backend differentiates these, and its gradient cannot leave a compiled program.
-        ({"normalization": "none"}, False),
+        pytest.param({"normalization": "none"}, False, marks=pytest.mark.slow),
         pytest.param({"activation": "gelu"}, True, marks=pytest.mark.slow),
     ],
     ids=str,

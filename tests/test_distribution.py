@@ -135,7 +135,8 @@ for config, reason in (odd, "batch_size=5"), (dropout, "dropout"):
 """
 
 
-@pytest.mark.parametrize("options", [OPTIONS, pytest.param(MORE_OPTIONS, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [OPTIONS, MORE_OPTIONS])
 def test_two_devices_equal_one(tmp_path, tiny, options):
     """Catches clipping before the sum, a loss of one share, and a share that is used twice."""
     configs = [tiny(**{**SETTINGS, **one}) for one in options]

@@ -87,7 +87,7 @@ def test_steps_equal_teacher_forcing_on_jax():
     subprocess.run(command, env={**os.environ, "KERAS_BACKEND": "jax"}, check=True)
 
 
-@pytest.mark.parametrize("name", NETWORKS[:2])
+@pytest.mark.parametrize("name", [pytest.param(NETWORKS[0], marks=pytest.mark.slow), NETWORKS[1]])
 def test_one_step_is_saved_and_exported(name, tmp_path):
     """Catches a state that a file does not keep, and an operation that ONNX lacks."""
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -107,6 +107,7 @@ def test_one_step_is_saved_and_exported(name, tmp_path):
         np.testing.assert_allclose(logits[:, 0], expected[:, t], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_wide_beam_finds_the_most_probable_sequence():
     """Catches a beam that mixes words, loses a state, or goes on after the end."""
     from encoder_decoder import END, START, as_list, decode
