@@ -23,11 +23,9 @@ FILES = [
 BACKENDS = [name for name in ("jax", "torch") if importlib.util.find_spec(name)]
 # One cell of each kind, and the layer that cuts a sequence into chunks.
 SELECTED = (
-    "(sequence_equals or backwards or trace_equals) and not unrolled"
-    " and (GRUCell-standard or WeightsCell-paper or FastWeights-chunks)"
+    "(sequence_equals and holes or trace_equals and holes) and not unrolled"
+    " and (GRUCell-standard or WeightsCell-paper or FastWeights-chunks or GatedDeltaNet-chunks)"
     " or (gradients_of_settings and linear and paper)"
-    " or (sequence_equals and holes and GatedDeltaNet-chunks)"
-    " or (gradients_equal and 2-True and Gated)"
 )
 # Takes a third of the time on JAX, which records the forward pass by itself.
 ON_TORCH = " or (second_derivatives and (paper or delta))"

@@ -258,7 +258,7 @@ def test_models_of_recall_have_equal_parameters():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"layers": ("FastWeightsCell", "FastWeights 2")},
+        pytest.param({"layers": ("FastWeightsCell", "FastWeights 2")}, marks=pytest.mark.slow),
         {"layers": ("GRU",), "step": "fit", "masked": True, "xla": False, "num_lengths": 2},
     ],
 )

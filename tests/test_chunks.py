@@ -140,9 +140,9 @@ class Case:
 @pytest.mark.parametrize(
     ("length", "size"),
     [
-        (LENGTH, 4),
+        (LENGTH, 16),
         pytest.param(3, 1, marks=pytest.mark.slow),
-        pytest.param(LENGTH, 16, marks=pytest.mark.slow),
+        pytest.param(LENGTH, 4, marks=pytest.mark.slow),
     ],
 )
 def test_all_combinations(length, size):

@@ -67,7 +67,12 @@ def loaded(model):
 
 
 @pytest.mark.parametrize(
-    "copy", [pytest.param(wrapped, marks=pytest.mark.slow), keras.models.clone_model, loaded]
+    "copy",
+    [
+        keras.models.clone_model,
+        pytest.param(wrapped, marks=pytest.mark.slow),
+        pytest.param(loaded, marks=pytest.mark.slow),
+    ],
 )
 def test_loop_is_compiled_in_copies_of_a_layer(copy):
     """Catches a layer that is not compiled in a wrapper, or in a cloned or a loaded model."""

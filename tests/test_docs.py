@@ -37,7 +37,8 @@ def python_of(text):
     return "\n".join(kept)
 
 
-MARKS = {"export": needs_litert, "examples": pytest.mark.slow, "extend": pytest.mark.slow}
+MARKS = dict.fromkeys(("examples", "extend"), pytest.mark.slow)
+MARKS["export"] = [needs_litert, pytest.mark.slow]
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,9 @@ def test_custom_gradient_with_dropout(recurrence, chunk_size, has_states):
         assert_close("FastWeights", custom, array(automatic))
 
 
-@pytest.mark.parametrize("name", ["LayerNormGRU", "FastWeights"])
+@pytest.mark.parametrize(
+    "name", ["LayerNormGRU", pytest.param("FastWeights", marks=pytest.mark.slow)]
+)
 def test_fit_with_dropout(name):
     """Catches a mask that a compiled loop or JAX cannot draw, and one that is drawn outside of
     training: it would move the generator on.

@@ -17,7 +17,6 @@ from cases import (
     randomize,
 )
 
-# The page on exports, which runs in the default suite, exports a layer in each format.
 pytestmark = pytest.mark.slow
 costly_layers = costly(LAYERS, always=["FastWeights-chunks"])
 # In the default suite, one looped and one unrolled model.

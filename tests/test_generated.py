@@ -101,7 +101,8 @@ def test_learning_rates_are_the_best():
 
 
 # These pages measure exported models and bundled weights.
-MARKS = {"export": [needs_litert, pytest.mark.slow], "memory": [pytest.mark.slow]}
+MARKS = dict.fromkeys(("export", "examples", "memory"), [pytest.mark.slow])
+MARKS["export"] = [needs_litert, pytest.mark.slow]
 
 
 @pytest.mark.parametrize(

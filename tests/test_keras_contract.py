@@ -18,7 +18,7 @@ def classifier(name, **arguments):
     return cases.randomize(model)
 
 
-@cases.costly(SETTINGS, always=[*cases.SOME_LAYERS, "FastWeightsCell"])
+@cases.costly(SETTINGS, always=["FastWeights-chunks", "LayerNormGRU", "FastWeightsCell"])
 def test_layer_test_of_keras(name):
     """Catches a broken config, build, symbolic or eager call, training step or mixed precision."""
     if name in cases.LAYERS:
@@ -104,7 +104,7 @@ def test_stacked_cells_in_half_precision():
     assert np.isfinite(loss)
 
 
-@cases.costly(SETTINGS, always=["FastWeightsCell"])
+@cases.costly(SETTINGS, always=[])
 @pytest.mark.parametrize("jit_compile", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_fit_evaluate_predict(name, jit_compile):
     """Catches a step that XLA cannot compile, and a weight that `fit` does not train."""

@@ -147,7 +147,7 @@ def stop_while_xla_compiles(directory, number):
 @pytest.mark.parametrize(
     "stop",
     [
-        stop_in_an_epoch,
+        pytest.param(stop_in_an_epoch, marks=pytest.mark.slow),
         stop_while_tensorflow_loads,
         pytest.param(stop_while_xla_compiles, marks=pytest.mark.slow),
     ],

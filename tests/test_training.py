@@ -16,7 +16,7 @@ from fast_weights.experiment.checkpoint import restore_newest
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import BLOG_MODELS, build_model
 from fast_weights.experiment.run_dir import RunDirectory
-from fast_weights.experiment.tasks import TASKS, batches
+from fast_weights.experiment.tasks import batches
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,7 +96,9 @@ def test_resumed_run_equals_uninterrupted_one(tiny, tmp_path, monkeypatch, chang
     assert returned == results.read(resumed.results_path)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task", ["associative-retrieval", pytest.param("multi-query-recall", marks=pytest.mark.slow)]
+)
 def test_record_holds_means_over_the_splits(tiny, run_dir, task):
     """Catches a loss scaled by the wrong batch, a skipped batch, and one split for the other."""
     # The weights stay as drawn, so all batches can be evaluated afterwards.
@@ -110,6 +112,7 @@ def test_record_holds_means_over_the_splits(tiny, run_dir, task):
         np.testing.assert_allclose(loss_and_accuracy, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_callbacks_and_metrics_of_keras(control, run_dir):
     """Catches a result that a user's callback or metric does not get, and its end of a run."""
     seen = []
@@ -153,6 +156,7 @@ def test_restart_starts_over(control, copy):
     assert (copy.path / "previous/ckpt-2.npz").exists()
 
 
+@pytest.mark.slow
 def test_nothing_is_deleted_without_restart(control, copy):
     """Catches the loss of records whose checkpoints are missing, and of a run set aside."""
     before, last = copy.results_path.read_bytes(), results.read(copy.results_path)[-1]
@@ -176,6 +180,7 @@ def test_nothing_is_deleted_without_restart(control, copy):
         assert (copy.path / "previous/results.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_training_ends_where_it_should(control, run_dir):
     """Catches an epoch too many, and `num_epochs=3` in a run of 5 that counts as complete."""
     config = dataclasses.replace(control, num_epochs=5)
