@@ -66,14 +66,8 @@ def loaded(model):
         return keras.models.load_model(f"{directory}/model.keras", compile=False)
 
 
-@pytest.mark.parametrize(
-    "copy",
-    [
-        keras.models.clone_model,
-        pytest.param(wrapped, marks=pytest.mark.slow),
-        pytest.param(loaded, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("copy", [wrapped, keras.models.clone_model, loaded])
 def test_loop_is_compiled_in_copies_of_a_layer(copy):
     """Catches a layer that is not compiled in a wrapper, or in a cloned or a loaded model."""
     model = copy(spied_model()[0])

@@ -37,7 +37,7 @@ def python_of(text):
     return "\n".join(kept)
 
 
-MARKS = dict.fromkeys(("examples", "extend"), pytest.mark.slow)
+MARKS = dict.fromkeys(("examples", "extend", "memory"), pytest.mark.slow)
 MARKS["export"] = [needs_litert, pytest.mark.slow]
 
 

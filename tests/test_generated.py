@@ -101,7 +101,7 @@ def test_learning_rates_are_the_best():
 
 
 # These pages measure exported models and bundled weights.
-MARKS = dict.fromkeys(("export", "examples", "memory"), [pytest.mark.slow])
+MARKS = {stem: [pytest.mark.slow] for stem in ("examples", "memory")}
 MARKS["export"] = [needs_litert, pytest.mark.slow]
 
 

@@ -46,6 +46,7 @@ def test_padding_that_is_not_finite(name, unroll):
     assert all(np.all(np.isfinite(array(one))) for one in check(layer, results))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LayerNormGRU", "FastWeights-chunks", "GatedDeltaNet-chunks"])
 def test_padding_that_is_not_finite_under_xla(name):
     """Catches a product with padding before a compiled loop; 1e20 is infinite in half precision."""

@@ -16,7 +16,7 @@ from fast_weights.experiment.checkpoint import restore_newest
 from fast_weights.experiment.errors import UserError
 from fast_weights.experiment.models import BLOG_MODELS, build_model
 from fast_weights.experiment.run_dir import RunDirectory
-from fast_weights.experiment.tasks import batches
+from fast_weights.experiment.tasks import TASKS, batches
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,9 +96,8 @@ def test_resumed_run_equals_uninterrupted_one(tiny, tmp_path, monkeypatch, chang
     assert returned == results.read(resumed.results_path)
 
 
-@pytest.mark.parametrize(
-    "task", ["associative-retrieval", pytest.param("multi-query-recall", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
 def test_record_holds_means_over_the_splits(tiny, run_dir, task):
     """Catches a loss scaled by the wrong batch, a skipped batch, and one split for the other."""
     # The weights stay as drawn, so all batches can be evaluated afterwards.
