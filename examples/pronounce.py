@@ -61,7 +61,7 @@ flags.DEFINE_float("learning_rate", None, "Adam's peak learning rate; default: t
 flags.DEFINE_integer("units", None, "units of each recurrent layer; default: the network's", 1)
 flags.DEFINE_bool("bidirectional", True, "add a layer that reads the letters backwards")
 flags.DEFINE_bool("reverse", False, "spell the words backwards")
-flags.DEFINE_bool("quick", False, "train three networks with 1,000 updates, in about two minutes")
+flags.DEFINE_bool("quick", False, "train three networks with 1,000 updates, in about four minutes")
 flags.DEFINE_bool("validate", False, "score the validation words instead of the test words")
 flags.DEFINE_integer("beam", 1, "candidates to keep in decoding; 1: greedy", lower_bound=1)
 flags.DEFINE_string("word", None, "print how each trained network pronounces this word")
